@@ -1,0 +1,1 @@
+//! The breaker (to come).

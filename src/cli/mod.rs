@@ -1,0 +1,1 @@
+//! The command line: one file a subcommand, each with its arguments and its `run`.

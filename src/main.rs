@@ -1,0 +1,2 @@
+//! The `breakwater` binary.
+fn main() {}
