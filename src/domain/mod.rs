@@ -1,6 +1,35 @@
 //! Floor 0: what a payment is, and what may happen to it. No IO, no async, no clock (time is passed in), no floats; it imports nothing else
-//! of the crate but the reading types of time.
+//! of the crate.
+//!
+//! Read `attempt.rs` first (the states of one try), then `payment.rs` (the whole), `settle.rs` (what news does to it), `duty.rs` (what must
+//! be done next), `change.rs` (what is written).
 
+pub mod attempt;
+pub mod change;
+pub mod contract;
+pub mod duty;
+pub mod failure;
+pub mod id;
+pub mod method;
+pub mod money;
+pub mod news;
 pub mod operation;
+pub mod payment;
+pub mod refund;
+pub mod route;
+pub mod settle;
 
+pub use attempt::{Attempt, AttemptState, Fact, IllegalFact};
+pub use change::{Change, Event, KeyClaim, Subject};
+pub use contract::Contract;
+pub use duty::{Duty, FollowUp};
+pub use failure::{Advice, Failure, FailureCode};
+pub use id::{Bucket, EventId, OrderDigest, PaymentId, RefundId, RequestId};
+pub use method::{MethodKind, PaymentMethod, Wallet};
+pub use money::{Currency, Money};
+pub use news::{News, Source};
 pub use operation::{CallClass, Operation, OperationClass};
+pub use payment::{CaptureMethod, Lease, NewAttempt, NextAction, Outcome, Payment, PaymentRequest, PaymentStatus};
+pub use refund::{Refund, RefundRequest, RefundSource, RefundStatus};
+pub use route::{Candidate, Plan};
+pub use settle::Learned;

@@ -1,1 +1,246 @@
-//! Floor: provider.
+//! Floor 1: the third parties' protocols, as pure encode and decode. A provider never waits, never connects, never reads a clock: it turns a
+//! [`Call`] into a [`Request`], a [`Response`] into a [`Reply`], and a notification's bytes into facts. The channel's actor carries the bytes.
+//!
+//! A new provider is one file that implements [`Provider`], and one line in [`find`].
+//!
+//! What a provider must get right, because nobody above can: a fact is only stated when the message was understood *and* authentic; what
+//! was processed or not is only `not_sent` where the contract lists it; everything else after the first byte is `unknown`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use crate::domain::{CallClass, CaptureMethod, Contract, Money, News, Operation, OperationClass, PaymentMethod};
+
+/// What is asked of a channel in one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Take or hold the customer's money.
+    Pay,
+    /// What became of a pay attempt?
+    Query,
+    /// Make sure that a pay attempt can no longer be paid.
+    Close,
+    /// Take money that is held.
+    Capture,
+    /// Release money that is held.
+    Void,
+    /// Undo a payment whose money must not stand.
+    Reverse,
+    /// Give money back.
+    Refund,
+    /// What became of a refund?
+    QueryRefund,
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Verb; 8] =
+        [Self::Pay, Self::Query, Self::Close, Self::Capture, Self::Void, Self::Reverse, Self::Refund, Self::QueryRefund];
+
+    /// The name in metrics (label `operation`), logs and the sandbox's faults.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pay => "pay",
+            Self::Query => "query",
+            Self::Close => "close",
+            Self::Capture => "capture",
+            Self::Void => "void",
+            Self::Reverse => "reversal",
+            Self::Refund => "refund",
+            Self::QueryRefund => "query_refund",
+        }
+    }
+
+    /// Whose guard it passes.
+    pub const fn class(self) -> OperationClass {
+        match self {
+            Self::Pay => OperationClass::Pay,
+            Self::Refund => OperationClass::Refund,
+            _ => OperationClass::Resolve,
+        }
+    }
+
+    /// The verb that sends an operation for the first time.
+    pub const fn sending(operation: Operation) -> Self {
+        match operation {
+            Operation::Pay => Self::Pay,
+            Operation::Capture => Self::Capture,
+            Operation::Void => Self::Void,
+            Operation::Reversal => Self::Reverse,
+            Operation::Refund => Self::Refund,
+        }
+    }
+}
+
+/// Everything a provider may need to say about one exchange. Owned, so that it can cross threads.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What is asked.
+    pub verb: Verb,
+    /// The attempt's key: the same with every repeat. Keys of further steps derive from it.
+    pub key: String,
+    /// The payment's id, as the channel may keep it in its metadata (`pay_…`).
+    pub payment: String,
+    /// The merchant's name for the order.
+    pub order: String,
+    /// What this attempt is about: the payment's amount, or the capture's or refund's part.
+    pub money: Money,
+    /// The whole payment's amount in minor units.
+    pub payment_amount: i64,
+    /// How the customer pays.
+    pub method: PaymentMethod,
+    /// Whether money is taken at once or held first.
+    pub capture_method: CaptureMethod,
+    /// The channel's name for the *pay* attempt, once known. For [`Verb::Pay`], its presence means that the first step was done.
+    pub pay_reference: Option<String>,
+    /// The channel's name for *this* attempt where that is another thing (a refund's).
+    pub reference: Option<String>,
+    /// The key of the attempt that this one undoes, for [`Verb::Reverse`].
+    pub reverses: Option<String>,
+    /// Whether the money to be undone is only held, for [`Verb::Reverse`].
+    pub held: bool,
+    /// What is bought.
+    pub description: Option<String>,
+    /// Where the customer returns to.
+    pub return_url: Option<String>,
+    /// When the channel must stop taking it, where it can.
+    pub expires_at: Timestamp,
+    /// When the attempt was first written: repeats outside the key's life are not repeats.
+    pub attempted_at: Timestamp,
+}
+
+/// A channel's secrets and account, as its settings give them.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The key that we authenticate with.
+    pub secret_key: SecretString,
+    /// The secrets that notifications may be signed with, newest first; more than one while they rotate.
+    pub notification_secrets: Vec<SecretString>,
+}
+
+impl Credentials {
+    /// The key, for the one line that puts it on the wire.
+    pub fn secret_key(&self) -> &str {
+        self.secret_key.expose_secret()
+    }
+}
+
+/// An HTTP request to the channel, without its address: that is a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `GET` or `POST`.
+    pub method: http::Method,
+    /// Path and query, from `/`.
+    pub path: String,
+    /// Lower-case names. `host` and `content-length` are the transport's.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; empty for none.
+    pub body: Vec<u8>,
+}
+
+/// An HTTP answer, read to its end within the caps.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: http::HeaderMap,
+    /// The body, as received.
+    pub body: bytes::Bytes,
+}
+
+/// What an answer means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A fact about the attempt, and what the exchange says of the channel's health.
+    News {
+        /// What is known now.
+        news: News,
+        /// For the breaker.
+        class: CallClass,
+    },
+    /// A first step is done: this reference must be on disk before the verb is sent again with it, for the next step.
+    Step {
+        /// The channel's name for the attempt.
+        reference: String,
+    },
+    /// A query's answer: the channel does not have it. Whether that is final is for the contract's waiting time to say.
+    NotFound,
+}
+
+/// A message from a provider, verified and understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// The provider's id of the message: the same for every repeat.
+    pub event_id: String,
+    /// Its type, as the provider names it.
+    pub kind: String,
+    /// The key of the attempt it is about, if it names one.
+    pub attempt_key: Option<String>,
+    /// Our payment id, if it carries one.
+    pub payment: Option<String>,
+    /// What it says of that attempt; `None` for types that say nothing of an attempt's state.
+    pub news: Option<News>,
+}
+
+/// Why a notification was not believed. The answer to all of them is 400, and nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotificationError {
+    /// No signature, or not in the provider's form.
+    #[error("the notification is not signed as this provider signs")]
+    Unsigned,
+    /// The signature is not of one of the channel's secrets.
+    #[error("the notification's signature does not match")]
+    BadSignature,
+    /// Signed too long ago, or in the future.
+    #[error("the notification's time is outside the tolerance")]
+    Stale,
+    /// Signed, and not understood.
+    #[error("the notification cannot be read")]
+    Malformed,
+}
+
+/// A protocol.
+pub trait Provider: Send + Sync {
+    /// Its name in settings: lower case.
+    fn name(&self) -> &'static str;
+
+    /// What its protocol promises.
+    fn contract(&self) -> &'static Contract;
+
+    /// The address of its production service, used unless the settings give another.
+    fn default_address(&self) -> &'static str;
+
+    /// Headers and body for one exchange.
+    fn request(&self, call: &Call, credentials: &Credentials) -> Request;
+
+    /// What the answer means. Never fails: what cannot be read is unknown, with [`CallClass::FailHard`].
+    fn reply(&self, call: &Call, response: &Response) -> Reply;
+
+    /// Verifies and reads a notification's bytes, as they came.
+    ///
+    /// # Errors
+    /// [`NotificationError`] says why it is not believed.
+    fn notification(&self, headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp) -> Result<Notification, NotificationError>;
+
+    /// How the provider wants a notification acknowledged: status, content type, body.
+    fn acknowledgement(&self) -> (u16, &'static str, &'static str) {
+        (200, "application/json", "{\"received\":true}")
+    }
+
+    /// How long a call may take from its first byte, unless the settings say otherwise.
+    fn default_timeout(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+}
+
+/// The provider of that name in the settings.
+pub fn find(name: &str) -> Option<&'static dyn Provider> {
+    const PROVIDERS: &[&dyn Provider] = &[&stripe::Stripe];
+    PROVIDERS.iter().copied().find(|provider| provider.name() == name)
+}
+
+pub mod stripe;

@@ -1,0 +1,101 @@
+//! Why money did not move: one closed table of codes over all channels, each with what the merchant can do about it.
+
+use serde::{Deserialize, Serialize};
+
+/// The reason in our own words. A channel's own code is kept beside it in [`Failure::channel_code`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    /// The bank said no, and not why.
+    CardDeclined,
+    /// Not enough money.
+    InsufficientFunds,
+    /// The card is past its date.
+    ExpiredCard,
+    /// The security code is wrong.
+    IncorrectCvc,
+    /// The number, or another part of the card's data, is wrong.
+    InvalidCard,
+    /// The bank wants the customer to prove who they are.
+    AuthenticationRequired,
+    /// Lost, stolen, or suspected of fraud.
+    Fraudulent,
+    /// This card or account cannot do this.
+    NotPermitted,
+    /// Too often, or too much, for now.
+    LimitExceeded,
+    /// Trouble between the channel and the bank: another time may work.
+    ProcessingError,
+    /// The channel refused our request as such: settings or code must change.
+    ChannelRejected,
+    /// The channel could not be reached, or certainly did not process it.
+    NotSent,
+    /// It ended unpaid, and the channel confirmed that it can no longer be paid.
+    Closed,
+    /// The channel, asked finally, does not have it.
+    NotFound,
+    /// Paid for another amount or currency, and given back.
+    AmountMismatch,
+    /// A refund that the channel could not carry out.
+    RefundFailed,
+    /// More than the channel has left to give back.
+    RefundExceedsChannel,
+}
+
+/// What a merchant should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Advice {
+    /// The same may work later.
+    RetryLater,
+    /// The customer must correct or choose something.
+    CustomerMustAct,
+    /// Another card, wallet or account.
+    UseAnotherMethod,
+    /// Somebody must look at the settings.
+    ContactSupport,
+}
+
+impl FailureCode {
+    /// What to do about it.
+    pub const fn advice(self) -> Advice {
+        match self {
+            Self::ProcessingError | Self::LimitExceeded | Self::NotSent | Self::Closed | Self::NotFound | Self::RefundFailed => Advice::RetryLater,
+            Self::InsufficientFunds | Self::IncorrectCvc | Self::InvalidCard | Self::AuthenticationRequired => Advice::CustomerMustAct,
+            Self::CardDeclined | Self::ExpiredCard | Self::Fraudulent | Self::NotPermitted => Advice::UseAnotherMethod,
+            Self::ChannelRejected | Self::AmountMismatch | Self::RefundExceedsChannel => Advice::ContactSupport,
+        }
+    }
+
+    /// Whether the same means of payment must not be tried again.
+    pub const fn do_not_retry(self) -> bool {
+        matches!(self, Self::Fraudulent | Self::ExpiredCard | Self::NotPermitted | Self::ChannelRejected | Self::RefundExceedsChannel)
+    }
+
+    /// Whether another channel may still say yes to a payment declined for this.
+    pub const fn another_channel_may_help(self) -> bool {
+        matches!(self, Self::ProcessingError | Self::ChannelRejected | Self::LimitExceeded | Self::NotSent | Self::Closed | Self::NotFound)
+    }
+}
+
+/// Why an attempt failed, as the merchant sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Our code.
+    pub code: FailureCode,
+    /// The channel's own code, never longer than 64 characters.
+    pub channel_code: Option<String>,
+    /// One sentence, from a table or cut from the channel's message to 200 characters.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with the channel's own words, cut to what a row keeps.
+    pub fn new(code: FailureCode, channel_code: Option<&str>, message: &str) -> Self {
+        Self {
+            code,
+            channel_code: channel_code.map(|text| text.chars().take(64).collect()),
+            message: message.chars().take(200).collect(),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What news does to a payment. Facts are always applied, whoever brings them and in whatever order; *actions* (the next attempt, a void, a
+//! reversal) are not decided here but in `duty.rs`, because they belong to whoever holds the lease.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::attempt::{AttemptState, Fact, IllegalFact, Step, step};
+use super::contract::{Contract, due};
+use super::failure::{Failure, FailureCode};
+use super::news::{News, Source};
+use super::operation::Operation;
+use super::payment::{CaptureMethod, Payment, PaymentStatus};
+
+/// What the news did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// Something changed: it must be written.
+    Changed,
+    /// More was known already. The attempt's next look may still have moved.
+    Seen,
+    /// It cannot be true together with what is known: nothing changed, a person must look.
+    Contradiction,
+    /// Paid for another amount or currency, said by a message that is not enough to act on: ask the channel.
+    Mismatch,
+}
+
+impl Payment {
+    /// Applies `news` about attempt `n`, brought by `source`.
+    ///
+    /// # Errors
+    /// [`IllegalFact`] when the attempt's state has no meaning for the fact, and when there is no such attempt: nothing changed.
+    pub fn learn(&mut self, n: i16, news: &News, source: Source, contract: &Contract, now: Timestamp) -> Result<Learned, IllegalFact> {
+        let amount = self.request.amount;
+        let currency = self.request.currency;
+        let Some(attempt) = self.attempt_mut(n) else {
+            return Err(IllegalFact { operation: Operation::Pay, state: AttemptState::NotFound, fact: news.fact });
+        };
+        let (operation, before) = (attempt.operation, attempt.state);
+
+        let paid = matches!(news.fact, Fact::Approved | Fact::Authorized);
+        let expected = if operation == Operation::Refund { attempt.amount } else { amount };
+        let wrong_money = paid && news.money.is_some_and(|money| money.amount != expected || money.currency != currency);
+        if wrong_money && operation != Operation::Pay {
+            return Ok(Learned::Mismatch);
+        }
+        if wrong_money && matches!(before, AttemptState::Reversing | AttemptState::Reversed) {
+            return Ok(Learned::Seen);
+        }
+        if wrong_money {
+            if !matches!(source, Source::Query | Source::Reply | Source::Operator) {
+                return Ok(Learned::Mismatch);
+            }
+            if before == AttemptState::Succeeded {
+                return Ok(Learned::Contradiction);
+            }
+            let message = news.money.map(|money| format!("the channel took {money}; {amount} {currency} was asked for")).unwrap_or_default();
+            attempt.failure = Some(Failure::new(FailureCode::AmountMismatch, None, &message));
+            self.enter(n, AttemptState::Reversing, news, contract, now);
+            return Ok(Learned::Changed);
+        }
+
+        match step(operation, before, news.fact)? {
+            Step::Contradiction => Ok(Learned::Contradiction),
+            Step::Seen => {
+                let fresh = news.reference.is_some() && attempt.reference.is_none();
+                if fresh {
+                    attempt.reference.clone_from(&news.reference);
+                }
+                self.look_again(n, now);
+                Ok(if fresh { Learned::Changed } else { Learned::Seen })
+            }
+            Step::To(state) => {
+                self.enter(n, state, news, contract, now);
+                Ok(Learned::Changed)
+            }
+        }
+    }
+
+    /// Keeps the reference that a first step yielded: it must be on disk before the next step may move money.
+    pub fn keep_reference(&mut self, n: i16, reference: &str, now: Timestamp) {
+        if let Some(attempt) = self.attempt_mut(n) {
+            attempt.reference = Some(reference.to_owned());
+            attempt.updated_at = now;
+        }
+        self.updated_at = now;
+    }
+
+    /// Writes down that the merchant wants the payment ended. What follows depends on what the channel says.
+    pub fn request_cancel(&mut self, now: Timestamp) {
+        self.cancel_requested = true;
+        self.updated_at = now;
+        let waiting = self.current_pay().filter(|pay| pay.state.is_open() && pay.state != AttemptState::Sent).map(|pay| pay.n);
+        if let Some(pay) = waiting.and_then(|n| self.attempt_mut(n)) {
+            pay.due_at = Some(now);
+        }
+        self.derive(now);
+    }
+
+    /// Moves attempt `n` one rung up the ladder, after a look that told nothing new.
+    pub fn look_again(&mut self, n: i16, now: Timestamp) {
+        let capture_before = self.capture_before;
+        if let Some(attempt) = self.attempt_mut(n) {
+            if attempt.state != AttemptState::Sent {
+                attempt.due_at = due(attempt.operation, attempt.state, attempt.tries, None, capture_before, now);
+                attempt.tries = attempt.tries.saturating_add(1);
+            }
+            attempt.lease_owner = None;
+            attempt.lease_until = None;
+        }
+    }
+
+    /// Brings attempt `n` into `state`, with everything that follows for amounts, the hold, the refund, and the status.
+    fn enter(&mut self, n: i16, state: AttemptState, news: &News, contract: &Contract, now: Timestamp) {
+        let Some(attempt) = self.attempt_mut(n) else { return };
+        let before = attempt.state;
+        attempt.state = state;
+        attempt.updated_at = now;
+        attempt.tries = 0;
+        attempt.lease_owner = None;
+        attempt.lease_until = None;
+        if news.reference.is_some() {
+            attempt.reference.clone_from(&news.reference);
+        }
+        if news.failure.is_some() {
+            attempt.failure.clone_from(&news.failure);
+        }
+        attempt.next_action = if state == AttemptState::ActionRequired { news.next_action.clone() } else { None };
+        let (operation, amount, refund_n) = (attempt.operation, attempt.amount, attempt.refund_n);
+        self.updated_at = now;
+
+        match operation {
+            Operation::Pay => self.pay_entered(n, before, state, news, contract, now),
+            Operation::Capture => self.capture_entered(state, amount, contract, now),
+            Operation::Void => self.void_entered(state, contract, now),
+            Operation::Reversal => self.reversal_entered(state, now),
+            Operation::Refund => self.refund_entered(before, state, amount),
+        }
+        let capture_before = self.capture_before;
+        if let Some(attempt) = self.attempt_mut(n) {
+            attempt.due_at = due(operation, attempt.state, attempt.tries, None, capture_before, now);
+            attempt.tries = 1;
+        }
+        if let Some(refund_n) = refund_n {
+            self.derive_refund(refund_n, now);
+        }
+        self.derive(now);
+    }
+
+    fn pay_entered(&mut self, n: i16, before: AttemptState, state: AttemptState, news: &News, contract: &Contract, now: Timestamp) {
+        match state {
+            AttemptState::Authorized => self.capture_before = Some(news.capture_before.unwrap_or(now + hold(contract))),
+            AttemptState::Succeeded => self.take(before, news),
+            AttemptState::SucceededLate => self.weigh_late_success(n, news, contract, now),
+            _ => {}
+        }
+    }
+
+    /// The money was taken: all of it, or of a hold what the channel says.
+    fn take(&mut self, before: AttemptState, news: &News) {
+        let held = before == AttemptState::Authorized || self.request.capture_method == CaptureMethod::Manual;
+        let taken = if held { news.captured.unwrap_or(self.request.amount) } else { self.request.amount };
+        let taken = taken.clamp(1, self.request.amount);
+        self.captured = self.captured.max(taken);
+        self.capture_reserved = self.captured;
+        self.capture_before = None;
+        // A capture of ours that is still in doubt was this one.
+        for capture in self.attempts.iter_mut().filter(|attempt| attempt.operation == Operation::Capture && attempt.due_at.is_some()) {
+            capture.state = AttemptState::Succeeded;
+            capture.due_at = None;
+        }
+    }
+
+    /// Paid after all. It is adopted only where that cannot pay the order twice; else the money goes back.
+    fn weigh_late_success(&mut self, n: i16, news: &News, contract: &Contract, now: Timestamp) {
+        let rival = self.attempts.iter().any(|other| other.n != n && other.operation == Operation::Pay && other.state.is_live());
+        let adopt = !rival && !self.status.is_final() && self.superseded_by.is_none() && !self.cancel_requested;
+        let held = news.fact == Fact::Authorized;
+        let next = match (adopt, held) {
+            (false, _) => AttemptState::Reversing,
+            (true, true) => AttemptState::Authorized,
+            (true, false) => AttemptState::Succeeded,
+        };
+        if let Some(attempt) = self.attempt_mut(n) {
+            attempt.state = next;
+        }
+        if adopt {
+            self.pay_entered(n, AttemptState::SucceededLate, next, news, contract, now);
+        }
+    }
+
+    fn capture_entered(&mut self, state: AttemptState, amount: i64, contract: &Contract, now: Timestamp) {
+        match state {
+            AttemptState::Succeeded => {
+                self.captured += amount;
+                if !contract.several_captures || self.captured == self.request.amount {
+                    self.capture_reserved = self.captured;
+                    self.settle_hold(AttemptState::Succeeded, now);
+                }
+            }
+            AttemptState::Declined | AttemptState::Closed | AttemptState::NotFound => self.capture_reserved -= amount,
+            _ => {}
+        }
+    }
+
+    fn void_entered(&mut self, state: AttemptState, contract: &Contract, now: Timestamp) {
+        match state {
+            AttemptState::Succeeded | AttemptState::Closed => self.settle_hold(AttemptState::Closed, now),
+            // The channel would not release it: what became of the hold is for a query to say.
+            AttemptState::Declined | AttemptState::NotFound => {
+                let lapse = self.capture_before.get_or_insert(now + hold(contract));
+                let lapse = *lapse;
+                if let Some(pay) = self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Authorized) {
+                    pay.due_at = Some(now.min(lapse));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the hold itself.
+    fn settle_hold(&mut self, state: AttemptState, now: Timestamp) {
+        self.capture_before = None;
+        if let Some(pay) = self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Authorized) {
+            pay.state = state;
+            pay.due_at = None;
+            pay.updated_at = now;
+        }
+    }
+
+    fn reversal_entered(&mut self, state: AttemptState, now: Timestamp) {
+        if state == AttemptState::Succeeded
+            && let Some(pay) = self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversing)
+        {
+            pay.state = AttemptState::Reversed;
+            pay.due_at = None;
+            pay.updated_at = now;
+        }
+    }
+
+    fn refund_entered(&mut self, before: AttemptState, state: AttemptState, amount: i64) {
+        match (before, state) {
+            (_, AttemptState::Succeeded) => self.refunded += amount,
+            (AttemptState::Succeeded, AttemptState::Returned) => {
+                self.refunded -= amount;
+                self.refund_reserved -= amount;
+            }
+            (_, AttemptState::Declined | AttemptState::Closed) => self.refund_reserved -= amount,
+            _ => {}
+        }
+    }
+
+    /// Whether the payment may go to another channel now: only after an end that is certain, in time, and never after a cancel.
+    pub fn may_try_another_channel(&self, now: Timestamp) -> bool {
+        let certain = self.attempts.iter().filter(|attempt| attempt.operation == Operation::Pay).all(|attempt| match attempt.state {
+            AttemptState::NotSent | AttemptState::Closed | AttemptState::NotFound | AttemptState::Reversed => true,
+            AttemptState::Declined => attempt.failure.as_ref().is_none_or(|failure| failure.code.another_channel_may_help()),
+            _ => false,
+        });
+        certain && !self.cancel_requested && self.superseded_by.is_none() && now < self.request.deadline_at && self.captured == 0
+    }
+
+    /// Whether the end of this payment frees its order for a new one.
+    pub fn frees_its_order(&self) -> bool {
+        let money_moving = self.attempts.iter().any(|attempt| attempt.operation == Operation::Pay && attempt.state.is_live());
+        self.status.ended_unpaid() && self.captured == 0 && !money_moving
+    }
+
+    /// Whether a caller who waits has what they wait for: an end, a customer who must act, or a hold.
+    pub fn is_worth_answering(&self) -> bool {
+        match self.status {
+            PaymentStatus::Processing => false,
+            PaymentStatus::RequiresCapture => self.outcome == super::payment::Outcome::Approved,
+            _ => true,
+        }
+    }
+}
+
+fn hold(contract: &Contract) -> SignedDuration {
+    SignedDuration::try_from(contract.hold_lasts).unwrap_or(SignedDuration::from_hours(24))
+}

@@ -1,0 +1,4 @@
+//! Stripe.
+/// Stripe.
+#[derive(Debug)]
+pub struct Stripe;
