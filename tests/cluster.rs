@@ -598,6 +598,23 @@ fn a_start_that_fails_shows_the_end_of_the_servers_log() {
     assert!(processes_in(&data).is_empty());
 }
 
+#[test]
+fn a_program_that_is_no_guard_is_an_error_and_is_not_waited_for() {
+    let dir = folder();
+    let guard_program = std::env::current_exe().unwrap();
+    let error = Cluster::start(
+        dir.path(),
+        &ClusterOptions {
+            guard_program,
+            ..options()
+        },
+    )
+    .unwrap_err()
+    .to_string();
+    assert!(error.contains("initdb failed: its guard ended"), "{error}");
+    assert!(!dir.path().join("data").exists());
+}
+
 /// The case of a container: we are root, the data are asked for below root's private home.
 #[test]
 fn as_root_a_private_parent_is_left_as_it_is_and_the_data_go_elsewhere() {

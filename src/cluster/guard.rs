@@ -40,6 +40,11 @@ pub const GUARD_COMMAND: &str = "__postgres-guard";
 /// How long the guard waits between a signal and the next, harder one. A fast shutdown writes a checkpoint, which is seconds on a slow disk.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The two verbs. Flags, so that a test program that is started as a guard by mistake (its owner forgot to name `breakwater`) refuses them
+/// at once; it would take words for names of tests and run those.
+pub(super) const RUN: &str = "--run";
+const STEP: &str = "--step";
+
 /// Reports on the control socket, one line each.
 pub(super) const STARTED: &str = "started ";
 pub(super) const ENDED: &str = "ended ";
@@ -50,8 +55,8 @@ pub fn guard_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
     let verb = arguments.next().unwrap_or_default();
     let ended = match verb.to_str() {
-        Some("run") => run(arguments),
-        Some("step") => step(arguments),
+        Some(RUN) => run(arguments),
+        Some(STEP) => step(arguments),
         _ => Err(io::Error::other(
             "breakwater starts this itself: it is not for the command line",
         )),
@@ -176,7 +181,7 @@ fn step_command(orders: &Orders) -> io::Result<Command> {
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(GUARD_COMMAND)
-            .arg("step")
+            .arg(STEP)
             .arg(std::process::id().to_string());
         command.args(&orders.command);
         command

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::error::ClusterError;
-use super::guard::{ENDED, GUARD_COMMAND, PATIENCE, STARTED};
+use super::guard::{ENDED, GUARD_COMMAND, PATIENCE, RUN, STARTED};
 use super::place::Account;
 
 /// Three signals of patience, and the time to say goodbye.
@@ -65,7 +65,7 @@ impl Guarded {
         // Both ends are close-on-exec: no other child of ours can keep the guard in the belief that we live.
         let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket for the guard"))?;
         let mut command = Command::new(charge.guard_program);
-        command.arg(GUARD_COMMAND).arg("run");
+        command.arg(GUARD_COMMAND).arg(RUN);
         if charge.account.switch {
             command
                 .arg("--account")
