@@ -328,7 +328,8 @@ fn reversal(state: AttemptState, fact: Fact) -> Option<Step> {
     })
 }
 
-/// Money back. Not sent and not found are not the end of a refund: it is a durable queue, and goes again with the same key.
+/// Money back. Not sent is not the end of a refund: it is a durable queue, and goes again with the same key. Not found, finally, ends this
+/// try (its key may be stuck at the channel): the refund goes on with another.
 fn refund(state: AttemptState, fact: Fact) -> Option<Step> {
     use AttemptState as S;
     use Fact as F;
@@ -343,7 +344,7 @@ fn refund(state: AttemptState, fact: Fact) -> Option<Step> {
         (S::Sent | S::Unknown | S::Accepted | S::NotSent, F::Approved) => To(S::Succeeded),
         (S::Sent | S::Unknown | S::Accepted | S::NotSent, F::Declined) => To(S::Declined),
         (S::Sent | S::Unknown | S::Accepted | S::NotSent, F::Closed) => To(S::Closed),
-        (S::Sent | S::Unknown, F::NotFound) => To(S::NotSent),
+        (S::Sent | S::Unknown, F::NotFound) => To(S::NotFound),
         (S::Accepted | S::NotSent, F::NotFound) => Seen,
         (S::NotSent, F::Unknown) => To(S::Unknown),
         (S::Unknown | S::Accepted, F::Unknown | F::NotSent) => Seen,
@@ -355,10 +356,8 @@ fn refund(state: AttemptState, fact: Fact) -> Option<Step> {
         (S::Returned, F::Returned | F::Declined | F::Closed | F::Unknown | F::Accepted | F::NotSent | F::NotFound) => Seen,
         (S::Returned, F::Approved) => Seen,
         (S::Sent | S::Unknown | S::Accepted | S::NotSent, F::Returned) => To(S::Declined),
-        (S::Declined | S::Closed, F::Approved) => Contradiction,
-        (S::Declined | S::Closed, _) => Seen,
-        // Never reached by the rows above: a refund that is not found becomes not sent.
-        (S::NotFound, _) => return None,
+        (S::Declined | S::Closed | S::NotFound, F::Approved) => Contradiction,
+        (S::Declined | S::Closed | S::NotFound, _) => Seen,
     })
 }
 

@@ -43,7 +43,7 @@ const CUSTOMER_RUNGS: i32 = 40;
 const CUSTOMER_EVERY_MS: i64 = 3_000;
 
 /// How long before a hold lapses it is voided.
-const VOID_BEFORE_LAPSE: SignedDuration = SignedDuration::from_hours(1);
+pub const VOID_BEFORE_LAPSE: SignedDuration = SignedDuration::from_hours(1);
 
 /// The pause before the look that follows `tries` earlier ones. Never `None`: patience does not run out.
 pub fn rung(tries: i32) -> SignedDuration {
@@ -67,7 +67,7 @@ pub fn due(operation: Operation, state: AttemptState, tries: i32, lease_until: O
         (Operation::Pay, S::Authorized) => capture_before.map(|lapse| lapse - VOID_BEFORE_LAPSE),
         // These wait in a durable queue until their channel takes them; a reversal is tried until it is done.
         (Operation::Refund | Operation::Capture | Operation::Void, S::NotSent) => Some(now + rung(tries)),
-        (Operation::Reversal, S::NotSent | S::Declined | S::NotFound) => Some(now + rung(tries)),
+        (Operation::Reversal, S::NotSent | S::Declined) => Some(now + rung(tries)),
         _ => None,
     }
 }

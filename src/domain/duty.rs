@@ -4,9 +4,10 @@
 use jiff::Timestamp;
 
 use super::attempt::{Attempt, AttemptState};
-use super::contract::Contract;
+use super::contract::{Contract, VOID_BEFORE_LAPSE};
 use super::operation::Operation;
 use super::payment::{NewAttempt, Payment};
+use super::refund::RefundSource;
 
 /// The next thing to do about one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,26 +16,31 @@ pub enum Duty {
     Nothing,
     /// Ask the channel what became of it.
     Query,
-    /// Close it at the channel, so that it can no longer be paid.
+    /// Ask, and if it is still unpaid close it at the channel, so that it can no longer be paid.
     Close,
-    /// Send it again with the same key: its contract says that this is safe.
+    /// Send it again with the same key: it is wanted until it is done, and its key makes a repeat safe.
     Resend,
-    /// Release the hold: it is about to lapse, or a cancel was requested.
-    Void,
+    /// Something must be sent that has no attempt yet.
+    Follow(FollowUp),
 }
 
 /// Something that must be sent and has no attempt yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FollowUp {
-    /// Release the hold.
+    /// Release the hold: a cancel was requested, or it is about to lapse.
     Void,
-    /// Undo attempt `n`, whose money must not stand.
+    /// Undo attempt `pay`, whose money must not stand.
     Reverse {
-        /// The pay attempt.
+        /// The pay attempt's number.
         pay: i16,
     },
     /// Give the captured money back, because a cancel was requested.
     RefundForCancel,
+    /// Carry refund `refund` out with a new key: the channel finally does not have the last one.
+    RefundAgain {
+        /// The refund's number.
+        refund: i16,
+    },
 }
 
 impl Payment {
@@ -49,14 +55,14 @@ impl Payment {
                 _ => Duty::Nothing,
             },
             Operation::Reversal => match attempt.state {
-                AttemptState::Succeeded => Duty::Nothing,
-                // A reversal is idempotent by its key, and wanted until it is done.
-                _ => Duty::Resend,
+                AttemptState::NotSent | AttemptState::Declined => Duty::Resend,
+                state if state.is_open() => Duty::Query,
+                _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
             },
             Operation::Refund => match attempt.state {
                 AttemptState::NotSent => Duty::Resend,
                 state if state.is_open() => Duty::Query,
-                _ => Duty::Nothing,
+                _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
             },
         }
     }
@@ -67,30 +73,34 @@ impl Payment {
             // Query before cancel, always: what was paid must be seen as paid.
             AttemptState::ActionRequired if close_wanted && contract.can_close => Duty::Close,
             AttemptState::Sent | AttemptState::Unknown | AttemptState::Accepted | AttemptState::ActionRequired => Duty::Query,
-            AttemptState::Authorized => Duty::Void,
-            _ => Duty::Nothing,
+            _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
         }
     }
 
     /// What must follow the payment as it now is, if nothing of the kind is on its way.
     pub fn follow_up(&self, now: Timestamp) -> Option<FollowUp> {
-        let reversal_under_way = self.attempts.iter().any(|attempt| attempt.operation == Operation::Reversal && attempt.state != AttemptState::Succeeded);
+        let under_way = |operation| {
+            self.attempts.iter().any(|attempt| attempt.operation == operation && (attempt.state.is_open() || attempt.due_at.is_some()))
+        };
         let reversing = self.attempts.iter().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversing);
         if let Some(pay) = reversing
-            && !reversal_under_way
+            && !under_way(Operation::Reversal)
         {
             return Some(FollowUp::Reverse { pay: pay.n });
         }
         let pay = self.current_pay()?;
         if pay.state == AttemptState::Authorized {
-            let lapsing = pay.due_at.is_some_and(|due| due <= now);
-            let free = self.open_attempt(Operation::Void).is_none() && self.open_attempt(Operation::Capture).is_none();
-            if (self.cancel_requested || lapsing) && free {
+            let lapsing = self.capture_before.is_some_and(|lapse| lapse - VOID_BEFORE_LAPSE <= now);
+            if (self.cancel_requested || lapsing) && !under_way(Operation::Void) && !under_way(Operation::Capture) {
                 return Some(FollowUp::Void);
             }
         }
-        let refunded_for_cancel = self.refunds.iter().any(|refund| refund.source == super::refund::RefundSource::Cancel);
-        if self.cancel_requested && self.refundable() > 0 && !refunded_for_cancel && self.open_attempt(Operation::Capture).is_none() {
+        let lost = self.refunds.iter().find(|refund| self.refund_attempt(refund.n).is_some_and(|attempt| attempt.state == AttemptState::NotFound));
+        if let Some(refund) = lost {
+            return Some(FollowUp::RefundAgain { refund: refund.n });
+        }
+        let refunded_for_cancel = self.refunds.iter().any(|refund| refund.source == RefundSource::Cancel);
+        if self.cancel_requested && self.refundable() > 0 && !refunded_for_cancel && !under_way(Operation::Capture) {
             return Some(FollowUp::RefundForCancel);
         }
         None
@@ -101,7 +111,7 @@ impl Payment {
         let (pay, operation, reason) = match follow_up {
             FollowUp::Void => (self.current_pay()?, Operation::Void, if self.cancel_requested { "cancel requested" } else { "the hold is about to lapse" }),
             FollowUp::Reverse { pay } => (self.attempt(pay)?, Operation::Reversal, "its money must not stand"),
-            FollowUp::RefundForCancel => return None,
+            FollowUp::RefundForCancel | FollowUp::RefundAgain { .. } => return None,
         };
         Some(NewAttempt { operation, channel: pay.channel.clone(), key, amount: self.request.amount, refund_n: None, reason: reason.to_owned() })
     }

@@ -93,6 +93,7 @@ impl Payment {
             pay.due_at = Some(now);
         }
         self.derive(now);
+        self.call_for_follow_up(now);
     }
 
     /// Moves attempt `n` one rung up the ladder, after a look that told nothing new.
@@ -143,6 +144,38 @@ impl Payment {
             self.derive_refund(refund_n, now);
         }
         self.derive(now);
+        self.call_for_follow_up(now);
+    }
+
+    /// What must be sent next is sent by whoever takes the lease of the attempt that is due: so that something is.
+    fn call_for_follow_up(&mut self, now: Timestamp) {
+        use super::duty::FollowUp;
+        let carrier = match self.follow_up(now) {
+            None => return,
+            Some(FollowUp::Reverse { pay }) => Some(pay),
+            Some(FollowUp::Void | FollowUp::RefundForCancel) => self.current_pay().map(|pay| pay.n),
+            Some(FollowUp::RefundAgain { refund }) => self.refund_attempt(refund).map(|attempt| attempt.n),
+        };
+        if let Some(attempt) = carrier.and_then(|n| self.attempt_mut(n)) {
+            attempt.due_at = Some(now);
+            attempt.lease_owner = None;
+            attempt.lease_until = None;
+        }
+    }
+
+    /// The carrier of a follow-up has done its part: the new attempt looks after itself.
+    pub fn followed_up(&mut self, n: i16, now: Timestamp) {
+        let capture_before = self.capture_before;
+        if let Some(attempt) = self.attempt_mut(n) {
+            attempt.due_at = match attempt.state {
+                AttemptState::Authorized => due(attempt.operation, attempt.state, attempt.tries, None, capture_before, now),
+                _ => None,
+            };
+            attempt.lease_owner = None;
+            attempt.lease_until = None;
+            attempt.updated_at = now;
+        }
+        self.updated_at = now;
     }
 
     fn pay_entered(&mut self, n: i16, before: AttemptState, state: AttemptState, news: &News, contract: &Contract, now: Timestamp) {

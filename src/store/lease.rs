@@ -1,0 +1,106 @@
+//! Leases on attempts that are due: who may act, until when. A lease lives in the attempt's own columns; taking it increments the fence, so
+//! that whoever held it before can no longer act, however late it wakes.
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::domain::PaymentId;
+
+/// Takes what is due and free, oldest first, past whatever other sweepers hold.
+pub(super) const CLAIM: &str = "UPDATE attempt SET lease_owner = $1, lease_until = $2, fence = fence + 1 \
+     WHERE (payment_id, n) IN (SELECT payment_id, n FROM attempt WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3) \
+       AND NOT (channel = ANY($5::text[])) ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
+     RETURNING payment_id, n, fence, channel, operation, due_at";
+/// Renews a lease that is still ours.
+pub(super) const RENEW: &str = "UPDATE attempt SET lease_until = $4 WHERE payment_id = $1 AND n = $2 AND fence = $3";
+/// Gives a lease back and looks again later: nothing was learned and nothing may be counted against the channel.
+pub(super) const POSTPONE: &str =
+    "UPDATE attempt SET due_at = $4, tries = tries + $5, lease_owner = NULL, lease_until = NULL WHERE payment_id = $1 AND n = $2 AND fence = $3 AND due_at IS NOT NULL";
+/// How much is due, and since when.
+pub(super) const BACKLOG: &str = "SELECT count(*), min(due_at) FROM attempt WHERE due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)";
+/// Makes a channel's unknown attempts due now, spread over a while: it answers again.
+pub(super) const HASTEN: &str = "UPDATE attempt SET due_at = $2::timestamptz + random() * $4::float8 * interval '1 second' WHERE channel = $1 \
+     AND state IN ('unknown', 'reversing') AND due_at > $3";
+
+/// An attempt that is ours to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its payment.
+    pub payment: PaymentId,
+    /// Its number.
+    pub n: i16,
+    /// What an action of ours must carry.
+    pub fence: i32,
+    /// Its channel.
+    pub channel: String,
+    /// Its operation.
+    pub operation: String,
+    /// When it was due.
+    pub due_at: Timestamp,
+}
+
+impl Store {
+    /// Takes up to `limit` attempts that are due at `now`, for `owner`, until `until`, leaving out those of `channels_without_room`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claim_due(&self, owner: Uuid, now: Timestamp, until: Timestamp, limit: i64, channels_without_room: &[String]) -> Result<Vec<Claim>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(CLAIM).await?;
+        let rows = client.query(&statement, &[&owner, &until, &now, &limit, &channels_without_room]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Claim {
+                    payment: PaymentId(row.try_get(0)?),
+                    n: row.try_get(1)?,
+                    fence: row.try_get(2)?,
+                    channel: row.try_get(3)?,
+                    operation: row.try_get(4)?,
+                    due_at: row.try_get(5)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Renews a lease before a send. False when somebody else has it by now: the send must not happen.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn renew_lease(&self, payment: PaymentId, n: i16, fence: i32, until: Timestamp) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(RENEW).await?;
+        Ok(client.execute(&statement, &[&payment.0, &n, &fence, &until]).await? == 1)
+    }
+
+    /// Gives a lease back and sets when to look again. `looked` says whether this counts as a rung of the ladder.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn postpone(&self, payment: PaymentId, n: i16, fence: i32, due_at: Timestamp, looked: bool) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(POSTPONE).await?;
+        client.execute(&statement, &[&payment.0, &n, &fence, &due_at, &i32::from(looked)]).await?;
+        Ok(())
+    }
+
+    /// How many attempts are due and free at `now`, and since when the oldest is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn backlog(&self, now: Timestamp) -> Result<(i64, Option<Timestamp>), StoreError> {
+        let client = self.client().await?;
+        let row = client.query_one(BACKLOG, &[&now]).await?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
+    }
+
+    /// A channel answers again: what is in doubt there and not due before `later` becomes due now, spread over `over`. Answers how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn hasten(&self, channel: &str, now: Timestamp, over: SignedDuration) -> Result<u64, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(HASTEN).await?;
+        Ok(client.execute(&statement, &[&channel, &now, &(now + over), &over.as_secs_f64()]).await?)
+    }
+}

@@ -1,0 +1,60 @@
+//! Connection pools, one a purpose, so that a flood of one takes nothing from another. Their sum is checked against the server's
+//! `max_connections` before anything is served.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::NoTls;
+
+use super::StoreError;
+
+/// What sessions of a pool are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The journal's two writers.
+    Journal,
+    /// Reads that must be exact, leases, keys.
+    Reads,
+}
+
+impl Purpose {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Journal => "breakwater journal",
+            Self::Reads => "breakwater",
+        }
+    }
+
+    /// Session settings. The writers' statements have no join but index loops, and the planner, which cannot know how long an array is, must
+    /// not think of anything else; 40 s end a statement that hangs, long after every waiter was told.
+    const fn options(self) -> &'static str {
+        match self {
+            Self::Journal => {
+                "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off \
+                 -c synchronous_commit=on -c statement_timeout=40s"
+            }
+            Self::Reads => "-c jit=off -c synchronous_commit=on -c statement_timeout=10s",
+        }
+    }
+}
+
+/// A pool of at most `size` connections to `url`. Connects nothing yet.
+///
+/// # Errors
+/// [`StoreError::Settings`] when the address cannot be read.
+pub fn connect(url: &str, purpose: Purpose, size: usize) -> Result<Pool, StoreError> {
+    let mut config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| StoreError::Settings(StoreError::from(error).to_string()))?;
+    let options = match config.get_options() {
+        Some(given) => format!("{given} {}", purpose.options()),
+        None => purpose.options().to_owned(),
+    };
+    config.options(options).application_name(purpose.name()).connect_timeout(Duration::from_secs(3));
+    let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    Pool::builder(manager)
+        .max_size(size)
+        .runtime(Runtime::Tokio1)
+        // Waiting for a connection may be given up; a statement that has begun never is.
+        .timeouts(Timeouts { wait: Some(Duration::from_secs(5)), create: Some(Duration::from_secs(5)), recycle: None })
+        .build()
+        .map_err(|error| StoreError::Settings(error.to_string()))
+}
