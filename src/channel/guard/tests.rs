@@ -190,7 +190,11 @@ fn pay_never_takes_what_is_kept_for_resolve_and_refund() {
         ),
         (4, 2)
     );
-    assert_eq!(guard.snapshot(PAY, START).counters.rejected_by_room, 1);
+    assert_eq!(
+        guard.snapshot(PAY, START).counters.rejected_by_room,
+        2,
+        "the one after the last, and the one asserted"
+    );
 }
 
 #[test]
