@@ -14,7 +14,7 @@
 //!   forced_open (also: drain) and forced_closed come from an operator and win; forced_open ends in half_open, forced_closed in closed.
 //! ```
 //!
-//! Invariants, each with a property test in `properties.rs`:
+//! Invariants, each with a property test in `properties.rs` (against the naive breaker of `naive.rs`):
 //! - Every transition increments the *epoch*, and an admission carries its epoch. A result of another epoch is counted as late and decides
 //!   nothing: calls that were admitted before a trip cannot close, re-open or trip what came after them.
 //! - At most `probes` admissions are out in half_open, each on a lease: when one passes, by any [`Breaker::admit`] or [`Breaker::tick`], the
@@ -26,12 +26,15 @@
 //! are those of <https://resilience4j.readme.io/docs/circuitbreaker>, without its count of slow calls only at their end. Read next:
 //! `settings.rs` (every threshold), `window.rs` (what is counted).
 
+mod admission;
 mod phase;
 mod rules;
 mod settings;
 mod state;
 mod window;
 
+#[cfg(test)]
+mod naive;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -42,41 +45,14 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::domain::operation::CallClass;
 
+pub use admission::{Admission, Kind, Rejected};
 pub use settings::{BreakerSettings, MAX_PROBES, ProbeGate};
 pub use state::{Mode, Reason, State, Transition};
 pub use window::{BUCKETS, Totals};
 
 use phase::{Opening, Phase, Probes, Run};
 use rules::{Dice, Rules};
-use window::{BucketNumber, Window};
-
-/// Whether an admitted call is ordinary traffic or a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Ordinary traffic.
-    Normal,
-    /// A probe, holding the lease of that number.
-    Probe(u8),
-}
-
-/// Leave to make one call; give it back with [`Breaker::record`], exactly once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admission {
-    /// The breaker's epoch when it was given.
-    pub epoch: u64,
-    /// What the call counts as.
-    pub kind: Kind,
-    counted_slow_in: Option<BucketNumber>,
-}
-
-/// No leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    /// The state that rejects: open, half_open, or forced_open.
-    pub state: State,
-    /// How long until the answer may be another by time alone; none when an operator shut it.
-    pub retry_after: Option<Duration>,
-}
+use window::Window;
 
 /// The breaker.
 #[derive(Debug)]

@@ -287,14 +287,15 @@ fn the_resolve_breaker_paces_by_time_alone_and_always_says_when_to_come_again() 
                 .for_each(|permit| permit.record(CallClass::FailHard, now));
         }
     }
+    let changes = guard.transitions().list;
+    let half_opened: Vec<Reason> = changes
+        .iter()
+        .filter(|change| change.transition.to == State::HalfOpen)
+        .map(|change| change.transition.reason)
+        .collect();
     assert!(
-        guard
-            .transitions()
-            .list
-            .iter()
-            .filter(|change| change.transition.to == State::HalfOpen)
-            .count()
-            > 5
+        half_opened.len() > 5 && half_opened.iter().all(|reason| *reason == Reason::Waited),
+        "{half_opened:?}"
     );
 }
 
