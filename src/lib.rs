@@ -24,6 +24,7 @@ pub mod clock;
 pub mod cluster;
 pub mod domain;
 pub mod http;
+pub mod poller;
 pub mod provider;
 pub mod router;
 pub mod sandbox;

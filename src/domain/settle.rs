@@ -96,6 +96,16 @@ impl Payment {
         self.call_for_follow_up(now);
     }
 
+    /// Notes when the channel first said that it does not have attempt `n`, and looks again a rung later.
+    pub fn not_found(&mut self, n: i16, now: Timestamp) {
+        if let Some(attempt) = self.attempt_mut(n) {
+            attempt.not_found_since.get_or_insert(now);
+            attempt.updated_at = now;
+        }
+        self.updated_at = now;
+        self.look_again(n, now);
+    }
+
     /// Moves attempt `n` one rung up the ladder, after a look that told nothing new.
     pub fn look_again(&mut self, n: i16, now: Timestamp) {
         let capture_before = self.capture_before;

@@ -23,6 +23,9 @@ pub(super) const BACKLOG: &str = "SELECT count(*), min(due_at) FROM attempt WHER
 pub(super) const HASTEN: &str = "UPDATE attempt SET due_at = $2::timestamptz + random() * $4::float8 * interval '1 second' WHERE channel = $1 \
      AND state IN ('unknown', 'reversing') AND due_at > $3";
 
+/// Makes one attempt due now.
+pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3 WHERE payment_id = $1 AND n = $2 AND due_at > $3";
+
 /// An attempt that is ours to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -102,5 +105,15 @@ impl Store {
         let client = self.client().await?;
         let statement = client.prepare_cached(HASTEN).await?;
         Ok(client.execute(&statement, &[&channel, &now, &(now + over), &over.as_secs_f64()]).await?)
+    }
+
+    /// Something about one attempt does not fit: ask its channel now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn hasten_attempt(&self, payment: PaymentId, n: i16, now: Timestamp) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        client.execute(HASTEN_ONE, &[&payment.0, &n, &now]).await?;
+        Ok(())
     }
 }

@@ -34,6 +34,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("lease_postpone", lease::POSTPONE),
     ("lease_backlog", lease::BACKLOG),
     ("lease_hasten", lease::HASTEN),
+    ("lease_hasten_one", lease::HASTEN_ONE),
     ("guard_key", guard::KEY),
     ("guard_order", guard::ORDER),
     ("guard_refund", guard::REFUND),

@@ -1,0 +1,216 @@
+//! Floor 3: the poller. It finds what is due (an attempt in doubt, one whose holder died, a refund in its queue, a hold about to lapse), takes
+//! a lease on it past whatever other pollers hold (`FOR UPDATE SKIP LOCKED`), and hands it to the router. It decides nothing and changes no
+//! payment. Several may run side by side; one that dies mid-batch leaves leases that lapse.
+//!
+//! It also keeps the house: partitions ahead of time, old keys forgotten, and the gauges of what is in doubt.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
+use jiff::{SignedDuration, Timestamp};
+use tokio::runtime::Handle;
+
+use crate::clock::Clock;
+use crate::router::{Flows, Inquire, Router};
+use crate::store::{Store, StoreError};
+
+/// How often and how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollerSettings {
+    /// The pause between two sweeps. Shorter finds unknowns sooner and asks the database more often.
+    pub every: Duration,
+    /// Attempts taken in one sweep.
+    pub batch: i64,
+    /// How long a lease lasts: longer than any call, or two pollers ask the same.
+    pub lease: Duration,
+}
+
+impl Default for PollerSettings {
+    fn default() -> Self {
+        Self { every: Duration::from_millis(250), batch: 64, lease: Duration::from_secs(15) }
+    }
+}
+
+/// How many sweeps pass between two rounds of housekeeping; the first sweep does one.
+const HOUSEKEEPING_EVERY: u64 = 240;
+/// How many sweeps pass between two readings of the gauges.
+const GAUGES_EVERY: u64 = 8;
+/// How long a merchant's key is remembered.
+const KEYS_LIVE_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Keys forgotten at a time.
+const PRUNE_BATCH: i64 = 1_000;
+
+/// Look for what is due, now.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweep;
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Attempts whose lease was taken and that were handed to the router.
+    pub claimed: usize,
+}
+
+impl Message for Sweep {
+    type Result = Result<SweepReport, StoreError>;
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct Poller {
+    store: Store,
+    clock: Clock,
+    flows: Flows,
+    router: actix::Addr<Router>,
+    settings: PollerSettings,
+    runtime: Handle,
+    sweeps: u64,
+    sweeping: bool,
+    gauged: std::sync::Arc<std::sync::Mutex<HashSet<(String, String)>>>,
+}
+
+impl Poller {
+    /// A poller that hands what it finds to `router`. Its database work runs on `runtime`.
+    pub fn new(store: Store, clock: Clock, flows: Flows, router: actix::Addr<Router>, settings: PollerSettings, runtime: Handle) -> Self {
+        Self { store, clock, flows, router, settings, runtime, sweeps: 0, sweeping: false, gauged: std::sync::Arc::default() }
+    }
+}
+
+impl Actor for Poller {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.run_interval(self.settings.every, |poller, context| {
+            // A sweep that still runs is not overtaken by the next.
+            if !poller.sweeping
+                && let Err(error) = context.address().try_send(Sweep)
+            {
+                tracing::warn!(error = %error, "the poller's mailbox takes no sweep");
+            }
+        });
+    }
+}
+
+/// A sweep has ended.
+struct Swept;
+
+impl Message for Swept {
+    type Result = ();
+}
+
+impl Handler<Swept> for Poller {
+    type Result = ();
+    fn handle(&mut self, _: Swept, _: &mut Context<Self>) {
+        self.sweeping = false;
+    }
+}
+
+impl Handler<Sweep> for Poller {
+    type Result = ResponseFuture<Result<SweepReport, StoreError>>;
+
+    fn handle(&mut self, _: Sweep, context: &mut Context<Self>) -> Self::Result {
+        self.sweeping = true;
+        let sweep = self.sweeps;
+        self.sweeps += 1;
+        let round = Round {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            flows: self.flows.clone(),
+            router: self.router.clone(),
+            settings: self.settings,
+            gauged: std::sync::Arc::clone(&self.gauged),
+        };
+        let own = context.address();
+        let work = self.runtime.spawn(async move { round.run(sweep).await });
+        Box::pin(async move {
+            let report = work.await.unwrap_or_else(|error| {
+                tracing::error!(error = %error, "a sweep of the poller panicked");
+                Ok(SweepReport::default())
+            });
+            if let Err(error) = &report {
+                tracing::error!(error = %error, "a sweep of the poller failed");
+            }
+            let _gone = own.send(Swept).await;
+            report
+        })
+    }
+}
+
+/// One sweep.
+struct Round {
+    store: Store,
+    clock: Clock,
+    flows: Flows,
+    router: actix::Addr<Router>,
+    settings: PollerSettings,
+    gauged: std::sync::Arc<std::sync::Mutex<HashSet<(String, String)>>>,
+}
+
+impl Round {
+    async fn run(&self, sweep: u64) -> Result<SweepReport, StoreError> {
+        let now = self.clock.wall();
+        if sweep.is_multiple_of(HOUSEKEEPING_EVERY) {
+            self.keep_house(now).await?;
+        }
+        if sweep.is_multiple_of(GAUGES_EVERY) {
+            self.read_gauges(now).await?;
+        }
+        let room = i64::try_from(self.flows.room_for_inquiries()).unwrap_or(i64::MAX);
+        let limit = self.settings.batch.min(room);
+        let mut report = SweepReport::default();
+        if limit > 0 {
+            let until = now + SignedDuration::try_from(self.settings.lease).unwrap_or(SignedDuration::from_secs(15));
+            let claims = self.store.claim_due(self.flows.incarnation(), now, until, limit, &[]).await?;
+            report.claimed = claims.len();
+            for claim in claims {
+                // Handed over, not awaited: a look that hangs on its channel keeps its lease and nothing else.
+                let look = self.router.send(Inquire { claim });
+                tokio::spawn(async move {
+                    let _logged_by_the_flow = look.await;
+                });
+            }
+        }
+        metrics::gauge!("breakwater_poller_last_success_timestamp_seconds").set(self.clock.wall().as_second() as f64);
+        Ok(report)
+    }
+
+    async fn keep_house(&self, now: Timestamp) -> Result<(), StoreError> {
+        let made = self.store.ensure_partitions(now).await?;
+        if made > 0 {
+            tracing::info!(partitions = made, "partitions were made ahead of time");
+        }
+        self.store.prune_keys(now - KEYS_LIVE_FOR, PRUNE_BATCH).await?;
+        if let Err(error) = self.flows.empty_inbox().await {
+            tracing::error!(error = %error, "the inbox of notifications could not be emptied");
+        }
+        Ok(())
+    }
+
+    async fn read_gauges(&self, now: Timestamp) -> Result<(), StoreError> {
+        let (due, oldest) = self.store.backlog(now).await?;
+        metrics::gauge!("breakwater_poller_backlog", "kind" => "due").set(due as f64);
+        let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0));
+        metrics::gauge!("breakwater_poller_oldest_due_age_seconds", "kind" => "due").set(age);
+        let summary = self.store.unknown_summary().await?;
+        let oldest = summary.iter().map(|unknown| unknown.oldest).min();
+        let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0));
+        metrics::gauge!("breakwater_unknown_outcome_oldest_age_seconds").set(age);
+        let current: HashSet<_> = summary.iter().map(|unknown| (unknown.channel.clone(), unknown.operation.clone())).collect();
+        for unknown in &summary {
+            metrics::gauge!("breakwater_unknown_outcomes", "channel" => unknown.channel.clone(), "operation" => unknown.operation.clone())
+                .set(unknown.count as f64);
+        }
+        let mut gauged = self.gauged.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (channel, operation) in gauged.difference(&current) {
+            metrics::gauge!("breakwater_unknown_outcomes", "channel" => channel.clone(), "operation" => operation.clone()).set(0.0);
+        }
+        *gauged = current;
+        drop(gauged);
+        let (size, idle, waiting) = self.store.pool_status();
+        for (state, count) in [("in_use", size.saturating_sub(idle)), ("idle", idle), ("waiting", waiting)] {
+            metrics::gauge!("breakwater_db_pool_connections", "pool" => "reads", "state" => state).set(count as f64);
+        }
+        Ok(())
+    }
+}

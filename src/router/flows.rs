@@ -1,0 +1,282 @@
+//! What all flows share: the store, the channels, the clock, who this process is, and how many flows may be in flight.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::ResponseFuture;
+use jiff::{SignedDuration, Timestamp};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
+use uuid::Uuid;
+
+use super::answer::{Answer, FlowError, is_settled};
+use super::waiting::Waiting;
+use crate::channel::handle::ChannelHandle;
+use crate::clock::{Clock, Moment};
+use crate::domain::{Attempt, Candidate, Lease, Payment, Subject};
+use crate::provider::{Call, Verb};
+use crate::store::Store;
+
+/// Bounds and margins of the flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowSettings {
+    /// Payment flows in flight; beyond it 503. Each holds a few kilobytes.
+    pub payment_flows: usize,
+    /// Refund flows in flight, apart, so that neither can drag the other down.
+    pub refund_flows: usize,
+    /// Looks of the poller and notifications in flight.
+    pub inquiries: usize,
+    /// How long a call of a channel without a timeout of its own may take.
+    pub call_timeout: Duration,
+    /// How much longer than its calls an attempt's lease lasts: for the journal, and for a pause of the machine.
+    pub lease_margin: Duration,
+    /// How long a second request with the same key is told that the first is in flight.
+    pub in_flight_for: Duration,
+}
+
+impl Default for FlowSettings {
+    fn default() -> Self {
+        Self {
+            payment_flows: 4_096,
+            refund_flows: 1_024,
+            inquiries: 256,
+            call_timeout: Duration::from_secs(3),
+            lease_margin: Duration::from_secs(4),
+            in_flight_for: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A channel with what the flows remember of it.
+#[derive(Clone)]
+pub struct Channel {
+    /// Its handle.
+    pub handle: ChannelHandle,
+    /// How long one of its calls may take.
+    pub call_timeout: Duration,
+    /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
+    doubtful: Arc<AtomicBool>,
+}
+
+impl Channel {
+    /// A channel that has not failed yet.
+    pub fn new(handle: ChannelHandle, call_timeout: Duration) -> Self {
+        Self { handle, call_timeout, doubtful: Arc::new(AtomicBool::new(false)) }
+    }
+
+    pub(super) fn note_failure(&self) {
+        self.doubtful.store(true, Ordering::Relaxed);
+    }
+
+    /// True once, at the first answer after a failure.
+    pub(super) fn has_recovered(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed) && self.doubtful.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// The flows. Cheap to clone; every task has one.
+#[derive(Clone)]
+pub struct Flows {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Flows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flows").field("incarnation", &self.shared.incarnation).finish_non_exhaustive()
+    }
+}
+
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) waiting: Waiting,
+    pub(super) settings: FlowSettings,
+    pub(super) incarnation: Uuid,
+    channels: HashMap<String, Channel>,
+    candidates: Vec<Candidate>,
+    runtime: Handle,
+    payment_flows: Arc<Semaphore>,
+    refund_flows: Arc<Semaphore>,
+    inquiries: Arc<Semaphore>,
+}
+
+impl Flows {
+    /// Flows over these channels, in the order of the settings. Tasks run on `runtime`, the multi-thread one.
+    pub fn new(store: Store, clock: Clock, channels: Vec<Channel>, settings: FlowSettings, runtime: Handle) -> Self {
+        let candidates = channels.iter().map(|channel| channel.handle.candidate().clone()).collect();
+        let channels = channels.into_iter().map(|channel| (channel.handle.id().to_owned(), channel)).collect();
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                clock,
+                waiting: Waiting::default(),
+                settings,
+                incarnation: Uuid::new_v4(),
+                channels,
+                candidates,
+                runtime,
+                payment_flows: Arc::new(Semaphore::new(settings.payment_flows)),
+                refund_flows: Arc::new(Semaphore::new(settings.refund_flows)),
+                inquiries: Arc::new(Semaphore::new(settings.inquiries)),
+            }),
+        }
+    }
+
+    /// This process, as leases name it.
+    pub fn incarnation(&self) -> Uuid {
+        self.shared.incarnation
+    }
+
+    /// The channel of that id, unless the settings no longer have it.
+    pub(super) fn channel(&self, id: &str) -> Option<&Channel> {
+        self.shared.channels.get(id)
+    }
+
+    /// Every channel.
+    pub fn channels(&self) -> impl Iterator<Item = &Channel> {
+        self.shared.candidates.iter().filter_map(|candidate| self.shared.channels.get(&candidate.channel))
+    }
+
+    pub(super) fn candidates(&self) -> &[Candidate] {
+        &self.shared.candidates
+    }
+
+    /// Whether no flow is in flight: what was begun is on disk, and answered or left to the poller.
+    pub fn are_idle(&self) -> bool {
+        let settings = &self.shared.settings;
+        self.shared.payment_flows.available_permits() == settings.payment_flows
+            && self.shared.refund_flows.available_permits() == settings.refund_flows
+            && self.shared.inquiries.available_permits() == settings.inquiries
+    }
+
+    /// How many more looks may be started now.
+    pub fn room_for_inquiries(&self) -> usize {
+        self.shared.inquiries.available_permits()
+    }
+
+    pub(super) fn start_payment_flow<T: Send + 'static>(&self, flow: impl Future<Output = Result<T, FlowError>> + Send + 'static) -> ResponseFuture<Result<T, FlowError>> {
+        self.start(&self.shared.payment_flows, "payment", flow)
+    }
+
+    pub(super) fn start_refund_flow<T: Send + 'static>(&self, flow: impl Future<Output = Result<T, FlowError>> + Send + 'static) -> ResponseFuture<Result<T, FlowError>> {
+        self.start(&self.shared.refund_flows, "refund", flow)
+    }
+
+    pub(super) fn start_inquiry<T: Send + 'static>(&self, flow: impl Future<Output = Result<T, FlowError>> + Send + 'static) -> ResponseFuture<Result<T, FlowError>> {
+        self.start(&self.shared.inquiries, "inquiry", flow)
+    }
+
+    /// Starts a flow as a task of its own. Whoever waits for the answer may go away: the flow goes on.
+    fn start<T: Send + 'static>(
+        &self,
+        room: &Arc<Semaphore>,
+        name: &'static str,
+        flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> ResponseFuture<Result<T, FlowError>> {
+        let Ok(place) = Arc::clone(room).try_acquire_owned() else {
+            return Box::pin(std::future::ready(Err(FlowError::Overloaded)));
+        };
+        let in_flight = metrics::gauge!("breakwater_flows_in_flight", "flow" => name);
+        in_flight.increment(1.0);
+        let (answer, answered) = oneshot::channel();
+        self.shared.runtime.spawn(async move {
+            // Both go back even if the flow panics.
+            let _place = (place, Leaving(in_flight));
+            let _gone = answer.send(flow.await);
+        });
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(FlowError::Internal("the flow ended without an answer".to_owned()))) })
+    }
+
+    /// Runs a follow-up of a flow as a task of its own.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.runtime.spawn(task);
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.shared.clock.wall()
+    }
+
+    /// A lease for an attempt that makes `calls` calls on `channel`, and the moment by which its first byte must have left.
+    pub(super) fn lease(&self, channel: &Channel, calls: u32) -> (Lease, Moment) {
+        let span = channel.call_timeout * calls + self.shared.settings.lease_margin;
+        let until = self.now() + SignedDuration::try_from(span).unwrap_or(SignedDuration::from_mins(1));
+        let send_by = self.shared.clock.boot() + (span - self.shared.settings.lease_margin / 2);
+        (Lease { owner: self.shared.incarnation, until }, send_by)
+    }
+
+    /// When a call that starts now must have ended.
+    pub(super) fn call_deadline(&self, channel: &Channel) -> Moment {
+        self.shared.clock.boot() + channel.call_timeout
+    }
+
+    /// Waits until what was asked about has come to an end, or `until`; then answers with the latest that is known.
+    pub(super) async fn wait_for_end(&self, payment: Payment, subject: Subject, until: tokio::time::Instant, ours: Duration) -> Result<Answer, FlowError> {
+        let payment = if is_settled(&payment, subject) {
+            payment
+        } else {
+            let mut waiter = self.shared.waiting.watch(payment.id);
+            // It may have ended between the flow's last word and the watch.
+            match self.reload(payment.id).await? {
+                latest if is_settled(&latest, subject) => latest,
+                latest => match waiter.until(until, |payment| is_settled(payment, subject)).await {
+                    Some(heard) if is_settled(&heard, subject) => (*heard).clone(),
+                    _ => self.reload(latest.id).await?,
+                },
+            }
+        };
+        Ok(Answer { payment: Arc::new(payment), subject, replayed: false, ours })
+    }
+
+    /// The payment as it now is.
+    pub(super) async fn reload(&self, id: crate::domain::PaymentId) -> Result<Payment, FlowError> {
+        self.shared.store.payment(id).await?.ok_or_else(|| FlowError::Internal(format!("{id} is not in the database")))
+    }
+}
+
+struct Leaving(metrics::Gauge);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// What a channel is asked about `attempt` of `payment`.
+pub(super) fn call(payment: &Payment, attempt: &Attempt, verb: Verb) -> Call {
+    let request = &payment.request;
+    let pay = match attempt.operation {
+        crate::domain::Operation::Pay => Some(attempt),
+        crate::domain::Operation::Reversal => payment.attempts.iter().find(|other| is_being_undone(other)).or_else(|| payment.current_pay()),
+        _ => payment.current_pay(),
+    };
+    Call {
+        verb,
+        key: attempt.key.clone(),
+        payment: payment.id.to_string(),
+        order: request.order.clone(),
+        money: crate::domain::Money { amount: attempt.amount, currency: request.currency },
+        payment_amount: request.amount,
+        method: request.method.clone(),
+        capture_method: request.capture_method,
+        pay_reference: pay.and_then(|pay| pay.reference.clone()),
+        reference: if attempt.operation == crate::domain::Operation::Pay { None } else { attempt.reference.clone() },
+        reverses: pay.filter(|_| attempt.operation == crate::domain::Operation::Reversal).map(|pay| pay.key.clone()),
+        held: request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0,
+        description: request.description.clone(),
+        return_url: request.return_url.clone(),
+        expires_at: request.expires_at,
+        attempted_at: attempt.created_at,
+    }
+}
+
+fn is_being_undone(attempt: &Attempt) -> bool {
+    attempt.operation == crate::domain::Operation::Pay && attempt.state == crate::domain::AttemptState::Reversing
+}
+
+/// A new attempt's key: 32 hex digits, which fit every provider's number.
+pub(super) fn new_key() -> String {
+    Uuid::new_v4().simple().to_string()
+}

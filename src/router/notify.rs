@@ -1,0 +1,99 @@
+//! What providers tell us. A notification is verified, stored raw and once, and acknowledged; then its fact is applied like any other. It is
+//! never trusted for more than it proves: what does not fit the attempt is quarantined, and the channel is asked.
+
+use jiff::SignedDuration;
+
+use super::answer::FlowError;
+use super::flows::{Channel, Flows};
+use super::{Acknowledgement, Notify};
+use crate::domain::{Learned, PaymentId, Source};
+use crate::provider::Notification;
+use crate::store::notification::NotificationState;
+
+/// How long a notification may have waited in the inbox before another process's work is taken for lost.
+const INBOX_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+/// Notifications taken from the inbox at a time.
+const INBOX_BATCH: i64 = 100;
+
+impl Flows {
+    /// Receives a notification: once it is on disk it is acknowledged.
+    pub(super) async fn notify(&self, message: Notify) -> Result<Acknowledgement, FlowError> {
+        let channel = self.channel(&message.channel).ok_or(FlowError::NotFound("channel"))?.clone();
+        let notification = match channel.handle.notification(&message.headers, &message.body, self.now()) {
+            Ok(notification) => notification,
+            Err(error) => {
+                count(channel.handle.id(), "refused");
+                return Err(error.into());
+            }
+        };
+        let id = channel.handle.id();
+        let new = self.shared.store.store_notification(id, &notification.event_id, &notification.kind, &message.body, self.now()).await?;
+        if new {
+            let flows = self.clone();
+            let channel = channel.clone();
+            self.spawn(async move { flows.apply_and_close(&channel, &notification).await });
+        } else {
+            count(id, "repeated");
+        }
+        let (status, content_type, body) = channel.handle.provider().acknowledgement();
+        Ok(Acknowledgement { status, content_type, body })
+    }
+
+    /// Applies what was received and not applied before a process ended.
+    pub async fn empty_inbox(&self) -> Result<(), FlowError> {
+        for waiting in self.shared.store.waiting_notifications(self.now() - INBOX_PATIENCE, INBOX_BATCH).await? {
+            let Some(channel) = self.channel(&waiting.channel).cloned() else { continue };
+            // It was verified before it was stored: its bytes need no signature now.
+            if let Some(notification) = channel.handle.provider().stored_notification(&waiting.body) {
+                self.apply_and_close(&channel, &notification).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply_and_close(&self, channel: &Channel, notification: &Notification) {
+        let id = channel.handle.id();
+        let (state, note, payment) = match self.apply_notification(channel, notification).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                // It stays in the inbox as received, and is taken up again.
+                tracing::error!(channel = id, event = %notification.event_id, error = %error, "a notification could not be applied yet");
+                return;
+            }
+        };
+        count(id, state.as_str());
+        if let Err(error) = self.shared.store.close_notification(id, &notification.event_id, state, note, payment, self.now()).await {
+            tracing::error!(channel = id, event = %notification.event_id, error = %error, "what became of a notification could not be written");
+        }
+    }
+
+    async fn apply_notification(&self, channel: &Channel, notification: &Notification) -> Result<(NotificationState, Option<&'static str>, Option<PaymentId>), FlowError> {
+        let Some(news) = &notification.news else { return Ok((NotificationState::Ignored, None, None)) };
+        let Some(id) = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok()) else {
+            return Ok((NotificationState::Quarantined, Some("it names no payment of ours"), None));
+        };
+        let Some(key) = &notification.attempt_key else { return Ok((NotificationState::Quarantined, Some("it names no attempt"), Some(id))) };
+        let Some(payment) = self.shared.store.payment(id).await? else { return Ok((NotificationState::Quarantined, Some("there is no such payment"), Some(id))) };
+        let Some(attempt) = payment.attempts.iter().find(|attempt| attempt.key == *key && attempt.channel == channel.handle.id()) else {
+            return Ok((NotificationState::Quarantined, Some("the payment has no such attempt on this channel"), Some(id)));
+        };
+        let n = attempt.n;
+        let other = attempt.reference.is_some() && news.reference.is_some() && attempt.reference != news.reference;
+        if other {
+            return Ok((NotificationState::Quarantined, Some("the attempt is known by another reference"), Some(id)));
+        }
+        let settled = self.settle(payment, n, news, Source::Notification, channel.handle.provider().contract()).await?;
+        Ok(match settled.learned {
+            Learned::Changed | Learned::Seen => (NotificationState::Applied, None, Some(id)),
+            Learned::Contradiction => (NotificationState::Quarantined, Some("it contradicts what is known"), Some(id)),
+            Learned::Mismatch => {
+                self.shared.store.hasten_attempt(id, n, self.now()).await?;
+                (NotificationState::Quarantined, Some("its amount or currency is not the attempt's"), Some(id))
+            }
+        })
+    }
+}
+
+fn count(channel: &str, result: &'static str) {
+    metrics::counter!("breakwater_notifications_total", "channel" => channel.to_owned(), "result" => result).increment(1);
+}

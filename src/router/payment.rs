@@ -1,0 +1,509 @@
+//! The payment flow: one script, top to bottom.
+//!
+//! *Plan → permit → intent → call → outcome.* The channels that may carry the payment are planned; the first whose guard gives a permit is
+//! taken; payment, attempt and guards are on disk, in one commit, before the first byte leaves; then the call; then its outcome is written,
+//! together with the next attempt's intent where `domain` says that another channel may be tried. No transaction is open across a call.
+//! Whatever happens after the intent, the payment is on disk with its lease: if this process dies, the poller asks the channel.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::answer::{Answer, Claim, FlowError};
+use super::flows::{Channel, Flows, call, new_key};
+use super::settle::{OVERTAKEN, Written};
+use super::{Authorize, Capture, Void};
+use crate::channel::guard::Permit;
+use crate::clock::Moment;
+use crate::domain::{
+    AttemptState, Change, Fact, Failure, FailureCode, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId, PaymentRequest,
+    PaymentStatus, Source, Subject, route,
+};
+use crate::provider::{Reply, Verb};
+use crate::store::{ChangeVerdict, Intent, IntentVerdict};
+
+/// How long a caller is asked to stay away when every channel is shut and none says for how long.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A pay attempt makes at most this many calls: a first step for the reference, then the one that moves money.
+const PAY_CALLS: u32 = 2;
+
+/// The channels of a plan that were not tried yet.
+pub(super) struct Route {
+    remaining: VecDeque<String>,
+}
+
+/// A channel that has agreed to carry the next attempt.
+struct Chosen<'a> {
+    channel: &'a Channel,
+    permit: Permit,
+    reason: String,
+}
+
+impl Flows {
+    /// Creates a payment and carries it as far as the caller waits.
+    pub(super) async fn authorize(&self, message: Authorize) -> Result<Answer, FlowError> {
+        let until = tokio::time::Instant::now() + message.wait;
+        let mut stopwatch = Stopwatch::start();
+        let Authorize { request, claim, .. } = message;
+
+        let plan = route::plan(&request, self.candidates());
+        for (channel, misfit) in &plan.misfits {
+            metrics::counter!("breakwater_routing_decisions_total", "channel" => channel.clone(), "reason" => misfit.as_str()).increment(1);
+        }
+        if plan.channels.is_empty() {
+            let why = plan.misfits.iter().map(|(channel, misfit)| format!("{channel}: {}", misfit.as_str())).collect::<Vec<_>>().join(", ");
+            return self.replay_or(claim, FlowError::NoChannel(why)).await;
+        }
+        let mut route = Route { remaining: plan.channels.into() };
+        let chosen = match self.choose(&request, &mut route, "first of the plan") {
+            Ok(chosen) => chosen,
+            Err(error) => return self.replay_or(claim, error).await,
+        };
+        let (lease, send_by) = self.lease(chosen.channel, PAY_CALLS);
+        let payment = match self.open(request, claim, &chosen, lease).await? {
+            Opened::New(payment) => payment,
+            Opened::Known(payment) => return self.replay(payment, claim).await,
+        };
+        let payment = self.carry(payment, chosen.channel, chosen.permit, send_by, route, &mut stopwatch).await?;
+        let ours = stopwatch.ours();
+        metrics::histogram!("breakwater_payment_overhead_seconds").record(ours.as_secs_f64());
+        self.wait_for_end(payment, Subject::Payment, until, ours).await
+    }
+
+    /// The next channel of the route whose guard gives a permit. Nothing is written for one that does not.
+    fn choose(&self, request: &PaymentRequest, route: &mut Route, reason: &str) -> Result<Chosen<'_>, FlowError> {
+        let mut retry_after: Option<Duration> = None;
+        let mut refused: Option<Failure> = None;
+        let mut skipped = String::new();
+        while let Some(id) = route.remaining.pop_front() {
+            let Some(channel) = self.channel(&id) else { continue };
+            if let Some(failure) = self.refuses(channel, request) {
+                count_decision(&id, "not_expressible");
+                refused = Some(failure);
+                continue;
+            }
+            match channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()) {
+                Ok(permit) if channel.handle.is_up() => {
+                    count_decision(&id, "chosen");
+                    return Ok(Chosen { channel, permit, reason: format!("{reason}{skipped}") });
+                }
+                Ok(_unused) => {
+                    count_decision(&id, "no_actor");
+                    skipped.push_str(&format!("; {id}: being rebuilt"));
+                }
+                Err(rejected) => {
+                    count_decision(&id, rejected.as_str());
+                    skipped.push_str(&format!("; {id}: {}", rejected.as_str()));
+                    let wait = rejected.retry_after().unwrap_or(RETRY_AFTER);
+                    retry_after = Some(retry_after.map_or(wait, |known| known.min(wait)));
+                }
+            }
+        }
+        match (refused, retry_after) {
+            (Some(failure), None) => Err(FlowError::NotCarried(failure)),
+            (_, retry_after) => Err(FlowError::EveryChannelShut { retry_after: retry_after.unwrap_or(RETRY_AFTER) }),
+        }
+    }
+
+    /// Whether the channel could not even say it: an amount between two of its steps, for one.
+    fn refuses(&self, channel: &Channel, request: &PaymentRequest) -> Option<Failure> {
+        let trial = NewAttempt {
+            operation: Operation::Pay,
+            channel: channel.handle.id().to_owned(),
+            key: String::new(),
+            amount: request.amount,
+            refund_n: None,
+            reason: String::new(),
+        };
+        let now = self.now();
+        let payment = Payment::open(PaymentId::mint(now, order_bucket(request)), request.clone(), trial, Lease { owner: self.shared.incarnation, until: now }, now);
+        let attempt = payment.attempts.first()?;
+        channel.handle.provider().refuses(&call(&payment, attempt, Verb::Pay))
+    }
+
+    /// Writes the intent. The order may be taken over from a payment that ended unpaid.
+    async fn open(&self, request: PaymentRequest, claim: Claim, chosen: &Chosen<'_>, lease: Lease) -> Result<Opened, FlowError> {
+        let now = self.now();
+        let first = NewAttempt {
+            operation: Operation::Pay,
+            channel: chosen.channel.handle.id().to_owned(),
+            key: new_key(),
+            amount: request.amount,
+            refund_n: None,
+            reason: chosen.reason.clone(),
+        };
+        let payment = Payment::open(PaymentId::mint(now, order_bucket(&request)), request, first, lease, now);
+        let change = Change::opening(payment, claim.on(Subject::Payment));
+        let mut takes_over = None;
+        for _ in 0..OVERTAKEN {
+            let intent = Intent { change: change.clone(), takes_over };
+            match self.shared.store.journal.open(intent).await? {
+                IntentVerdict::Applied => return Ok(Opened::New(change.after)),
+                IntentVerdict::KeyTaken(known) => return Ok(Opened::Known(known)),
+                IntentVerdict::OrderTaken(holder) => {
+                    // An order whose payment is long gone counts as paid.
+                    let Some(holding) = self.shared.store.payment(holder).await? else { return Err(FlowError::DuplicateOrder { existing: holder }) };
+                    if !holding.frees_its_order() || holding.superseded_by.is_some() {
+                        return Err(FlowError::DuplicateOrder { existing: holder });
+                    }
+                    takes_over = Some((holder, holding.sequence));
+                }
+            }
+        }
+        Err(FlowError::Internal("the order changes hands faster than it can be taken".to_owned()))
+    }
+
+    /// Carries a payment whose intent is on disk over one channel after another, until it is certain, or cannot be known now.
+    async fn carry(&self, mut payment: Payment, first: &Channel, permit: Permit, send_by: Moment, mut route: Route, stopwatch: &mut Stopwatch) -> Result<Payment, FlowError> {
+        let (mut channel, mut permit, mut send_by) = (first.clone(), Some(permit), send_by);
+        loop {
+            let Some(n) = payment.current_pay().map(|attempt| attempt.n) else { return Ok(payment) };
+            let news = match self.pay(&mut payment, n, &channel, permit.take(), send_by, stopwatch).await? {
+                Some(news) => news,
+                None => return Ok(payment),
+            };
+            let contract = channel.handle.provider().contract();
+            // The outcome and the next attempt's intent are one commit: there is no moment at which a crash finds a failed payment that goes on.
+            let mut next: Option<(Channel, Permit, Moment)> = None;
+            let mut done = false;
+            for _ in 0..OVERTAKEN {
+                let now = self.now();
+                let mut draft = payment.clone();
+                if !matches!(draft.learn(n, &news, Source::Reply, contract, now), Ok(crate::domain::Learned::Changed)) {
+                    return Ok(payment);
+                }
+                if draft.current_pay().is_some_and(|pay| pay.n == n) && draft.may_try_another_channel(now) {
+                    if next.is_none() && let Ok(chosen) = self.choose(&draft.request, &mut route, "the one before could not") {
+                        let (_, send_by) = self.lease(chosen.channel, PAY_CALLS);
+                        next = Some((chosen.channel.clone(), chosen.permit, send_by));
+                    }
+                    if let Some((chosen, _, _)) = &next {
+                        let (lease, _) = self.lease(chosen, PAY_CALLS);
+                        let attempt = NewAttempt {
+                            operation: Operation::Pay,
+                            channel: chosen.handle.id().to_owned(),
+                            key: new_key(),
+                            amount: draft.request.amount,
+                            refund_n: None,
+                            reason: "the one before could not".to_owned(),
+                        };
+                        draft.add_attempt(attempt, lease, now);
+                    }
+                }
+                let added = draft.attempts.len() > payment.attempts.len();
+                let mut change = Change::between(&payment, draft, Source::Reply);
+                if added {
+                    let fence = payment.attempt(n).map_or(0, |attempt| attempt.fence);
+                    change = change.fenced(n, fence);
+                }
+                match self.write_change(change).await? {
+                    Written::Done(after) => {
+                        self.tell(&payment, &after, Source::Reply);
+                        payment = after;
+                        done = !added;
+                        break;
+                    }
+                    Written::Overtaken => {
+                        payment = self.reload(payment.id).await?;
+                        // Somebody holds the attempt's lease by now: the fact is still ours to tell, the next attempt is theirs.
+                        if added && payment.attempt(n).is_some_and(|attempt| attempt.lease_owner != Some(self.shared.incarnation)) {
+                            next = None;
+                            route.remaining.clear();
+                        }
+                    }
+                }
+            }
+            match next {
+                Some((next_channel, next_permit, next_send_by)) if !done => {
+                    channel = next_channel;
+                    permit = Some(next_permit);
+                    send_by = next_send_by;
+                }
+                _ => return Ok(payment),
+            }
+        }
+    }
+
+    /// One pay attempt at its channel: the first step for its reference, which is on disk before the step that moves money. `None` when
+    /// somebody else has brought the attempt to its end meanwhile.
+    async fn pay(&self, payment: &mut Payment, n: i16, channel: &Channel, permit: Option<Permit>, send_by: Moment, stopwatch: &mut Stopwatch) -> Result<Option<News>, FlowError> {
+        let mut permit = permit;
+        for _ in 0..PAY_CALLS {
+            let Some(attempt) = payment.attempt(n) else { return Ok(None) };
+            // A next step is a call of its own, and passes the guard like the first.
+            let permit = match permit.take().map_or_else(|| channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()), Ok) {
+                Ok(permit) => permit,
+                Err(_) => return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))),
+            };
+            let done = stopwatch.theirs(channel.handle.perform(call(payment, attempt, Verb::Pay), permit, self.call_deadline(channel), Some(send_by))).await;
+            self.note(channel, &done);
+            match done.reply {
+                Reply::News { news, .. } => return Ok(Some(news)),
+                Reply::Step { reference } => {
+                    if !self.keep_reference(payment, n, &reference).await? {
+                        return Ok(None);
+                    }
+                    if payment.cancel_requested {
+                        // Nothing can be charged before the step that was not made.
+                        return Ok(Some(News { failure: Some(Failure::new(FailureCode::NotSent, None, "canceled before it was confirmed")), ..News::of(Fact::NotSent) }));
+                    }
+                }
+                Reply::Unpaid { .. } | Reply::NotFound => return Ok(Some(News::unknown())),
+            }
+        }
+        Ok(Some(News::unknown()))
+    }
+
+    /// Writes the reference of attempt `n`. False when the attempt is no longer on its way: then nothing more may be sent for it.
+    async fn keep_reference(&self, payment: &mut Payment, n: i16, reference: &str) -> Result<bool, FlowError> {
+        for _ in 0..OVERTAKEN {
+            if payment.attempt(n).is_none_or(|attempt| attempt.state != AttemptState::Sent) {
+                return Ok(false);
+            }
+            let mut draft = payment.clone();
+            draft.keep_reference(n, reference, self.now());
+            let fence = payment.attempt(n).map_or(0, |attempt| attempt.fence);
+            let change = Change::between(payment, draft, Source::Reply).fenced(n, fence);
+            let after = change.after.clone();
+            match self.shared.store.journal.commit(change).await? {
+                ChangeVerdict::Applied => {
+                    self.shared.waiting.tell(&after);
+                    *payment = after;
+                    return Ok(true);
+                }
+                ChangeVerdict::Fenced => {
+                    *payment = self.reload(payment.id).await?;
+                    return Ok(false);
+                }
+                ChangeVerdict::Stale | ChangeVerdict::KeyTaken | ChangeVerdict::RefundTaken => *payment = self.reload(payment.id).await?,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes money that is held.
+    pub(super) async fn capture(&self, message: Capture) -> Result<Answer, FlowError> {
+        let until = tokio::time::Instant::now() + message.wait;
+        let mut stopwatch = Stopwatch::start();
+        if let Some(answer) = self.known(message.claim).await? {
+            return Ok(answer);
+        }
+        for _ in 0..OVERTAKEN {
+            let payment = self.shared.store.payment_of(message.merchant, message.payment).await?.ok_or(FlowError::NotFound("payment"))?;
+            let under_way = payment.open_attempt(Operation::Capture).is_some();
+            if under_way {
+                return Err(FlowError::CaptureInProgress);
+            }
+            if payment.status != PaymentStatus::RequiresCapture || payment.cancel_requested || payment.open_attempt(Operation::Void).is_some() {
+                return Err(FlowError::WrongState { status: payment.status, verb: "captured" });
+            }
+            let capturable = payment.capturable();
+            let amount = message.amount.unwrap_or(capturable);
+            if amount > capturable {
+                return Err(FlowError::CaptureExceedsHold { capturable });
+            }
+            let Some(pay) = payment.current_pay().cloned() else { return Err(FlowError::NotFound("payment")) };
+            let channel = self.channel_of(&pay.channel)?.clone();
+            let (lease, send_by) = self.lease(&channel, 1);
+            let mut draft = payment.clone();
+            draft.capture_reserved += amount;
+            let attempt = NewAttempt { operation: Operation::Capture, channel: pay.channel.clone(), key: new_key(), amount, refund_n: None, reason: "the channel that holds it".to_owned() };
+            let n = draft.add_attempt(attempt, lease, self.now());
+            let change = Change::between(&payment, touched(draft, self.now()), Source::Merchant).claiming(message.claim.on(Subject::Capture(n)));
+            match self.claim(change, message.claim).await? {
+                Claimed::Won(after) => {
+                    let after = self.carry_out(after, n, &channel, send_by, &mut stopwatch).await?;
+                    return self.wait_for_end(after, Subject::Capture(n), until, stopwatch.ours()).await;
+                }
+                Claimed::Known(answer) => return Ok(answer),
+                Claimed::Overtaken => {}
+            }
+        }
+        Err(FlowError::Internal(format!("{} changes faster than it can be captured", message.payment)))
+    }
+
+    /// Ends a payment that is not final. What is held is released at once; what is on its way is closed by the poller.
+    pub(super) async fn cancel(&self, message: Void) -> Result<Answer, FlowError> {
+        let until = tokio::time::Instant::now() + message.wait;
+        let mut stopwatch = Stopwatch::start();
+        if let Some(answer) = self.known(message.claim).await? {
+            return Ok(answer);
+        }
+        for _ in 0..OVERTAKEN {
+            let payment = self.shared.store.payment_of(message.merchant, message.payment).await?.ok_or(FlowError::NotFound("payment"))?;
+            if payment.status.is_final() {
+                return Err(FlowError::WrongState { status: payment.status, verb: "canceled" });
+            }
+            let now = self.now();
+            let mut draft = payment.clone();
+            draft.request_cancel(now);
+            let voids = draft.follow_up(now) == Some(crate::domain::FollowUp::Void);
+            let held_at = payment.current_pay().filter(|_| voids).map(|pay| (pay.n, pay.channel.clone()));
+            let mut void = None;
+            if let Some((pay_n, channel_id)) = held_at {
+                let channel = self.channel_of(&channel_id)?.clone();
+                let (lease, send_by) = self.lease(&channel, 1);
+                draft.followed_up(pay_n, now);
+                if let Some(attempt) = draft.undoing(crate::domain::FollowUp::Void, new_key()) {
+                    void = Some((draft.add_attempt(attempt, lease, now), channel, send_by));
+                }
+            }
+            let change = Change::between(&payment, touched(draft, now), Source::Merchant).claiming(message.claim.on(Subject::Cancel));
+            match self.claim(change, message.claim).await? {
+                Claimed::Won(after) => {
+                    let after = match void {
+                        Some((n, channel, send_by)) => self.carry_out(after, n, &channel, send_by, &mut stopwatch).await?,
+                        None => after,
+                    };
+                    return self.wait_for_end(after, Subject::Cancel, until, stopwatch.ours()).await;
+                }
+                Claimed::Known(answer) => return Ok(answer),
+                Claimed::Overtaken => {}
+            }
+        }
+        Err(FlowError::Internal(format!("{} changes faster than it can be canceled", message.payment)))
+    }
+
+    /// Writes a change that wins the merchant's key.
+    pub(super) async fn claim(&self, change: Change, claim: Claim) -> Result<Claimed, FlowError> {
+        let after = change.after.clone();
+        Ok(match self.shared.store.journal.commit(change).await? {
+            ChangeVerdict::Applied => {
+                self.shared.waiting.tell(&after);
+                Claimed::Won(after)
+            }
+            ChangeVerdict::KeyTaken => match self.known(claim).await? {
+                Some(answer) => Claimed::Known(answer),
+                None => Claimed::Overtaken,
+            },
+            ChangeVerdict::Stale | ChangeVerdict::Fenced | ChangeVerdict::RefundTaken => Claimed::Overtaken,
+        })
+    }
+
+    /// Sends an attempt of another kind than pay whose intent is on disk, and settles what becomes of it.
+    pub(super) async fn carry_out(&self, payment: Payment, n: i16, channel: &Channel, send_by: Moment, stopwatch: &mut Stopwatch) -> Result<Payment, FlowError> {
+        let Some(attempt) = payment.attempt(n) else { return Ok(payment) };
+        let verb = Verb::sending(attempt.operation);
+        let order = call(&payment, attempt, verb);
+        let news = if let Some(failure) = channel.handle.provider().refuses(&order) {
+            News { failure: Some(failure), ..News::of(Fact::Declined) }
+        } else {
+            match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
+                // It waits in its durable queue until the channel is open again.
+                Err(rejected) => News::not_sent(&format!("the channel is shut: {}", rejected.as_str())),
+                Ok(permit) => {
+                    let done = stopwatch.theirs(channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by))).await;
+                    self.note(channel, &done);
+                    match done.reply {
+                        Reply::News { news, .. } => news,
+                        Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => News::unknown(),
+                    }
+                }
+            }
+        };
+        Ok(self.settle(payment, n, &news, Source::Reply, channel.handle.provider().contract()).await?.payment)
+    }
+
+    /// The channel of an attempt that exists. Settings that no longer have it are a fault of whoever removed it.
+    pub(super) fn channel_of(&self, id: &str) -> Result<&Channel, FlowError> {
+        self.channel(id).ok_or_else(|| FlowError::Internal(format!("channel {id} is no longer in the settings, and still has open payments")))
+    }
+
+    /// What a key that may be known stands for, if it is known and matches.
+    pub(super) async fn known(&self, claim: Claim) -> Result<Option<Answer>, FlowError> {
+        let Some(known) = self.shared.store.known_key(claim.digest).await? else { return Ok(None) };
+        let payment = self.reload(known.payment).await?;
+        if known.fingerprint != claim.fingerprint {
+            return Err(FlowError::KeyReused { existing: payment.id, amount: payment.request.amount });
+        }
+        let began = match known.subject {
+            Subject::Capture(n) => payment.attempt(n).map(|attempt| attempt.created_at),
+            Subject::Refund(n) => payment.refund(n).map(|refund| refund.created_at),
+            Subject::Payment | Subject::Cancel => Some(payment.created_at),
+        };
+        let settled = super::answer::is_settled(&payment, known.subject);
+        let in_flight = !settled
+            && known.subject != Subject::Cancel
+            && began.is_some_and(|began| self.now().duration_since(began).unsigned_abs() < self.shared.settings.in_flight_for)
+            && payment.attempts.iter().any(|attempt| attempt.lease_owner.is_some() && attempt.lease_until.is_some_and(|until| until > self.now()));
+        if in_flight {
+            return Err(FlowError::InFlight { existing: payment.id });
+        }
+        Ok(Some(Answer { payment: std::sync::Arc::new(payment), subject: known.subject, replayed: true, ours: Duration::ZERO }))
+    }
+
+    /// The answer to a key that stands for a payment already.
+    async fn replay(&self, existing: PaymentId, claim: Claim) -> Result<Answer, FlowError> {
+        match self.known(claim).await? {
+            Some(answer) => Ok(answer),
+            None => Err(FlowError::InFlight { existing }),
+        }
+    }
+
+    /// A known key is a replay, whatever keeps a new payment from being made.
+    async fn replay_or(&self, claim: Claim, error: FlowError) -> Result<Answer, FlowError> {
+        match self.known(claim).await? {
+            Some(answer) => Ok(answer),
+            None => Err(error),
+        }
+    }
+
+    /// Remembers whether the channel fails, and what it answers first after that.
+    pub(super) fn note(&self, channel: &Channel, done: &crate::channel::actor::Done) {
+        use crate::domain::CallClass;
+        match done.class {
+            CallClass::FailHard | CallClass::FailSoft => channel.note_failure(),
+            CallClass::Success | CallClass::RateLimited | CallClass::Neutral => {}
+        }
+    }
+}
+
+enum Opened {
+    New(Payment),
+    Known(PaymentId),
+}
+
+/// What became of a change that wins a key.
+pub(super) enum Claimed {
+    Won(Payment),
+    Known(Answer),
+    Overtaken,
+}
+
+/// The bucket of a payment for this order.
+fn order_bucket(request: &PaymentRequest) -> crate::domain::Bucket {
+    crate::domain::OrderDigest::of(request.merchant, &request.order).bucket()
+}
+
+/// The draft with the time of its change.
+pub(super) fn touched(mut draft: Payment, now: jiff::Timestamp) -> Payment {
+    draft.updated_at = now;
+    draft
+}
+
+fn count_decision(channel: &str, reason: &'static str) {
+    metrics::counter!("breakwater_routing_decisions_total", "channel" => channel.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Tells our time from the channels'.
+pub(super) struct Stopwatch {
+    began: Instant,
+    theirs: Duration,
+}
+
+impl Stopwatch {
+    pub(super) fn start() -> Self {
+        Self { began: Instant::now(), theirs: Duration::ZERO }
+    }
+
+    /// Awaits a channel, on its account.
+    pub(super) async fn theirs<T>(&mut self, call: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let answer = call.await;
+        self.theirs += began.elapsed();
+        answer
+    }
+
+    pub(super) fn ours(&self) -> Duration {
+        self.began.elapsed().saturating_sub(self.theirs)
+    }
+}

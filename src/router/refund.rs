@@ -1,0 +1,147 @@
+//! The refund flow: one script, top to bottom.
+//!
+//! A refund is a wish that is kept: once it is on disk its amount is spoken for, and its attempt is sent, and sent again with the same
+//! number, until the channel has taken it or has finally said no. Only that, or the channel taking it back, frees the amount. It always goes
+//! through the channel that captured, and has its own share of flows, so that a flood of refunds takes nothing from payments.
+
+use super::answer::{Answer, FlowError};
+use super::flows::{Flows, new_key};
+use super::payment::{Claimed, Stopwatch, touched};
+use super::settle::{OVERTAKEN, Written, is_resolved};
+use super::Refund as Message;
+use crate::domain::{
+    Change, NewAttempt, Operation, Outcome, Payment, Refund, RefundId, RefundRequest, RefundSource, RefundStatus, Source, Subject,
+};
+
+impl Flows {
+    /// Gives captured money back.
+    pub(super) async fn refund(&self, message: Message) -> Result<Answer, FlowError> {
+        let until = tokio::time::Instant::now() + message.wait;
+        let mut stopwatch = Stopwatch::start();
+        if let Some(answer) = self.known(message.claim).await? {
+            return Ok(answer);
+        }
+        for _ in 0..OVERTAKEN {
+            let payment = self.shared.store.payment_of(message.merchant, message.payment).await?.ok_or(FlowError::NotFound("payment"))?;
+            if let Some(known) = self.shared.store.known_refund(message.merchant, &message.request.merchant_refund_id).await? {
+                return Err(FlowError::DuplicateRefund { existing: known.id });
+            }
+            // Whether there is anything to give back is not known yet: that comes before the ceiling.
+            if !is_resolved(&payment) {
+                return Err(FlowError::PaymentUnresolved);
+            }
+            if payment.captured == 0 {
+                return Err(FlowError::WrongState { status: payment.status, verb: "refunded" });
+            }
+            let refundable = payment.refundable();
+            let amount = message.request.amount.unwrap_or(refundable);
+            if amount > refundable || refundable == 0 {
+                return Err(FlowError::RefundExceedsCaptured { refundable });
+            }
+            let Some(pay) = payment.current_pay().cloned() else { return Err(FlowError::NotFound("payment")) };
+            let channel = self.channel_of(&pay.channel)?.clone();
+            let (lease, send_by) = self.lease(&channel, 1);
+            let now = self.now();
+            let mut draft = payment.clone();
+            let (refund_n, attempt_n) = add_refund(&mut draft, &message.request, amount, RefundSource::Merchant, &pay.channel, lease, now);
+            let change = Change::between(&payment, touched(draft, now), Source::Merchant).claiming(message.claim.on(Subject::Refund(refund_n)));
+            match self.claim(change, message.claim).await? {
+                Claimed::Won(after) => {
+                    metrics::counter!("breakwater_refunds_total", "channel" => pay.channel.clone(), "status" => "processing").increment(1);
+                    let after = self.carry_out(after, attempt_n, &channel, send_by, &mut stopwatch).await?;
+                    // A refund that the channel works on may take days: only one that is in flight is worth waiting for.
+                    let wait = after.refund(refund_n).is_some_and(|refund| refund.outcome == Outcome::Unknown);
+                    let until = if wait { until } else { tokio::time::Instant::now() };
+                    return self.wait_for_end(after, Subject::Refund(refund_n), until, stopwatch.ours()).await;
+                }
+                Claimed::Known(answer) => return Ok(answer),
+                Claimed::Overtaken => {}
+            }
+        }
+        Err(FlowError::Internal(format!("{} changes faster than it can be refunded", message.payment)))
+    }
+
+    /// Gives back what was captured although a cancel had been requested. `carrier` is the attempt whose lease this acts under.
+    pub(super) async fn refund_for_cancel(&self, payment: &Payment, carrier: i16, fence: i32) -> Result<(), FlowError> {
+        let Some(pay) = payment.current_pay().cloned() else { return Ok(()) };
+        let channel = self.channel_of(&pay.channel)?.clone();
+        let (lease, send_by) = self.lease(&channel, 1);
+        let now = self.now();
+        let mut draft = payment.clone();
+        let request = RefundRequest {
+            merchant_refund_id: format!("breakwater:cancel:{}", payment.id),
+            amount: None,
+            reason: Some("the payment was canceled".to_owned()),
+            metadata: std::collections::BTreeMap::new(),
+        };
+        let amount = payment.refundable();
+        let (_, n) = add_refund(&mut draft, &request, amount, RefundSource::Cancel, &pay.channel, lease, now);
+        draft.followed_up(carrier, now);
+        let change = Change::between(payment, touched(draft, now), Source::Query).fenced(carrier, fence);
+        if let Written::Done(after) = self.write_change(change).await? {
+            self.carry_out(after, n, &channel, send_by, &mut Stopwatch::start()).await?;
+        }
+        Ok(())
+    }
+
+    /// Carries a refund out with a new key: the channel finally does not have the last one.
+    pub(super) async fn refund_again(&self, payment: &Payment, refund: i16, carrier: i16, fence: i32) -> Result<(), FlowError> {
+        let Some(last) = payment.refund_attempt(refund).cloned() else { return Ok(()) };
+        let channel = self.channel_of(&last.channel)?.clone();
+        let (lease, send_by) = self.lease(&channel, 1);
+        let now = self.now();
+        let mut draft = payment.clone();
+        let attempt = NewAttempt {
+            operation: Operation::Refund,
+            channel: last.channel.clone(),
+            key: new_key(),
+            amount: last.amount,
+            refund_n: Some(refund),
+            reason: "the channel does not have the one before".to_owned(),
+        };
+        let n = draft.add_attempt(attempt, lease, now);
+        draft.followed_up(carrier, now);
+        let change = Change::between(payment, touched(draft, now), Source::Query).fenced(carrier, fence);
+        if let Written::Done(after) = self.write_change(change).await? {
+            self.carry_out(after, n, &channel, send_by, &mut Stopwatch::start()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds a refund and its first attempt to the draft: their numbers. What it takes is spoken for from here on.
+fn add_refund(
+    draft: &mut Payment,
+    request: &RefundRequest,
+    amount: i64,
+    source: RefundSource,
+    channel: &str,
+    lease: crate::domain::Lease,
+    now: jiff::Timestamp,
+) -> (i16, i16) {
+    let refund_n = i16::try_from(draft.refunds.len() + 1).unwrap_or(i16::MAX);
+    draft.refund_reserved += amount;
+    draft.refunds.push(Refund {
+        n: refund_n,
+        id: RefundId::mint(now, draft.id.bucket()),
+        merchant_refund_id: request.merchant_refund_id.clone(),
+        amount,
+        reason: request.reason.clone(),
+        metadata: request.metadata.clone(),
+        source,
+        status: RefundStatus::Processing,
+        outcome: Outcome::Pending,
+        created_at: now,
+        updated_at: now,
+    });
+    let attempt = NewAttempt {
+        operation: Operation::Refund,
+        channel: channel.to_owned(),
+        key: new_key(),
+        amount,
+        refund_n: Some(refund_n),
+        reason: "the channel that captured".to_owned(),
+    };
+    let attempt_n = draft.add_attempt(attempt, lease, now);
+    (refund_n, attempt_n)
+}

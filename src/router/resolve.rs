@@ -1,0 +1,248 @@
+//! What the poller asks for: an attempt is due, its lease is ours, and `domain` says what must be done about it ([`Duty`]).
+//!
+//! Query comes before everything that cannot be undone. A channel that does not have what we ask about is believed only where its contract
+//! says so; a channel that says nothing is asked again, a rung of the ladder later, for ever.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::answer::FlowError;
+use super::flows::{Channel, Flows, call, new_key};
+use super::payment::{Stopwatch, touched};
+use super::settle::{Settled, Written};
+use crate::clock::Moment;
+use crate::domain::contract::rung;
+use crate::domain::{
+    Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, Payment, Source,
+};
+use crate::provider::{Reply, Verb};
+use crate::store::lease::Claim;
+
+/// Over how long a channel's unknowns are spread when it answers again: it has just healed.
+const HASTEN_OVER: SignedDuration = SignedDuration::from_secs(2);
+
+impl Flows {
+    /// Looks at an attempt that is due. Whatever comes of it, the attempt is due again some day, or over.
+    pub(super) async fn inquire(&self, claim: Claim) -> Result<(), FlowError> {
+        let channel_label = claim.channel.clone();
+        let result = self.look(&claim).await;
+        let name = match &result {
+            Ok(name) => *name,
+            Err(error) => {
+                tracing::error!(payment = %claim.payment, attempt = claim.n, channel = %claim.channel, error = %error, "a look at a due attempt failed");
+                // Its lease lapses by itself; a rung later somebody looks again.
+                let later = self.now() + SignedDuration::from_secs(15);
+                let _away = self.shared.store.postpone(claim.payment, claim.n, claim.fence, later, true).await;
+                "failed"
+            }
+        };
+        metrics::counter!("breakwater_poller_polls_total", "channel" => channel_label, "result" => name).increment(1);
+        result.map(|_| ())
+    }
+
+    async fn look(&self, claim: &Claim) -> Result<&'static str, FlowError> {
+        let payment = self.reload(claim.payment).await?;
+        let Some(attempt) = payment.attempt(claim.n) else { return Ok("gone") };
+        if attempt.fence != claim.fence {
+            return Ok("taken");
+        }
+        let channel = self.channel_of(&attempt.channel)?.clone();
+        let contract = channel.handle.provider().contract();
+        let payment = self.admit_ignorance(payment, claim, contract).await?;
+        match payment.duty(claim.n, contract, self.now()) {
+            Duty::Nothing => {
+                self.shared.store.postpone(claim.payment, claim.n, claim.fence, self.now() + SignedDuration::from_hours(24), false).await?;
+                Ok("nothing")
+            }
+            Duty::Query => self.query(payment, claim, &channel, false).await,
+            Duty::Close => self.query(payment, claim, &channel, true).await,
+            Duty::Resend => self.resend(payment, claim, &channel).await,
+            Duty::Follow(follow_up) => self.follow(payment, claim, follow_up).await,
+        }
+    }
+
+    /// An attempt whose holder is gone is unknown, and is written so before anybody asks. Never "it was not sent".
+    async fn admit_ignorance(&self, payment: Payment, claim: &Claim, contract: &Contract) -> Result<Payment, FlowError> {
+        let sent = payment.attempt(claim.n).is_some_and(|attempt| attempt.state == AttemptState::Sent);
+        if !sent {
+            return Ok(payment);
+        }
+        Ok(self.settle(payment, claim.n, &News::unknown(), Source::Lease, contract).await?.payment)
+    }
+
+    async fn query(&self, payment: Payment, claim: &Claim, channel: &Channel, close: bool) -> Result<&'static str, FlowError> {
+        let Some(attempt) = payment.attempt(claim.n).cloned() else { return Ok("gone") };
+        let verb = match attempt.operation {
+            Operation::Refund => Verb::QueryRefund,
+            Operation::Reversal if !call(&payment, &attempt, Verb::Reverse).held => Verb::QueryRefund,
+            _ => Verb::Query,
+        };
+        let Some(reply) = self.ask(&payment, &attempt, claim, channel, verb).await? else { return Ok("shut") };
+        match reply {
+            Reply::News { news, .. } => {
+                let Some(news) = reading(&attempt, news) else { return self.absent(payment, claim, channel, &attempt).await };
+                let still_open = matches!(news.fact, Fact::ActionRequired | Fact::Accepted | Fact::Unknown);
+                if close && still_open && attempt.operation == Operation::Pay {
+                    return self.close(payment, claim, channel, &attempt).await;
+                }
+                self.apply(payment, claim, channel, &news).await
+            }
+            Reply::Unpaid { reference } => {
+                let mut known = attempt.clone();
+                known.reference.get_or_insert(reference);
+                self.close(payment, claim, channel, &known).await
+            }
+            Reply::NotFound => self.absent(payment, claim, channel, &attempt).await,
+            Reply::Step { .. } => self.apply(payment, claim, channel, &News::unknown()).await,
+        }
+    }
+
+    /// Closes an unpaid attempt at the channel: only its confirmation, or what it says instead, ends it.
+    async fn close(&self, payment: Payment, claim: &Claim, channel: &Channel, attempt: &Attempt) -> Result<&'static str, FlowError> {
+        match self.ask(&payment, attempt, claim, channel, Verb::Close).await? {
+            None => Ok("shut"),
+            Some(Reply::News { mut news, .. }) => {
+                if news.fact == Fact::Closed && news.failure.is_none() {
+                    news.failure = Some(Failure::new(FailureCode::Closed, None, "closed at the channel before it was paid"));
+                }
+                if news.reference.is_none() {
+                    news.reference.clone_from(&attempt.reference);
+                }
+                self.apply(payment, claim, channel, &news).await
+            }
+            Some(_) => self.apply(payment, claim, channel, &News::unknown()).await,
+        }
+    }
+
+    /// The channel does not have it. When that is final is the contract's to say.
+    async fn absent(&self, payment: Payment, claim: &Claim, channel: &Channel, attempt: &Attempt) -> Result<&'static str, FlowError> {
+        let contract = channel.handle.provider().contract();
+        let now = self.now();
+        let never_chargeable = attempt.operation == Operation::Pay && contract.charges_only_with_reference && attempt.reference.is_none();
+        let waited = attempt.not_found_since.is_some_and(|since| now.duration_since(since).unsigned_abs() >= contract.not_found_final_after);
+        if never_chargeable || waited {
+            let failure = Failure::new(FailureCode::NotFound, None, "the channel does not have it");
+            let news = News { failure: Some(failure), ..News::of(Fact::NotFound) };
+            return self.apply(payment, claim, channel, &news).await;
+        }
+        if attempt.not_found_since.is_none() {
+            let mut draft = payment.clone();
+            draft.not_found(claim.n, now);
+            match self.write(&payment, draft, Source::Query).await? {
+                // What was never taken and is still wanted goes again, with its number.
+                Written::Done(after) if matches!(attempt.operation, Operation::Refund | Operation::Reversal) && self.key_is_alive(attempt, contract) => {
+                    return self.resend(after, claim, channel).await;
+                }
+                Written::Done(_) | Written::Overtaken => return Ok("not_found"),
+            }
+        }
+        self.postpone(claim, attempt).await?;
+        Ok("not_found")
+    }
+
+    fn key_is_alive(&self, attempt: &Attempt, contract: &Contract) -> bool {
+        self.now().duration_since(attempt.created_at).unsigned_abs() < contract.key_lives_for
+    }
+
+    /// Sends an attempt again with its key: it is wanted until it is done, and its key makes the repeat safe.
+    async fn resend(&self, payment: Payment, claim: &Claim, channel: &Channel) -> Result<&'static str, FlowError> {
+        let Some(attempt) = payment.attempt(claim.n).cloned() else { return Ok("gone") };
+        let contract = channel.handle.provider().contract();
+        if !self.key_is_alive(&attempt, contract) && matches!(attempt.state, AttemptState::Unknown) {
+            // Outside its life the same key would be another request: only a query may speak of this one.
+            self.postpone(claim, &attempt).await?;
+            return Ok("key_expired");
+        }
+        let verb = Verb::sending(attempt.operation);
+        let Some(reply) = self.ask(&payment, &attempt, claim, channel, verb).await? else { return Ok("shut") };
+        match reply {
+            Reply::News { news, .. } => self.apply(payment, claim, channel, &news).await,
+            Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => self.apply(payment, claim, channel, &News::unknown()).await,
+        }
+    }
+
+    /// Sends what must follow and has no attempt yet.
+    async fn follow(&self, payment: Payment, claim: &Claim, follow_up: FollowUp) -> Result<&'static str, FlowError> {
+        match follow_up {
+            FollowUp::RefundForCancel => self.refund_for_cancel(&payment, claim.n, claim.fence).await?,
+            FollowUp::RefundAgain { refund } => self.refund_again(&payment, refund, claim.n, claim.fence).await?,
+            FollowUp::Void | FollowUp::Reverse { .. } => {
+                let Some(undoing) = payment.undoing(follow_up, new_key()) else { return Ok("nothing") };
+                let channel = self.channel_of(&undoing.channel)?.clone();
+                let (lease, send_by) = self.lease(&channel, 1);
+                let now = self.now();
+                let mut draft = payment.clone();
+                let n = draft.add_attempt(undoing, lease, now);
+                draft.followed_up(claim.n, now);
+                let change = Change::between(&payment, touched(draft, now), Source::Query).fenced(claim.n, claim.fence);
+                if let Written::Done(after) = self.write_change(change).await? {
+                    self.carry_out(after, n, &channel, send_by, &mut Stopwatch::start()).await?;
+                }
+            }
+        }
+        Ok("followed_up")
+    }
+
+    /// One exchange with the channel, past its guard. `None`: the guard is shut; the attempt is due again when it may be open.
+    async fn ask(&self, payment: &Payment, attempt: &Attempt, claim: &Claim, channel: &Channel, verb: Verb) -> Result<Option<Reply>, FlowError> {
+        let permit = match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
+            Ok(permit) => permit,
+            Err(rejected) => {
+                let wait = rejected.retry_after().unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(250));
+                let later = self.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(1));
+                self.shared.store.postpone(claim.payment, claim.n, claim.fence, later, false).await?;
+                return Ok(None);
+            }
+        };
+        let send_by: Moment = self.shared.clock.boot() + channel.call_timeout;
+        let done = channel.handle.perform(call(payment, attempt, verb), permit, self.call_deadline(channel), Some(send_by)).await;
+        self.note(channel, &done);
+        if done.fault.is_none() && matches!(verb, Verb::Query | Verb::QueryRefund) && done.class == crate::domain::CallClass::Success {
+            channel.handle.guard().query_succeeded(self.shared.clock.boot());
+            if channel.has_recovered() {
+                let hastened = self.shared.store.hasten(channel.handle.id(), self.now(), HASTEN_OVER).await?;
+                tracing::info!(channel = channel.handle.id(), hastened, "the channel answers again: what is in doubt there is due now");
+            }
+        }
+        Ok(Some(done.reply))
+    }
+
+    /// Settles news, and when it told nothing new, moves the attempt a rung up.
+    async fn apply(&self, payment: Payment, claim: &Claim, channel: &Channel, news: &News) -> Result<&'static str, FlowError> {
+        let Settled { payment, learned } = self.settle(payment, claim.n, news, Source::Query, channel.handle.provider().contract()).await?;
+        if learned == Learned::Changed {
+            return Ok("changed");
+        }
+        if let Some(attempt) = payment.attempt(claim.n) {
+            self.postpone(claim, attempt).await?;
+        }
+        Ok(if learned == Learned::Seen { "unchanged" } else { "contradiction" })
+    }
+
+    async fn postpone(&self, claim: &Claim, attempt: &Attempt) -> Result<(), FlowError> {
+        let pause = match attempt.state {
+            AttemptState::ActionRequired if attempt.tries < 40 => SignedDuration::from_secs(3),
+            AttemptState::ActionRequired => rung(attempt.tries - 35),
+            _ => rung(attempt.tries),
+        };
+        Ok(self.shared.store.postpone(claim.payment, claim.n, claim.fence, self.now() + pause, true).await?)
+    }
+}
+
+/// What a query of the payment says about an attempt that is not the payment itself: a capture is done when the payment is, a void when it is
+/// closed. `None`: the channel shows the hold as if nothing had been asked.
+fn reading(attempt: &Attempt, news: News) -> Option<News> {
+    match (attempt.operation, news.fact) {
+        (Operation::Pay | Operation::Refund, _) => Some(news),
+        (_, Fact::Unknown | Fact::Accepted) => Some(News::of(news.fact)),
+        (Operation::Capture, Fact::Approved) => Some(News::of(Fact::Approved)),
+        (Operation::Capture, Fact::Closed | Fact::Declined) => Some(News { failure: news.failure, ..News::of(Fact::Declined) }),
+        (Operation::Void, Fact::Closed) => Some(News::of(Fact::Approved)),
+        // It was captured after all: there is nothing left to release.
+        (Operation::Void, Fact::Approved) => Some(News::of(Fact::Declined)),
+        (Operation::Reversal, Fact::Approved | Fact::Closed) => Some(News { reference: news.reference, ..News::of(Fact::Approved) }),
+        (Operation::Reversal, Fact::Declined) => Some(News { failure: news.failure, ..News::of(Fact::Declined) }),
+        _ => None,
+    }
+}
