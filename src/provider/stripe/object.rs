@@ -153,6 +153,11 @@ impl Intent {
         matches!(self.status.as_str(), "succeeded" | "requires_capture" | "processing" | "requires_action")
     }
 
+    /// Whether its status says that a hold was taken, or is being taken: the opposite of a capture or void that was refused.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self.status.as_str(), "succeeded" | "processing")
+    }
+
     /// The amount that it is about.
     pub(super) fn money(&self) -> Option<Money> {
         amount::incoming(self.amount?, self.currency.as_deref()?).filter(|money| money.amount > 0)

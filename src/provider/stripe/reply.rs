@@ -134,7 +134,7 @@ fn confirmed(id: &str, answer: &Answer<'_>) -> Reply {
         Answer::Done(body) => act_on(id, Answer::object(body)),
         Answer::Refused(Refusal::WrongState, error) => known_state(id, error),
         Answer::Refused(Refusal::Unclear, _) => unknown(CallClass::Success),
-        Answer::Refused(..) if contradicts_itself(answer) => unknown(CallClass::Success),
+        Answer::Refused(_, error) if intent_shows(error, Intent::is_moving) => unknown(CallClass::Success),
         Answer::Refused(refusal, error) => told(News::declined(reason(*refusal, error)).with_reference(id)),
         _ => not_executed(answer),
     }
@@ -312,9 +312,9 @@ fn shown<'a>(id: &str, error: &'a ErrorBody) -> Option<&'a Intent> {
     error.payment_intent.as_deref().filter(|intent| intent.id == id)
 }
 
-/// A no whose own intent says that money moves.
-fn contradicts_itself(answer: &Answer<'_>) -> bool {
-    matches!(answer, Answer::Refused(_, error) if error.payment_intent.as_ref().is_some_and(|intent| intent.is_moving()))
+/// Whether the intent in a refusal shows the opposite of what the refusal says.
+fn intent_shows(error: &ErrorBody, opposite: fn(&Intent) -> bool) -> bool {
+    error.payment_intent.as_deref().is_some_and(opposite)
 }
 
 fn reason(refusal: Refusal, error: &ErrorBody) -> Failure {
@@ -324,7 +324,7 @@ fn reason(refusal: Refusal, error: &ErrorBody) -> Failure {
 /// The answer to an act with an attempt of its own (capture, void, reversal, refund), where it was not carried out.
 fn carried_out(answer: &Answer<'_>) -> Reply {
     match answer {
-        Answer::Refused(Refusal::Card | Refusal::Request | Refusal::Missing, _) if contradicts_itself(answer) => unknown(CallClass::Success),
+        Answer::Refused(Refusal::Card | Refusal::Request | Refusal::Missing, error) if intent_shows(error, Intent::is_taken) => unknown(CallClass::Success),
         Answer::Refused(refusal @ (Refusal::Card | Refusal::Request | Refusal::Missing), error) => told(News::declined(reason(*refusal, error))),
         _ => not_executed(answer),
     }

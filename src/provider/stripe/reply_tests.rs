@@ -170,6 +170,14 @@ fn a_decline_whose_own_intent_shows_money_moving_is_unknown() {
 }
 
 #[test]
+fn a_refused_capture_or_void_is_declined_unless_its_intent_shows_the_hold_taken() {
+    for verb in [Verb::Capture, Verb::Void] {
+        assert_eq!(fact(&reply(&call(verb), &answer(400, &refused("amount_too_large", "requires_capture")))).0, Fact::Declined, "{verb:?}");
+        assert_eq!(fact(&reply(&call(verb), &answer(400, &refused("amount_too_large", "processing")))).0, Fact::Unknown, "{verb:?}");
+    }
+}
+
+#[test]
 fn an_intent_that_has_moved_on_tells_where_it_is() {
     for (status, expected) in
         [("succeeded", Fact::Approved), ("processing", Fact::Accepted), ("canceled", Fact::Closed), ("requires_confirmation", Fact::Unknown)]
