@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use crate::domain::{CallClass, CaptureMethod, Contract, Money, News, Operation, OperationClass, PaymentMethod};
+use crate::domain::{CallClass, CaptureMethod, Contract, Failure, Money, News, Operation, OperationClass, PaymentMethod};
 
 /// What is asked of a channel in one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -169,6 +169,12 @@ pub enum Reply {
     },
     /// A query's answer: the channel does not have it. Whether that is final is for the contract's waiting time to say.
     NotFound,
+    /// A query's answer: the channel has it, nothing was paid, and nothing is being paid; but a step that is still on its way to the channel
+    /// could pay it. It must be closed before it is given up.
+    Unpaid {
+        /// The channel's name for the attempt: what the close needs.
+        reference: String,
+    },
 }
 
 /// A message from a provider, verified and understood.
@@ -214,7 +220,15 @@ pub trait Provider: Send + Sync {
     /// The address of its production service, used unless the settings give another.
     fn default_address(&self) -> &'static str;
 
-    /// Headers and body for one exchange.
+    /// Why this exchange must not take place at all: the channel cannot express it (an amount between two of its steps, a method that it
+    /// does not have, a name that is still missing). The flow asks before it sends, and before it writes an intent where it can; what is
+    /// refused is `not_sent`, with this failure, and says nothing of the channel's health. `None`: go ahead.
+    fn refuses(&self, call: &Call) -> Option<Failure> {
+        let _ = call;
+        None
+    }
+
+    /// Headers and body for one exchange. For a call that [`Provider::refuses`] names a reason against, it is one that moves no money.
     fn request(&self, call: &Call, credentials: &Credentials) -> Request;
 
     /// What the answer means. Never fails: what cannot be read is unknown, with [`CallClass::FailHard`].

@@ -1,4 +1,0 @@
-//! Stripe.
-/// Stripe.
-#[derive(Debug)]
-pub struct Stripe;
