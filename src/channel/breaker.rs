@@ -1,1 +1,0 @@
-//! The breaker (to come).

@@ -1,0 +1,91 @@
+//! What an operator may say about a channel's guard.
+
+use serde::Deserialize;
+
+use super::super::breaker::{BreakerSettings, ProbeGate};
+
+/// The most calls that may be in flight at one channel, whatever the settings say: each has a slot in memory that is walked at every tick.
+pub const MAX_IN_FLIGHT: u32 = 512;
+
+/// The least: one for each class.
+pub const MIN_IN_FLIGHT: u32 = 3;
+
+/// One channel's guard.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardSettings {
+    /// Calls in flight at this channel, all classes together, for this process; default 512, 3 to 512. 20 % of it (at least 1) is kept for
+    /// resolve and 10 % (at least 1) for refund, so pay has the rest. Above the channel's connection pool, calls wait for a connection with
+    /// their deadline running; too low, payments are turned away from a healthy channel. Divide what the contract allows by the
+    /// number of processes.
+    pub max_in_flight: u32,
+    /// The breaker of new charges. The only one that decides routing.
+    pub pay: BreakerSettings,
+    /// The breaker of queries, closes, captures, voids and reversals. It only paces; its `probe_gate` is `time_only` whatever is said here.
+    pub resolve: BreakerSettings,
+    /// The breaker of refunds.
+    pub refund: BreakerSettings,
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        let settings = BreakerSettings::default();
+        Self {
+            max_in_flight: MAX_IN_FLIGHT,
+            resolve: BreakerSettings {
+                probe_gate: ProbeGate::TimeOnly,
+                ..settings.clone()
+            },
+            refund: settings.clone(),
+            pay: settings,
+        }
+    }
+}
+
+impl GuardSettings {
+    /// Every fault at once, one sentence each, naming the field and its range.
+    pub fn validate(&self) -> Result<(), Vec<String>> {
+        let mut faults = Vec::new();
+        if !(MIN_IN_FLIGHT..=MAX_IN_FLIGHT).contains(&self.max_in_flight) {
+            faults.push(format!(
+                "max_in_flight is {}: it must be from {MIN_IN_FLIGHT} to {MAX_IN_FLIGHT}",
+                self.max_in_flight
+            ));
+        }
+        for (class, breaker) in [
+            ("pay", &self.pay),
+            ("resolve", &self.resolve),
+            ("refund", &self.refund),
+        ] {
+            if let Err(of_class) = breaker.validate() {
+                faults.extend(of_class.into_iter().map(|fault| format!("{class}.{fault}")));
+            }
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_every_class_are_reported_at_once_with_the_class_in_front() {
+        let settings: GuardSettings =
+            toml::from_str("max_in_flight = 2\n[pay]\nprobes = 9\n[refund]\nmin_calls = 0")
+                .unwrap();
+        let faults = settings.validate().unwrap_err();
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        for start in ["max_in_flight", "pay.probes", "refund.min_calls"] {
+            assert!(
+                faults.iter().any(|fault| fault.starts_with(start)),
+                "{start} in {faults:?}"
+            );
+        }
+        assert_eq!(GuardSettings::default().validate(), Ok(()));
+    }
+}
