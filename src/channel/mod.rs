@@ -1,5 +1,14 @@
 //! Floor 2: the channels. One configured account at a third party is one channel: an actor with its own connections, guarded by its own
 //! breakers, watched and rebuilt by its own supervisor. Nothing here decides what a payment's state is: a call ends in an outcome.
+//!
+//! Downwards: `handle.rs` (what a flow holds), `actor.rs` (one call, from permit to outcome), `http_pool.rs` (did the first byte leave?),
+//! `wire.rs` (the witness of that). Beside them `guard/` and `breaker/` (may we call at all?) and `supervisor.rs` (is anybody there?).
 
+pub mod actor;
 pub mod breaker;
 pub mod guard;
+pub mod handle;
+pub mod http_pool;
+pub mod meters;
+pub mod supervisor;
+mod wire;
