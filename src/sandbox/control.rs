@@ -90,8 +90,8 @@ fn unknown_channel(id: &str) -> HttpResponse {
     refusal(404, &format!("there is no channel {id}"))
 }
 
-fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, HttpResponse> {
-    serde_json::from_slice(body).map_err(|complaint| refusal(400, &complaint.to_string()))
+fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|complaint| complaint.to_string())
 }
 
 async fn overview(desk: Data<Desk>) -> HttpResponse {
@@ -129,7 +129,7 @@ struct Meeting {
 async fn meet(desk: Data<Desk>, body: Bytes) -> HttpResponse {
     let Meeting { notify_url, pid } = match parse(&body) {
         Ok(meeting) => meeting,
-        Err(refusal) => return refusal,
+        Err(complaint) => return refusal(400, &complaint),
     };
     let known = Known { notify_url, pid };
     if known.notify_url.as_deref().is_some_and(|url| !url.starts_with("http://")) {
@@ -179,7 +179,7 @@ async fn set_fault(desk: Data<Desk>, id: Path<String>, body: Bytes) -> HttpRespo
     };
     let fault: Fault = match parse(&body) {
         Ok(fault) => fault,
-        Err(refusal) => return refusal,
+        Err(complaint) => return refusal(400, &complaint),
     };
     if let Some(complaint) = fault.complaint() {
         return refusal(400, &complaint);
@@ -218,7 +218,7 @@ async fn customer(desk: Data<Desk>, id: Path<String>, body: Bytes) -> HttpRespon
     };
     let CustomerActs { reference, act } = match parse(&body) {
         Ok(acts) => acts,
-        Err(refusal) => return refusal,
+        Err(complaint) => return refusal(400, &complaint),
     };
     match channel.account.act(&reference, act) {
         Ok(shown) => HttpResponse::Ok().json(shown),

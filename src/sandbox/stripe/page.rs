@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::account::manner;
 use super::form::Form;
 use super::ledger::{Change, Intent, IntentStatus, RefundStatus};
-use super::{Account, Call, Done, Origin, manner, payment, refund, render};
+use super::{Account, Call, Done, Origin, payment, refund, render};
 use crate::sandbox::book;
 use crate::sandbox::fault::{Magic, Operation};
 use crate::sandbox::listener::Reply;
