@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use breakwater::sandbox::stripe::form::Form;
@@ -238,16 +240,15 @@ struct Ear {
 }
 
 impl Ear {
-    async fn listen(status: impl Fn(usize) -> u16 + Send + 'static) -> Self {
+    async fn listen(status: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, heard) = mpsc::unbounded_channel();
+        let status = Arc::new(status);
+        let number = Arc::new(AtomicUsize::new(0));
         tokio::spawn(async move {
-            let mut number = 0;
             while let Ok((mut stream, _)) = listener.accept().await {
-                let status = status(number);
-                number += 1;
-                let tell = tell.clone();
+                let (tell, status, number) = (tell.clone(), status.clone(), number.clone());
                 tokio::spawn(async move {
                     let mut bytes = Vec::new();
                     while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
@@ -262,10 +263,11 @@ impl Ear {
                             continue;
                         }
                         let path = head.split(' ').nth(1).unwrap().to_owned();
+                        let status = status(number.fetch_add(1, Ordering::Relaxed));
                         let _ = tell.send((path, Answer { status, headers, body: body.to_owned() }));
-                        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                        bytes.clear();
+                        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
                         let _ = stream.write_all(answer.as_bytes()).await;
-                        return;
                     }
                 });
             }
@@ -916,4 +918,25 @@ async fn all_that_is_wrong_with_the_settings_is_said_at_once() {
         Err(SandboxError::Settings(complaints)) => assert_eq!(complaints.len(), 2, "{complaints:?}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_out_of_order_fails_replays_and_named_questions_too() {
+    let world = World::start().await;
+    let first = world.pay("k", 1250).await;
+    world.control("PUT", "/_control/stripe_main/faults", json!({"mode": "error_processed", "operations": ["pay", "query"]})).await;
+    assert_eq!(world.pay("k", 1250).await.status, 500);
+    assert_eq!(world.get(PAY).await.status, 500);
+    world.heal().await;
+    assert_eq!(world.pay("k", 1250).await.body, first.body);
+    assert_eq!(world.book().await, [charge("k", 1250)]);
+}
+
+#[tokio::test]
+async fn many_requests_with_one_key_at_once_charge_once() {
+    let world = World::start().await;
+    let answers = futures_util::future::join_all((0..32).map(|_| world.pay("k", 1250))).await;
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 409)));
+    assert!(answers.iter().any(|answer| answer.status == 200 && !answer.headers.contains_key("idempotent-replayed")));
+    assert_eq!(world.book().await, [charge("k", 1250)]);
 }

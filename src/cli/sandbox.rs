@@ -152,3 +152,42 @@ fn fail(complaint: &str, code: u8) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "breakwater sandbox: {complaint}");
     ExitCode::from(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SandboxArgs,
+    }
+
+    #[test]
+    fn without_arguments_there_are_two_accounts_that_would_start() {
+        let line = Line::try_parse_from(["sandbox"]).unwrap();
+        let settings = settings(line.args).unwrap();
+        let ids: Vec<&str> = settings.accounts.iter().map(|account| account.id.as_str()).collect();
+        assert_eq!(ids, ["stripe_main", "stripe_backup"]);
+    }
+
+    #[test]
+    fn accounts_come_from_the_line_and_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("accounts.toml");
+        let toml = "[[account]]\nid = \"b\"\nsecret_key = \"sk_test_b\"\nwebhook_secret = \"whsec_b\"\n";
+        std::fs::write(&file, toml).unwrap();
+        let account = "id=a,secret_key=sk_test_a,webhook_secret=whsec_a,port=12111";
+        let line = Line::try_parse_from(["sandbox", "--account", account, "--accounts", file.to_str().unwrap()]).unwrap();
+        let settings = settings(line.args).unwrap();
+        let accounts: Vec<(&str, u16)> = settings.accounts.iter().map(|account| (account.id.as_str(), account.port)).collect();
+        assert_eq!(accounts, [("a", 12111), ("b", 0)]);
+    }
+
+    #[test]
+    fn a_misspelled_account_is_refused_by_name() {
+        let refusal = Line::try_parse_from(["sandbox", "--account", "id=a,secret=sk_test_a"]).unwrap_err().to_string();
+        assert!(refusal.contains("secret"), "{refusal}");
+    }
+}

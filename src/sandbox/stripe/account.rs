@@ -288,7 +288,7 @@ impl Account {
     }
 
     /// The way back: waits, and does to the answer what the fault does to it.
-    async fn finish(&self, outcome: Outcome, draw: Draw, magic: Option<Magic>, call: &Call) -> Ending {
+    async fn finish(&self, mut outcome: Outcome, draw: Draw, magic: Option<Magic>, call: &Call) -> Ending {
         let latency = if magic == Some(Magic::SlowAnswer) { draw.latency + SLOW_ANSWER } else { draw.latency };
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
@@ -298,6 +298,10 @@ impl Account {
         }
         if draw.mode == Some(Mode::ResetAfter) {
             return Ending::Reset;
+        }
+        if draw.mode == Some(Mode::ErrorProcessed) && outcome.status < 500 {
+            // A replay, a question or a malformed request: nothing new was executed, and the server is out of order all the same.
+            outcome = Outcome::refusal(&StripeError::api_error(), outcome.request_id);
         }
         let mut response = outcome.response(call.key.as_deref(), call.version.as_deref());
         if draw.mode == Some(Mode::Malformed) {
