@@ -1,8 +1,5 @@
 //! A guard that is asked before every call must not ask the allocator: counted by an allocator that counts.
-#![allow(
-    unsafe_code,
-    reason = "only a GlobalAlloc sees every allocation, and implementing it is unsafe by its signature"
-)]
+#![allow(unsafe_code, reason = "only a GlobalAlloc sees every allocation, and implementing it is unsafe by its signature")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -44,10 +41,7 @@ fn allocations_of(work: impl FnOnce()) -> u64 {
 
 #[test]
 fn the_counting_allocator_counts() {
-    assert_eq!(
-        allocations_of(|| drop(std::hint::black_box(Box::new(7_u64)))),
-        1
-    );
+    assert_eq!(allocations_of(|| drop(std::hint::black_box(Box::new(7_u64)))), 1);
 }
 
 #[test]
@@ -80,9 +74,6 @@ fn admitting_recording_dropping_tripping_and_ticking_allocate_nothing() {
         }
     });
     assert_eq!(counted, 0);
-    assert!(
-        tripped > 0,
-        "the breakers tripped meanwhile, so transitions were counted too"
-    );
+    assert!(tripped > 0, "the breakers tripped meanwhile, so transitions were counted too");
     assert!(!guard.transitions().list.is_empty());
 }

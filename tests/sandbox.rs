@@ -126,12 +126,7 @@ impl World {
         let answer = self.control("GET", "/_control/stripe_main/book", Value::Null).await;
         let text = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
         let entries = answer.json();
-        entries
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|entry| (text(entry, "kind"), text(entry, "reference"), entry["amount"].as_i64().unwrap()))
-            .collect()
+        entries.as_array().unwrap().iter().map(|entry| (text(entry, "kind"), text(entry, "reference"), entry["amount"].as_i64().unwrap())).collect()
     }
 
     async fn until_booked(&self, entries: usize) -> Vec<(String, String, i64)> {
@@ -446,8 +441,7 @@ async fn a_test_card_declines_with_its_own_reason_and_the_intent_can_be_tried_ag
         ("pm_card_authenticationRequired", "authentication_required", "authentication_required"),
     ];
     for (card, code, decline_code) in cards {
-        let answer =
-            world.post(PAY, card, &format!("amount=500&currency=cny&confirm=true&payment_method={card}&metadata[attempt]={card}")).await;
+        let answer = world.post(PAY, card, &format!("amount=500&currency=cny&confirm=true&payment_method={card}&metadata[attempt]={card}")).await;
         assert_eq!(answer.status, 402, "{card}");
         let error = &answer.json()["error"];
         assert_eq!((&error["type"], &error["code"]), (&json!("card_error"), &json!(code)));
@@ -524,9 +518,7 @@ async fn a_key_whose_first_request_is_not_answered_yet_is_in_use() {
 #[tokio::test]
 async fn basic_credentials_are_as_good_as_a_bearer() {
     let world = World::start().await;
-    for (credentials, status) in
-        [("Basic c2tfdGVzdF9icmVha3dhdGVyOg==", 200), ("Basic c2tfdGVzdF9vdGhlcjo=", 401), ("Bearer sk_test_other", 401)]
-    {
+    for (credentials, status) in [("Basic c2tfdGVzdF9icmVha3dhdGVyOg==", 200), ("Basic c2tfdGVzdF9vdGhlcjo=", 401), ("Bearer sk_test_other", 401)] {
         let mut wire = Wire::connect(world.url()).await.unwrap();
         wire.send(&format!("GET {PAY} HTTP/1.1\r\nhost: sandbox\r\nauthorization: {credentials}\r\n\r\n")).await.unwrap();
         assert_eq!(wire.answer().await.unwrap().status, status, "{credentials}");
@@ -730,9 +722,8 @@ async fn a_refund_that_ends_in_07_is_pending_first_and_booked_when_it_succeeds()
 #[tokio::test]
 async fn a_customer_who_opens_the_page_pays_and_one_who_never_does_does_not() {
     let world = World::with(|settings| settings.pay_after_ms = 1).await;
-    let confirm = |attempt: &str| {
-        pay(attempt, 1250).replace("pm_card_visa", "pm_card_threeDSecureRequired") + "&return_url=https://shop.example/back"
-    };
+    let confirm =
+        |attempt: &str| pay(attempt, 1250).replace("pm_card_visa", "pm_card_threeDSecureRequired") + "&return_url=https://shop.example/back";
     let waiting = world.post(PAY, "a1", &confirm("a1")).await.json();
     assert_eq!((&waiting["status"], &waiting["next_action"]["type"]), (&json!("requires_action"), &json!("redirect_to_url")));
     let other = world.post(PAY, "a2", &confirm("a2")).await.json();

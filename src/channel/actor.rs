@@ -64,21 +64,12 @@ impl ActorSettings {
         if let Some(timeout) = self.call_timeout_ms
             && !(50..=120_000).contains(&timeout)
         {
-            faults.push(format!(
-                "call_timeout_ms is {timeout}: it must be from 50 to 120000"
-            ));
+            faults.push(format!("call_timeout_ms is {timeout}: it must be from 50 to 120000"));
         }
         if !(16..=65_536).contains(&self.mailbox.0) {
-            faults.push(format!(
-                "mailbox is {}: it must be from 16 to 65536",
-                self.mailbox.0
-            ));
+            faults.push(format!("mailbox is {}: it must be from 16 to 65536", self.mailbox.0));
         }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
 
@@ -99,12 +90,7 @@ impl Done {
     /// It certainly never left us.
     pub(super) fn not_sent(class: CallClass, fault: &'static str) -> Self {
         let news = News::not_sent(&format!("the call did not reach the channel: {fault}"));
-        Self {
-            reply: Reply::News { news, class },
-            class,
-            rtt: Duration::ZERO,
-            fault: Some(fault),
-        }
+        Self { reply: Reply::News { news, class }, class, rtt: Duration::ZERO, fault: Some(fault) }
     }
 
     /// It may have arrived, and nothing came back.
@@ -113,15 +99,7 @@ impl Done {
         if call.0 {
             return Self::not_sent(class, fault);
         }
-        Self {
-            reply: Reply::News {
-                news: News::unknown(),
-                class,
-            },
-            class,
-            rtt: Duration::ZERO,
-            fault: Some(fault),
-        }
+        Self { reply: Reply::News { news: News::unknown(), class }, class, rtt: Duration::ZERO, fault: Some(fault) }
     }
 }
 
@@ -132,11 +110,7 @@ pub(super) struct FirstStep(bool);
 impl FirstStep {
     /// Reads it off the call and the contract.
     pub(super) fn of(call: &Call, provider: &dyn Provider) -> Self {
-        Self(
-            call.verb == Verb::Pay
-                && call.pay_reference.is_none()
-                && provider.contract().charges_only_with_reference,
-        )
+        Self(call.verb == Verb::Pay && call.pay_reference.is_none() && provider.contract().charges_only_with_reference)
     }
 }
 
@@ -151,10 +125,7 @@ const SHUT: u8 = 2;
 impl Gate {
     /// Whether the call may be sent; from then on it counts as sent. Asked again, it answers the same.
     pub(super) fn pass(&self) -> bool {
-        match self
-            .0
-            .compare_exchange(WAITING, PASSED, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.0.compare_exchange(WAITING, PASSED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(state) => state == PASSED,
         }
@@ -162,10 +133,7 @@ impl Gate {
 
     /// Whether it is certain that the call was not sent and never will be.
     pub(super) fn shut(&self) -> bool {
-        match self
-            .0
-            .compare_exchange(WAITING, SHUT, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.0.compare_exchange(WAITING, SHUT, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(state) => state == SHUT,
         }
@@ -236,26 +204,10 @@ impl Actor for ChannelActor {
 
 impl ChannelActor {
     /// An actor with its connections, to be started on an arbiter of its own.
-    pub fn new(
-        identity: ChannelIdentity,
-        pool: HttpPool,
-        settings: &ActorSettings,
-        clock: Clock,
-    ) -> Self {
-        let call_timeout = settings.call_timeout_ms.map_or_else(
-            || identity.provider.default_timeout(),
-            Duration::from_millis,
-        );
+    pub fn new(identity: ChannelIdentity, pool: HttpPool, settings: &ActorSettings, clock: Clock) -> Self {
+        let call_timeout = settings.call_timeout_ms.map_or_else(|| identity.provider.default_timeout(), Duration::from_millis);
         let meters = Meters::new(&identity.id);
-        Self {
-            line: Rc::new(CallLine {
-                identity,
-                pool,
-                clock,
-                call_timeout,
-                meters,
-            }),
-        }
+        Self { line: Rc::new(CallLine { identity, pool, clock, call_timeout, meters }) }
     }
 }
 
@@ -264,10 +216,7 @@ impl Handler<Ping> for ChannelActor {
 
     fn handle(&mut self, _: Ping, _: &mut Context<Self>) -> Self::Result {
         self.line.pool.sweep();
-        MessageResult(Pong {
-            connections: self.line.pool.open(),
-            idle: self.line.pool.idle(),
-        })
+        MessageResult(Pong { connections: self.line.pool.open(), idle: self.line.pool.idle() })
     }
 }
 
@@ -277,14 +226,7 @@ impl Handler<Perform> for ChannelActor {
     fn handle(&mut self, order: Perform, _: &mut Context<Self>) -> Self::Result {
         let line = Rc::clone(&self.line);
         Box::pin(async move {
-            let Perform {
-                call,
-                permit,
-                deadline,
-                send_by,
-                gate,
-                answer,
-            } = order;
+            let Perform { call, permit, deadline, send_by, gate, answer } = order;
             let done = line.perform(&call, permit, deadline, send_by, &gate).await;
             // Nobody may be waiting any more: then the attempt's lease runs out and it is asked after.
             let _unheard = answer.send(done);
@@ -293,14 +235,7 @@ impl Handler<Perform> for ChannelActor {
 }
 
 impl CallLine {
-    async fn perform(
-        &self,
-        call: &Call,
-        mut permit: Permit,
-        deadline: Moment,
-        send_by: Option<Moment>,
-        gate: &Gate,
-    ) -> Done {
+    async fn perform(&self, call: &Call, mut permit: Permit, deadline: Moment, send_by: Option<Moment>, gate: &Gate) -> Done {
         let _under_way = self.meters.begin();
         let done = self.carry(call, &mut permit, deadline, send_by, gate).await;
         permit.record(done.class, self.clock.boot());
@@ -318,19 +253,10 @@ impl CallLine {
         done
     }
 
-    async fn carry(
-        &self,
-        call: &Call,
-        permit: &mut Permit,
-        deadline: Moment,
-        send_by: Option<Moment>,
-        gate: &Gate,
-    ) -> Done {
+    async fn carry(&self, call: &Call, permit: &mut Permit, deadline: Moment, send_by: Option<Moment>, gate: &Gate) -> Done {
         let provider = self.identity.provider;
         // The panic's text went to the hook; here only what it means for the call matters.
-        let Ok(request) = catch_unwind(AssertUnwindSafe(|| {
-            provider.request(call, &self.identity.credentials)
-        })) else {
+        let Ok(request) = catch_unwind(AssertUnwindSafe(|| provider.request(call, &self.identity.credentials))) else {
             return Done::not_sent(CallClass::Neutral, "panic_before_send");
         };
         let deadline = deadline.min(self.clock.boot() + self.call_timeout);
@@ -347,20 +273,10 @@ impl CallLine {
         match self.pool.exchange(request, deadline, may_send).await {
             Exchange::NotSent(reason) => Done::not_sent(reason.class(), reason.as_str()),
             Exchange::Lost(reason) => Done::lost(step, reason.as_str()),
-            Exchange::Answer(response, rtt) => {
-                match catch_unwind(AssertUnwindSafe(|| provider.reply(call, &response))) {
-                    Ok(reply) => Done {
-                        class: class_of(&reply),
-                        reply,
-                        rtt,
-                        fault: None,
-                    },
-                    Err(_) => Done {
-                        rtt,
-                        ..Done::lost(step, "panic_after_send")
-                    },
-                }
-            }
+            Exchange::Answer(response, rtt) => match catch_unwind(AssertUnwindSafe(|| provider.reply(call, &response))) {
+                Ok(reply) => Done { class: class_of(&reply), reply, rtt, fault: None },
+                Err(_) => Done { rtt, ..Done::lost(step, "panic_after_send") },
+            },
         }
     }
 }
@@ -368,6 +284,6 @@ impl CallLine {
 fn class_of(reply: &Reply) -> CallClass {
     match reply {
         Reply::News { class, .. } => *class,
-        Reply::Step { .. } | Reply::NotFound => CallClass::Success,
+        Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => CallClass::Success,
     }
 }

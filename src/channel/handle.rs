@@ -55,15 +55,7 @@ impl ChannelHandle {
         clock: Clock,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                provider,
-                candidate,
-                guard,
-                clock,
-                standing,
-            }),
-        }
+        Self { shared: Arc::new(Shared { provider, candidate, guard, clock, standing }) }
     }
 
     /// The channel's id.
@@ -88,12 +80,7 @@ impl ChannelHandle {
 
     /// Whether it has an actor now. A call without one is not sent.
     pub fn is_up(&self) -> bool {
-        self.shared
-            .standing
-            .borrow()
-            .address
-            .as_ref()
-            .is_some_and(Addr::connected)
+        self.shared.standing.borrow().address.as_ref().is_some_and(Addr::connected)
     }
 
     /// Which actor it is at: grows with every rebuild.
@@ -103,32 +90,16 @@ impl ChannelHandle {
 
     /// Carries one call, and says what became of it. `deadline` ends the wait (the channel's own call timeout may end it sooner); at or after
     /// `send_by`, the end of the attempt's lease, nothing is sent any more. The permit is used up, whatever happens.
-    pub async fn perform(
-        &self,
-        call: Call,
-        permit: Permit,
-        deadline: Moment,
-        send_by: Option<Moment>,
-    ) -> Done {
+    pub async fn perform(&self, call: Call, permit: Permit, deadline: Moment, send_by: Option<Moment>) -> Done {
         let mut standing = self.shared.standing.clone();
-        let Standing {
-            generation,
-            address,
-        } = standing.borrow_and_update().clone();
+        let Standing { generation, address } = standing.borrow_and_update().clone();
         let Some(address) = address else {
             return Done::not_sent(CallClass::Neutral, "no_actor");
         };
         let step = FirstStep::of(&call, self.shared.provider);
         let gate = Arc::new(Gate::default());
         let (answer, mut answered) = oneshot::channel();
-        let order = Perform {
-            call,
-            permit,
-            deadline,
-            send_by,
-            gate: Arc::clone(&gate),
-            answer,
-        };
+        let order = Perform { call, permit, deadline, send_by, gate: Arc::clone(&gate), answer };
         // A message that comes back was never taken: its permit goes back unused with it.
         match address.try_send(order) {
             Ok(()) => {}
@@ -162,9 +133,5 @@ impl ChannelHandle {
 
 /// Nobody will answer: what is certain?
 fn given_up(gate: &Gate, step: FirstStep, fault: &'static str) -> Done {
-    if gate.shut() {
-        Done::not_sent(CallClass::Neutral, fault)
-    } else {
-        Done::lost(step, fault)
-    }
+    if gate.shut() { Done::not_sent(CallClass::Neutral, fault) } else { Done::lost(step, fault) }
 }

@@ -69,11 +69,7 @@ pub struct PoolSettings {
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self {
-            max_connections: 64,
-            connect_timeout_ms: 1_000,
-            idle_timeout_ms: 4_000,
-        }
+        Self { max_connections: 64, connect_timeout_ms: 1_000, idle_timeout_ms: 4_000 }
     }
 }
 
@@ -82,28 +78,15 @@ impl PoolSettings {
     pub fn validate(&self) -> Result<(), Vec<String>> {
         let mut faults = Vec::new();
         if !(1..=512).contains(&self.max_connections) {
-            faults.push(format!(
-                "max_connections is {}: it must be from 1 to 512",
-                self.max_connections
-            ));
+            faults.push(format!("max_connections is {}: it must be from 1 to 512", self.max_connections));
         }
         if !(10..=30_000).contains(&self.connect_timeout_ms) {
-            faults.push(format!(
-                "connect_timeout_ms is {}: it must be from 10 to 30000",
-                self.connect_timeout_ms
-            ));
+            faults.push(format!("connect_timeout_ms is {}: it must be from 10 to 30000", self.connect_timeout_ms));
         }
         if self.idle_timeout_ms > 300_000 {
-            faults.push(format!(
-                "idle_timeout_ms is {}: it must be at most 300000",
-                self.idle_timeout_ms
-            ));
+            faults.push(format!("idle_timeout_ms is {}: it must be at most 300000", self.idle_timeout_ms));
         }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
 
@@ -154,11 +137,8 @@ impl Address {
         Ok(Self {
             secure,
             host: host.trim_matches(['[', ']']).to_owned(),
-            port: authority
-                .port_u16()
-                .unwrap_or(if secure { 443 } else { 80 }),
-            authority: HeaderValue::from_str(authority.as_str())
-                .map_err(|_| AddressError::NotUrl)?,
+            port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            authority: HeaderValue::from_str(authority.as_str()).map_err(|_| AddressError::NotUrl)?,
             prefix: uri.path().trim_end_matches('/').to_owned(),
         })
     }
@@ -171,10 +151,8 @@ impl Address {
 pub fn tls_config() -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
     Ok(Arc::new(config))
 }
 
@@ -222,9 +200,7 @@ impl NotSent {
     /// What it says of the channel: a peer that cannot be reached is a failure, although the money is safe; our own full pool is not.
     pub const fn class(&self) -> CallClass {
         match self {
-            Self::Withheld | Self::TooLate | Self::PoolExhausted | Self::Unwritable => {
-                CallClass::Neutral
-            }
+            Self::Withheld | Self::TooLate | Self::PoolExhausted | Self::Unwritable => CallClass::Neutral,
             Self::Dns(_) | Self::Connect(_) | Self::Tls(_) | Self::Deaf(_) => CallClass::FailHard,
         }
     }
@@ -317,20 +293,8 @@ impl Drop for Slot {
 
 impl HttpPool {
     /// A pool without connections: the first call opens the first.
-    pub fn new(
-        address: Address,
-        tls: Arc<ClientConfig>,
-        settings: PoolSettings,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            address,
-            tls: TlsConnector::from(tls),
-            settings,
-            clock,
-            idle: Mutex::default(),
-            open: Arc::default(),
-        }
+    pub fn new(address: Address, tls: Arc<ClientConfig>, settings: PoolSettings, clock: Clock) -> Self {
+        Self { address, tls: TlsConnector::from(tls), settings, clock, idle: Mutex::default(), open: Arc::default() }
     }
 
     /// Connections, busy and idle.
@@ -346,18 +310,12 @@ impl HttpPool {
     /// Closes what has been idle for too long or was left by its peer. The pool has no timer of its own: its owner calls this now and then.
     pub fn sweep(&self) {
         let now = self.clock.boot();
-        self.resting()
-            .retain(|connection| self.is_usable(connection, now));
+        self.resting().retain(|connection| self.is_usable(connection, now));
     }
 
     /// Sends one request and waits for its answer until `deadline`. `may_send` is asked right before the first byte may leave, each time that may
     /// be (twice at most): leases are checked and permits marked there. Dropping the future closes its connection; what it had sent, it has sent.
-    pub async fn exchange(
-        &self,
-        request: Request,
-        deadline: Moment,
-        mut may_send: impl FnMut() -> bool,
-    ) -> Exchange {
+    pub async fn exchange(&self, request: Request, deadline: Moment, mut may_send: impl FnMut() -> bool) -> Exchange {
         let Some(message) = self.message(request) else {
             return Exchange::NotSent(NotSent::Unwritable);
         };
@@ -387,25 +345,11 @@ impl HttpPool {
         }
     }
 
-    async fn carry(
-        &self,
-        mut connection: Connection,
-        message: http::Request<Full<Bytes>>,
-        until: Instant,
-    ) -> Exchange {
+    async fn carry(&self, mut connection: Connection, message: http::Request<Full<Bytes>>, until: Instant) -> Exchange {
         let (before, started) = (connection.line.written(), self.clock.boot());
         let answered = timeout_at(until, async {
-            let response = connection
-                .sender
-                .send_request(message)
-                .await
-                .map_err(|error| {
-                    if error.is_parse() {
-                        Lost::Malformed
-                    } else {
-                        Lost::Closed
-                    }
-                })?;
+            let response =
+                connection.sender.send_request(message).await.map_err(|error| if error.is_parse() { Lost::Malformed } else { Lost::Closed })?;
             read(response).await
         });
         let reason = match answered.await {
@@ -417,11 +361,7 @@ impl HttpPool {
             Ok(Err(lost)) => lost,
             Err(_) => Lost::Deadline,
         };
-        if connection.line.cut() == before {
-            Exchange::NotSent(NotSent::Deaf(reason))
-        } else {
-            Exchange::Lost(reason)
-        }
+        if connection.line.cut() == before { Exchange::NotSent(NotSent::Deaf(reason)) } else { Exchange::Lost(reason) }
     }
 
     /// The request as HTTP/1.1, or `None` when a header or the path is not.
@@ -492,55 +432,31 @@ impl HttpPool {
 
     fn slot(&self) -> Option<Slot> {
         let max = self.settings.max_connections;
-        let taken = self
-            .open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < max).then_some(open + 1)
-            });
+        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1));
         taken.ok().map(|_| Slot(Arc::clone(&self.open)))
     }
 
     async fn connect(&self, until: Instant) -> Result<Connection, NotSent> {
         let slot = self.slot().ok_or(NotSent::PoolExhausted)?;
-        let until =
-            until.min(Instant::now() + Duration::from_millis(self.settings.connect_timeout_ms));
+        let until = until.min(Instant::now() + Duration::from_millis(self.settings.connect_timeout_ms));
         let socket = self.reach(until).await?;
         // A request is one small segment: it must not wait for the peer's acknowledgement of the one before.
         socket.set_nodelay(true).map_err(NotSent::Connect)?;
         let (wire, line) = wire(socket);
         let (sender, driver) = if self.address.secure {
-            let name = ServerName::try_from(self.address.host.clone())
-                .map_err(|_| NotSent::Tls(io::ErrorKind::InvalidInput.into()))?;
+            let name = ServerName::try_from(self.address.host.clone()).map_err(|_| NotSent::Tls(io::ErrorKind::InvalidInput.into()))?;
             let secured = timeout_at(until, self.tls.connect(name, wire)).await;
-            drive(
-                secured
-                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-                    .map_err(NotSent::Tls)?,
-            )
-            .await?
+            drive(secured.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(NotSent::Tls)?).await?
         } else {
             drive(wire).await?
         };
-        Ok(Connection {
-            sender,
-            line,
-            driver,
-            used: false,
-            idle_since: self.clock.boot(),
-            _slot: slot,
-        })
+        Ok(Connection { sender, line, driver, used: false, idle_since: self.clock.boot(), _slot: slot })
     }
 
     /// A socket to the first of the host's addresses that answers, each with an equal share of the time that is left.
     async fn reach(&self, until: Instant) -> Result<TcpStream, NotSent> {
-        let found = timeout_at(
-            until,
-            lookup_host((self.address.host.as_str(), self.address.port)),
-        )
-        .await;
-        let found = found
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(NotSent::Dns)?;
+        let found = timeout_at(until, lookup_host((self.address.host.as_str(), self.address.port))).await;
+        let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(NotSent::Dns)?;
         let addresses: Vec<_> = found.collect();
         let mut failed = NotSent::Dns(io::ErrorKind::NotFound.into());
         for (tried, address) in (0_u32..).zip(&addresses) {
@@ -561,11 +477,7 @@ async fn drive<T>(io: T) -> Result<(SendRequest<Full<Bytes>>, AbortHandle), NotS
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let shaken = Builder::new()
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEAD_MAX)
-        .handshake(TokioIo::new(io))
-        .await;
+    let shaken = Builder::new().max_headers(HEADERS_MAX).max_header_size(HEAD_MAX).handshake(TokioIo::new(io)).await;
     let (sender, connection) = shaken.map_err(|error| NotSent::Connect(io::Error::other(error)))?;
     let driver = tokio::spawn(async move {
         // How it ended is told to whoever waits for an answer; when nobody waits, nobody needs to know.
@@ -577,16 +489,6 @@ where
 async fn read(response: hyper::Response<Incoming>) -> Result<Response, Lost> {
     let (head, body) = response.into_parts();
     let collected = Limited::new(body, BODY_MAX).collect().await;
-    let collected = collected.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Lost::TooLarge
-        } else {
-            Lost::Truncated
-        }
-    })?;
-    Ok(Response {
-        status: head.status.as_u16(),
-        headers: head.headers,
-        body: collected.to_bytes(),
-    })
+    let collected = collected.map_err(|error| if error.is::<LengthLimitError>() { Lost::TooLarge } else { Lost::Truncated })?;
+    Ok(Response { status: head.status.as_u16(), headers: head.headers, body: collected.to_bytes() })
 }

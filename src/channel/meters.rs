@@ -36,21 +36,16 @@ impl Meters {
         for verb in Verb::ALL {
             let operation = verb.as_str();
             for outcome in Fact::ALL.map(Fact::as_str).into_iter().chain([STEP]) {
-                let made = counter!("breakwater_channel_attempts_total", "channel" => channel.to_owned(), "operation" => operation, "outcome" => outcome);
+                let made =
+                    counter!("breakwater_channel_attempts_total", "channel" => channel.to_owned(), "operation" => operation, "outcome" => outcome);
                 made.increment(0);
                 attempts.push(made);
             }
-            durations.push(
-                histogram!("breakwater_channel_request_duration_seconds", "channel" => channel.to_owned(), "operation" => operation),
-            );
+            durations.push(histogram!("breakwater_channel_request_duration_seconds", "channel" => channel.to_owned(), "operation" => operation));
         }
         let in_flight = gauge!("breakwater_channel_in_flight", "channel" => channel.to_owned());
         in_flight.increment(0.0);
-        Self {
-            attempts,
-            durations,
-            in_flight,
-        }
+        Self { attempts, durations, in_flight }
     }
 
     /// One more call is under way.
@@ -65,6 +60,7 @@ impl Meters {
         let outcome = match reply {
             Reply::News { news, .. } => news.fact as usize,
             Reply::NotFound => Fact::NotFound as usize,
+            Reply::Unpaid { .. } => Fact::ActionRequired as usize,
             Reply::Step { .. } => Fact::ALL.len(),
         };
         if let Some(counter) = self.attempts.get(verb * (Fact::ALL.len() + 1) + outcome) {

@@ -57,14 +57,7 @@ pub struct SupervisorSettings {
 
 impl Default for SupervisorSettings {
     fn default() -> Self {
-        Self {
-            beat_every_ms: 250,
-            frozen_after_ms: 1_000,
-            restart_base_ms: 50,
-            restart_max_ms: 5_000,
-            steady_after_ms: 5_000,
-            drain_ms: 30_000,
-        }
+        Self { beat_every_ms: 250, frozen_after_ms: 1_000, restart_base_ms: 50, restart_max_ms: 5_000, steady_after_ms: 5_000, drain_ms: 30_000 }
     }
 }
 
@@ -75,27 +68,16 @@ impl SupervisorSettings {
             ("beat_every_ms", self.beat_every_ms, 10, 10_000),
             ("frozen_after_ms", self.frozen_after_ms, 50, 60_000),
             ("restart_base_ms", self.restart_base_ms, 1, 60_000),
-            (
-                "restart_max_ms",
-                self.restart_max_ms,
-                self.restart_base_ms,
-                600_000,
-            ),
+            ("restart_max_ms", self.restart_max_ms, self.restart_base_ms, 600_000),
             ("steady_after_ms", self.steady_after_ms, 0, 3_600_000),
             ("drain_ms", self.drain_ms, 0, 600_000),
         ];
         let faults: Vec<String> = ranges
             .into_iter()
             .filter(|(_, value, least, most)| value < least || value > most)
-            .map(|(name, value, least, most)| {
-                format!("{name} is {value}: it must be from {least} to {most}")
-            })
+            .map(|(name, value, least, most)| format!("{name} is {value}: it must be from {least} to {most}"))
             .collect();
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
     /// The pause before the replacement that follows `failed` short lives in a row.
@@ -104,11 +86,7 @@ impl SupervisorSettings {
             return Duration::ZERO;
         };
         let factor = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);
-        Duration::from_millis(
-            self.restart_base_ms
-                .saturating_mul(factor)
-                .min(self.restart_max_ms),
-        )
+        Duration::from_millis(self.restart_base_ms.saturating_mul(factor).min(self.restart_max_ms))
     }
 }
 
@@ -143,18 +121,10 @@ impl Blueprint {
     /// When this thread belongs to no actix system, or the machine has no thread left to give.
     pub fn build(&self) -> io::Result<Built> {
         if System::try_current().is_none() {
-            return Err(io::Error::other(
-                "an arbiter can only be made on a thread of an actix system",
-            ));
+            return Err(io::Error::other("an arbiter can only be made on a thread of an actix system"));
         }
         let arbiter = Arbiter::try_new()?;
-        let Self {
-            identity,
-            address,
-            tls,
-            settings,
-            clock,
-        } = self.clone();
+        let Self { identity, address, tls, settings, clock } = self.clone();
         let address = ChannelActor::start_in_arbiter(&arbiter.handle(), move |context| {
             context.set_mailbox_capacity(settings.mailbox.0);
             let pool = HttpPool::new(address, tls, settings.pool.clone(), clock.clone());
@@ -196,23 +166,10 @@ impl ChannelSupervisor {
         clock: Clock,
         factory: impl FnMut() -> io::Result<Built> + Send + 'static,
     ) -> (Self, watch::Receiver<Standing>) {
-        let (standing, news) = watch::channel(Standing {
-            generation: 0,
-            address: None,
-        });
-        let restarts =
-            counter!("breakwater_actor_restarts_total", "actor" => format!("channel_{channel}"));
+        let (standing, news) = watch::channel(Standing { generation: 0, address: None });
+        let restarts = counter!("breakwater_actor_restarts_total", "actor" => format!("channel_{channel}"));
         restarts.increment(0);
-        let supervisor = Self {
-            channel,
-            settings,
-            guard,
-            clock,
-            factory: Box::new(factory),
-            standing,
-            restarts,
-            abandoned: Vec::new(),
-        };
+        let supervisor = Self { channel, settings, guard, clock, factory: Box::new(factory), standing, restarts, abandoned: Vec::new() };
         (supervisor, news)
     }
 
@@ -225,11 +182,7 @@ impl ChannelSupervisor {
     }
 
     async fn run(self) {
-        let (guard, clock, every) = (
-            Arc::clone(&self.guard),
-            self.clock.clone(),
-            self.settings.beat_every_ms,
-        );
+        let (guard, clock, every) = (Arc::clone(&self.guard), self.clock.clone(), self.settings.beat_every_ms);
         let ticking = async {
             loop {
                 guard.tick(clock.boot());
@@ -274,11 +227,7 @@ impl ChannelSupervisor {
     /// How many short lives there were in a row, now that one more has ended.
     fn failed(&self, before: u32, built_at: Moment) -> u32 {
         let lived = self.clock.boot().since(built_at);
-        if lived >= Duration::from_millis(self.settings.steady_after_ms) {
-            0
-        } else {
-            before
-        }
+        if lived >= Duration::from_millis(self.settings.steady_after_ms) { 0 } else { before }
     }
 
     fn build(&mut self) -> Option<Built> {
@@ -297,10 +246,7 @@ impl ChannelSupervisor {
     }
 
     fn publish(&self, generation: u64, address: Option<Addr<ChannelActor>>) {
-        self.standing.send_replace(Standing {
-            generation,
-            address,
-        });
+        self.standing.send_replace(Standing { generation, address });
     }
 
     async fn watch_over(&self, address: &Addr<ChannelActor>) -> End {
@@ -308,11 +254,7 @@ impl ChannelSupervisor {
             if self.standing.is_closed() {
                 return End::Unwanted;
             }
-            let beat = timeout(
-                Duration::from_millis(self.settings.frozen_after_ms),
-                address.send(Ping),
-            )
-            .await;
+            let beat = timeout(Duration::from_millis(self.settings.frozen_after_ms), address.send(Ping)).await;
             match beat {
                 Ok(Ok(_)) => sleep(Duration::from_millis(self.settings.beat_every_ms)).await,
                 Ok(Err(MailboxError::Closed)) => return End::Closed,

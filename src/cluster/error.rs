@@ -104,11 +104,7 @@ impl ClusterError {
     /// For `map_err`: names the doing and the path of a failed system call.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
         let path = path.to_path_buf();
-        move |source| ClusterError::Io {
-            doing,
-            path,
-            source,
-        }
+        move |source| ClusterError::Io { doing, path, source }
     }
 }
 
@@ -126,12 +122,10 @@ fn describe_log(tail: &str) -> String {
 
 fn describe_search(looked: &[Looked], wanted: Option<u32>) -> String {
     let mut text = match wanted {
-        None => format!(
-            "no usable PostgreSQL found: version {EARLIEST_MAJOR} or newer is needed (tried with {EARLIEST_MAJOR} to {LATEST_TRIED_MAJOR})"
-        ),
-        Some(major) => format!(
-            "no PostgreSQL {major} found, and the existing data was written by version {major}"
-        ),
+        None => {
+            format!("no usable PostgreSQL found: version {EARLIEST_MAJOR} or newer is needed (tried with {EARLIEST_MAJOR} to {LATEST_TRIED_MAJOR})")
+        }
+        Some(major) => format!("no PostgreSQL {major} found, and the existing data was written by version {major}"),
     };
     text.push_str("\n  looked for the programs postgres and initdb in:");
     for place in looked {
@@ -139,10 +133,7 @@ fn describe_search(looked: &[Looked], wanted: Option<u32>) -> String {
     }
     text.push_str("\n  next, one of:\n");
     let _ = match wanted {
-        None => write!(
-            text,
-            "    apt-get install postgresql          (Debian, Ubuntu)\n    brew install postgresql@17          (Homebrew)\n"
-        ),
+        None => write!(text, "    apt-get install postgresql          (Debian, Ubuntu)\n    brew install postgresql@17          (Homebrew)\n"),
         Some(major) => write!(
             text,
             "    apt-get install postgresql-{major}       (Debian, Ubuntu)\n    brew install postgresql@{major}          (Homebrew)\n    breakwater demo --reset             (starts with empty data)\n"

@@ -38,9 +38,7 @@ impl Binaries {
 
     /// Whether this build can compress its write-ahead log by lz4. `pg_config` tells; without it the answer is no.
     pub(super) fn has_lz4(&self) -> bool {
-        let configured = Command::new(self.program("pg_config"))
-            .arg("--configure")
-            .output();
+        let configured = Command::new(self.program("pg_config")).arg("--configure").output();
         configured.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("lz4"))
     }
 }
@@ -89,15 +87,9 @@ pub struct Search {
 impl Search {
     /// `$BREAKWATER_PG_BIN`, `$PATH`, and the packages' usual folders.
     pub fn from_environment() -> Self {
-        let folders = |value: OsString| {
-            std::env::split_paths(&value)
-                .filter(|folder| folder.is_absolute())
-                .collect()
-        };
+        let folders = |value: OsString| std::env::split_paths(&value).filter(|folder| folder.is_absolute()).collect();
         Self {
-            pinned: std::env::var_os("BREAKWATER_PG_BIN")
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from),
+            pinned: std::env::var_os("BREAKWATER_PG_BIN").filter(|value| !value.is_empty()).map(PathBuf::from),
             path: std::env::var_os("PATH").map(folders).unwrap_or_default(),
             side_by_side: [
                 "/usr/lib/postgresql",
@@ -121,17 +113,10 @@ impl Search {
         for (folder, found_by) in self.candidates(&mut looked) {
             let place = format!("{} ({found_by})", folder.display());
             match examine(&folder, found_by) {
-                Ok(binaries)
-                    if wanted.map_or(binaries.major >= EARLIEST_MAJOR, |major| {
-                        binaries.major == major
-                    }) =>
-                {
+                Ok(binaries) if wanted.map_or(binaries.major >= EARLIEST_MAJOR, |major| binaries.major == major) => {
                     return Ok(binaries);
                 }
-                Ok(binaries) => looked.push(Looked {
-                    place,
-                    found: Found::Version(binaries.version),
-                }),
+                Ok(binaries) => looked.push(Looked { place, found: Found::Version(binaries.version) }),
                 Err(found) => looked.push(Looked { place, found }),
             }
         }
@@ -144,33 +129,15 @@ impl Search {
             return vec![(pinned.clone(), "named by BREAKWATER_PG_BIN".to_owned())];
         }
         let mut folders = Vec::new();
-        let mut none = |place: String| {
-            looked.push(Looked {
-                place,
-                found: Found::Nothing,
-            })
-        };
+        let mut none = |place: String| looked.push(Looked { place, found: Found::Nothing });
 
-        let on_path: Vec<_> = self
-            .path
-            .iter()
-            .filter(|folder| folder.join("postgres").is_file())
-            .collect();
+        let on_path: Vec<_> = self.path.iter().filter(|folder| folder.join("postgres").is_file()).collect();
         if on_path.is_empty() {
             none(format!("PATH ({} folders)", self.path.len()));
         }
-        folders.extend(
-            on_path
-                .into_iter()
-                .map(|folder| (folder.clone(), "on the PATH".to_owned())),
-        );
+        folders.extend(on_path.into_iter().map(|folder| (folder.clone(), "on the PATH".to_owned())));
 
-        match self
-            .path
-            .iter()
-            .map(|folder| folder.join("pg_config"))
-            .find(|program| program.is_file())
-        {
+        match self.path.iter().map(|folder| folder.join("pg_config")).find(|program| program.is_file()) {
             None => none("pg_config --bindir (no pg_config on the PATH)".to_owned()),
             Some(program) => match Command::new(&program).arg("--bindir").output() {
                 Ok(output) if output.status.success() => {
@@ -186,19 +153,12 @@ impl Search {
             if versions.is_empty() {
                 none(format!("{}/*/bin", root.display()));
             }
-            folders.extend(
-                versions
-                    .into_iter()
-                    .map(|folder| (folder, "a package's folder".to_owned())),
-            );
+            folders.extend(versions.into_iter().map(|folder| (folder, "a package's folder".to_owned())));
         }
         let mut seen = Vec::new();
         folders.retain(|(folder, _)| {
             // Two names of one folder are one candidate.
-            let real = folder
-                .join("postgres")
-                .canonicalize()
-                .unwrap_or_else(|_| folder.clone());
+            let real = folder.join("postgres").canonicalize().unwrap_or_else(|_| folder.clone());
             let fresh = !seen.contains(&real);
             seen.push(real);
             fresh
@@ -224,15 +184,8 @@ fn versions_under(root: &Path) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let digits = name
-                .strip_prefix("postgresql")
-                .unwrap_or(&name)
-                .trim_start_matches('@');
-            let major = if digits.is_empty() {
-                0
-            } else {
-                digits.parse().ok()?
-            };
+            let digits = name.strip_prefix("postgresql").unwrap_or(&name).trim_start_matches('@');
+            let major = if digits.is_empty() { 0 } else { digits.parse().ok()? };
             let bin = entry.path().join("bin");
             bin.join("postgres").is_file().then_some((major, bin))
         })
@@ -249,36 +202,23 @@ fn examine(folder: &Path, found_by: String) -> Result<Binaries, Found> {
     };
     // A link on the PATH leads to the installation's own folder, where psql and pg_config are too.
     let folder = match real.parent() {
-        Some(parent) if parent.join("initdb").is_file() && parent.join("postgres").is_file() => {
-            parent.to_path_buf()
-        }
+        Some(parent) if parent.join("initdb").is_file() && parent.join("postgres").is_file() => parent.to_path_buf(),
         _ => folder.to_path_buf(),
     };
     let unusable = |why: String| Found::Unusable(format!("a postgres, but {why}"));
-    let output = Command::new(&named)
-        .arg("--version")
-        .output()
-        .map_err(|error| unusable(format!("it does not start: {error}")))?;
+    let output = Command::new(&named).arg("--version").output().map_err(|error| unusable(format!("it does not start: {error}")))?;
     let printed = String::from_utf8_lossy(&output.stdout);
-    let (major, version) = parse_version(printed.trim())
-        .ok_or_else(|| unusable("it does not tell its version".to_owned()))?;
+    let (major, version) = parse_version(printed.trim()).ok_or_else(|| unusable("it does not tell its version".to_owned()))?;
     if !folder.join("initdb").is_file() {
         return Err(unusable(format!("no initdb beside it (version {version})")));
     }
-    Ok(Binaries {
-        folder,
-        major,
-        version,
-        found_by,
-    })
+    Ok(Binaries { folder, major, version, found_by })
 }
 
 /// `postgres (PostgreSQL) 17.2 (Debian 17.2-1)` is `(17, "17.2 (Debian 17.2-1)")`; also `18beta1`.
 fn parse_version(printed: &str) -> Option<(u32, String)> {
     let version = printed.strip_prefix("postgres (")?.split_once(") ")?.1;
-    let digits = version
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(version.len());
+    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
     Some((version[..digits].parse().ok()?, version.to_owned()))
 }
 
@@ -289,10 +229,7 @@ mod tests {
     #[test]
     fn the_major_version_is_read_from_releases_and_previews_alike() {
         let major = |printed| parse_version(printed).map(|(major, _)| major);
-        assert_eq!(
-            major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
-            Some(15)
-        );
+        assert_eq!(major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), Some(15));
         assert_eq!(major("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(major("postgres (PostgreSQL) 9.6.24"), Some(9));
         assert_eq!(major("something else 17"), None);

@@ -57,9 +57,7 @@ pub fn guard_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = match verb.to_str() {
         Some(RUN) => run(arguments),
         Some(STEP) => step(arguments),
-        _ => Err(io::Error::other(
-            "breakwater starts this itself: it is not for the command line",
-        )),
+        _ => Err(io::Error::other("breakwater starts this itself: it is not for the command line")),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,12 +87,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Orders> {
         let mut next = || arguments.next().ok_or_else(missing);
         match argument.to_str() {
             Some("--account") => {
-                let mut number = || {
-                    next()?
-                        .to_str()
-                        .and_then(|text| text.parse().ok())
-                        .ok_or_else(missing)
-                };
+                let mut number = || next()?.to_str().and_then(|text| text.parse().ok()).ok_or_else(missing);
                 orders.account = Some((number()?, number()?));
             }
             Some("--empty") => orders.remove_empty.push(next()?.into()),
@@ -106,11 +99,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Orders> {
             _ => return Err(io::Error::other("an argument is unknown")),
         }
     }
-    if orders.command.is_empty() {
-        Err(missing())
-    } else {
-        Ok(orders)
-    }
+    if orders.command.is_empty() { Err(missing()) } else { Ok(orders) }
 }
 
 /// The guard proper.
@@ -122,17 +111,11 @@ fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
 
     // From this, the main thread, because the parent-death signal follows the thread.
     let mut child = step_command(&orders)?.spawn()?;
-    let pid = i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| io::Error::other("a process id out of range"))?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("a process id out of range"))?;
     // If nobody listens any more, the thread below finds out.
     let _ = writeln!(control, "{STARTED}{}", child.id());
 
-    let watched = Watched {
-        reaped: Mutex::new(false),
-        changed: Condvar::new(),
-    };
+    let watched = Watched { reaped: Mutex::new(false), changed: Condvar::new() };
     let gentle = orders.discard.is_none();
     let status = std::thread::scope(|scope| -> io::Result<_> {
         let owner = control.try_clone()?;
@@ -142,10 +125,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
         });
         // Learn of the end without reaping, so that until `reaped` says so the process id is still the child's.
         loop {
-            match waitid(
-                WaitId::Pid(pid),
-                WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-            ) {
+            match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
                 Err(rustix::io::Errno::INTR) => {}
                 other => {
                     other?;
@@ -165,11 +145,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     if let Some(folder) = &orders.discard {
         let _ = std::fs::remove_dir_all(folder);
     }
-    if status.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("the program ended: {status}")))
-    }
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("the program ended: {status}"))) }
 }
 
 /// The command that becomes the program, with the descriptors as the invariants say.
@@ -179,10 +155,7 @@ fn step_command(orders: &Orders) -> io::Result<Command> {
     let mut command = if cfg!(target_os = "linux") {
         // By this name the other account needs no right to pass the folders above our program, which may be in root's home.
         let mut command = Command::new("/proc/self/exe");
-        command
-            .arg(GUARD_COMMAND)
-            .arg(STEP)
-            .arg(std::process::id().to_string());
+        command.arg(GUARD_COMMAND).arg(STEP).arg(std::process::id().to_string());
         command.args(&orders.command);
         command
     } else {
@@ -194,34 +167,22 @@ fn step_command(orders: &Orders) -> io::Result<Command> {
         // Dropping from root this way drops root's supplementary groups as well.
         command.gid(gid).uid(uid);
     }
-    command
-        .stdin(Stdio::from(lock))
-        .stdout(Stdio::from(log.try_clone()?))
-        .stderr(Stdio::from(log));
+    command.stdin(Stdio::from(lock)).stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log));
     Ok(command)
 }
 
 /// Between fork and program: sets the parent-death signal under the final account, then becomes the program.
 fn step(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
-    let guard = arguments
-        .next()
-        .and_then(|pid| pid.to_str()?.parse::<i32>().ok());
+    let guard = arguments.next().and_then(|pid| pid.to_str()?.parse::<i32>().ok());
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::QUIT))?;
     // A guard that died before the line above sends no signal.
     if rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()) != guard {
-        return Err(io::Error::other(
-            "the guard died while the program was being started",
-        ));
+        return Err(io::Error::other("the guard died while the program was being started"));
     }
-    let program = arguments
-        .next()
-        .ok_or_else(|| io::Error::other("an argument is missing"))?;
+    let program = arguments.next().ok_or_else(|| io::Error::other("an argument is missing"))?;
     let error = Command::new(&program).args(arguments).exec();
-    Err(io::Error::new(
-        error.kind(),
-        format!("{}: {error}", program.display()),
-    ))
+    Err(io::Error::new(error.kind(), format!("{}: {error}", program.display())))
 }
 
 fn wait_for_end_of_file(mut owner: UnixStream) {
@@ -250,21 +211,14 @@ impl Watched {
 
     /// Signals, harder each time, until the child has ended. `gentle` is false when its data will be thrown away.
     fn insist(&self, pid: Pid, gentle: bool) {
-        let signals = if gentle {
-            &[Signal::INT, Signal::QUIT, Signal::KILL][..]
-        } else {
-            &[Signal::QUIT, Signal::KILL][..]
-        };
+        let signals = if gentle { &[Signal::INT, Signal::QUIT, Signal::KILL][..] } else { &[Signal::QUIT, Signal::KILL][..] };
         let mut reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
         for signal in signals {
             if *reaped {
                 return;
             }
             let _ = kill_process(pid, *signal);
-            (reaped, _) = self
-                .changed
-                .wait_timeout_while(reaped, PATIENCE, |reaped| !*reaped)
-                .unwrap_or_else(PoisonError::into_inner);
+            (reaped, _) = self.changed.wait_timeout_while(reaped, PATIENCE, |reaped| !*reaped).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

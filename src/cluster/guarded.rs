@@ -56,21 +56,14 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    pub(super) fn start<A: AsRef<OsStr>>(
-        charge: &Charge<'_>,
-        program: &Path,
-        arguments: impl IntoIterator<Item = A>,
-    ) -> Result<Self, ClusterError> {
+    pub(super) fn start<A: AsRef<OsStr>>(charge: &Charge<'_>, program: &Path, arguments: impl IntoIterator<Item = A>) -> Result<Self, ClusterError> {
         let failed = |doing| ClusterError::io(doing, charge.guard_program);
         // Both ends are close-on-exec: no other child of ours can keep the guard in the belief that we live.
         let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket for the guard"))?;
         let mut command = Command::new(charge.guard_program);
         command.arg(GUARD_COMMAND).arg(RUN);
         if charge.account.switch {
-            command
-                .arg("--account")
-                .arg(charge.account.uid.to_string())
-                .arg(charge.account.gid.to_string());
+            command.arg("--account").arg(charge.account.uid.to_string()).arg(charge.account.gid.to_string());
         }
         if let Some(folder) = charge.remove_empty {
             command.arg("--empty").arg(folder);
@@ -83,27 +76,12 @@ impl Guarded {
         // Ours may be a folder that PostgreSQL's account cannot read.
         command.current_dir("/");
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        command.stdout(Stdio::from(
-            charge
-                .lock
-                .try_clone()
-                .map_err(failed("share the lock with the guard"))?,
-        ));
-        command.stderr(Stdio::from(
-            charge
-                .log
-                .try_clone()
-                .map_err(failed("share the log with the guard"))?,
-        ));
+        command.stdout(Stdio::from(charge.lock.try_clone().map_err(failed("share the lock with the guard"))?));
+        command.stderr(Stdio::from(charge.log.try_clone().map_err(failed("share the log with the guard"))?));
         let guard = command.spawn().map_err(failed("start the guard"))?;
         // `command` holds our copy of the guard's end: it must close for the guard's death to be an end-of-file here.
         drop(command);
-        Ok(Self {
-            guard,
-            control: BufReader::new(ours),
-            line: String::new(),
-            over: false,
-        })
+        Ok(Self { guard, control: BufReader::new(ours), line: String::new(), over: false })
     }
 
     /// The next report, waiting at most `limit`.
@@ -113,22 +91,12 @@ impl Guarded {
         }
         // Zero would mean "for ever".
         let limit = limit.max(Duration::from_millis(1));
-        if self
-            .control
-            .get_ref()
-            .set_read_timeout(Some(limit))
-            .is_err()
-        {
+        if self.control.get_ref().set_read_timeout(Some(limit)).is_err() {
             return Report::Gone;
         }
         match self.control.read_line(&mut self.line) {
             Ok(1..) if self.line.ends_with('\n') => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
                 return Report::Silence;
             }
             Ok(_) | Err(_) => {
@@ -142,8 +110,7 @@ impl Guarded {
             return Report::Started(pid);
         }
         self.over = true;
-        line.strip_prefix(ENDED)
-            .map_or(Report::Gone, |status| Report::Ended(status.to_owned()))
+        line.strip_prefix(ENDED).map_or(Report::Gone, |status| Report::Ended(status.to_owned()))
     }
 
     /// Ends the program and the guard, and waits until both are gone. Returns how the program ended, if the guard could tell.

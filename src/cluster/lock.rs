@@ -22,18 +22,10 @@ impl Owner {
         let path = dir.join("owner.lock");
         let mut lock = open_lock(&path)?;
         if !try_until(&lock, &path, Instant::now() + OWNER_LIMIT)? {
-            let pid = fs::read_to_string(&path)
-                .ok()
-                .map(|pid| pid.trim().to_owned())
-                .filter(|pid| !pid.is_empty());
-            return Err(ClusterError::InUse {
-                dir: dir.to_path_buf(),
-                pid: pid.unwrap_or_else(|| "unknown".to_owned()),
-            });
+            let pid = fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned()).filter(|pid| !pid.is_empty());
+            return Err(ClusterError::InUse { dir: dir.to_path_buf(), pid: pid.unwrap_or_else(|| "unknown".to_owned()) });
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(ClusterError::io("write", &path))?;
+        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(ClusterError::io("write", &path))?;
         Ok(Self { lock })
     }
 }
@@ -46,31 +38,17 @@ impl Drop for Owner {
 }
 
 /// The cluster's lock, once the last process of an earlier cluster has let go of it. Never unlocked by us: it lives as long as its last holder.
-pub(super) fn lock_cluster(
-    dir: &Path,
-    deadline: Instant,
-    waited: Duration,
-) -> Result<File, ClusterError> {
+pub(super) fn lock_cluster(dir: &Path, deadline: Instant, waited: Duration) -> Result<File, ClusterError> {
     let path = dir.join("cluster.lock");
     let lock = open_lock(&path)?;
     if try_until(&lock, &path, deadline)? {
         return Ok(lock);
     }
-    Err(ClusterError::StillEnding {
-        dir: dir.to_path_buf(),
-        waited,
-        who: "a process of it holds cluster.lock".to_owned(),
-    })
+    Err(ClusterError::StillEnding { dir: dir.to_path_buf(), waited, who: "a process of it holds cluster.lock".to_owned() })
 }
 
 fn open_lock(path: &Path) -> Result<File, ClusterError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(ClusterError::io("open", path))
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(ClusterError::io("open", path))
 }
 
 /// Tries until `deadline`; the kernel's blocking call could not be given one.

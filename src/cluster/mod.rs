@@ -46,9 +46,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use error::ClusterError;
-pub use find::{
-    Binaries, EARLIEST_MAJOR, Found, LATEST_TRIED_MAJOR, Looked, Search, find_binaries,
-};
+pub use find::{Binaries, EARLIEST_MAJOR, Found, LATEST_TRIED_MAJOR, Looked, Search, find_binaries};
 pub use guard::{GUARD_COMMAND, guard_main};
 
 use guarded::{Charge, Guarded, Report, clean_environment, last_lines};
@@ -77,11 +75,7 @@ pub struct ClusterOptions {
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        let program = if cfg!(target_os = "linux") {
-            Ok(PathBuf::from("/proc/self/exe"))
-        } else {
-            std::env::current_exe()
-        };
+        let program = if cfg!(target_os = "linux") { Ok(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe() };
         Self {
             guard_program: program.unwrap_or_else(|_| PathBuf::from("breakwater")),
             search: Search::from_environment(),
@@ -136,14 +130,7 @@ impl Cluster {
     }
 
     fn start_in(dir: &Path, options: &ClusterOptions, discard: bool) -> Result<Self, ClusterError> {
-        create_folder(
-            dir,
-            if rustix::process::geteuid().is_root() {
-                0o711
-            } else {
-                0o700
-            },
-        )?;
+        create_folder(dir, if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 })?;
         let dir = &dir.canonicalize().map_err(ClusterError::io("find", dir))?;
         let owner = Owner::of(dir)?;
         let deadline = Instant::now() + options.handover_limit;
@@ -158,10 +145,7 @@ impl Cluster {
         if let Some(blocked_at) = place.account.blocked_at(&binaries.folder) {
             return Err(ClusterError::NotPassable {
                 path: binaries.folder,
-                next: format!(
-                    "chmod o+x {}, or name another installation with BREAKWATER_PG_BIN",
-                    blocked_at.display()
-                ),
+                next: format!("chmod o+x {}, or name another installation with BREAKWATER_PG_BIN", blocked_at.display()),
                 blocked_at,
                 account: place.account.name,
             });
@@ -183,24 +167,8 @@ impl Cluster {
         }
         server::clear_stale_pid(&place.data(), deadline, options.handover_limit)?;
         let settings = server::write_settings(&place, &binaries, &socket, options)?;
-        let (guarded, pid) = server::start(
-            &place,
-            &binaries,
-            &charge,
-            &settings,
-            &log_path,
-            options.start_limit,
-        )?;
-        Ok(Self {
-            guarded,
-            pid,
-            place,
-            binaries,
-            socket,
-            log: log_path,
-            _cluster_lock: cluster_lock,
-            _owner: owner,
-        })
+        let (guarded, pid) = server::start(&place, &binaries, &charge, &settings, &log_path, options.start_limit)?;
+        Ok(Self { guarded, pid, place, binaries, socket, log: log_path, _cluster_lock: cluster_lock, _owner: owner })
     }
 
     /// The URL of a database, as `tokio-postgres`, `sqlx`, and `psql` all understand it. The path of the socket's folder needs no escapes:
@@ -209,16 +177,11 @@ impl Cluster {
         let mut name = String::with_capacity(database.len());
         for byte in database.bytes() {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => {
-                    name.push(char::from(byte))
-                }
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => name.push(char::from(byte)),
                 _ => name.push_str(&format!("%{byte:02X}")),
             }
         }
-        format!(
-            "postgresql:///{name}?host={}&port={PORT}&user={SUPERUSER}",
-            self.socket.display()
-        )
+        format!("postgresql:///{name}?host={}&port={PORT}&user={SUPERUSER}", self.socket.display())
     }
 
     /// Creates the database unless it exists; UTF-8, locale C. Through `psql`, so that this module needs no async runtime.
@@ -227,31 +190,14 @@ impl Cluster {
     /// [`ClusterError::DatabaseName`] for a name outside `[a-z_][a-z0-9_]{0,62}`; [`ClusterError::Program`] if `psql` fails or is missing.
     pub fn ensure_database(&self, name: &str) -> Result<(), ClusterError> {
         let lawful = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if name.is_empty()
-            || name.len() > 63
-            || !name.bytes().all(lawful)
-            || name.as_bytes()[0].is_ascii_digit()
-        {
+        if name.is_empty() || name.len() > 63 || !name.bytes().all(lawful) || name.as_bytes()[0].is_ascii_digit() {
             return Err(ClusterError::DatabaseName(name.to_owned()));
         }
         let beside = self.binaries.program("psql");
-        let mut command = Command::new(if beside.is_file() {
-            beside
-        } else {
-            PathBuf::from("psql")
-        });
+        let mut command = Command::new(if beside.is_file() { beside } else { PathBuf::from("psql") });
         clean_environment(&mut command);
-        command
-            .args([
-                "--no-psqlrc",
-                "--quiet",
-                "--set=VERBOSITY=sqlstate",
-                "--dbname",
-            ])
-            .arg(self.url("postgres"));
-        command
-            .arg("--command")
-            .arg(format!("create database \"{name}\""));
+        command.args(["--no-psqlrc", "--quiet", "--set=VERBOSITY=sqlstate", "--dbname"]).arg(self.url("postgres"));
+        command.arg("--command").arg(format!("create database \"{name}\""));
         let failed = |why: String, log_tail: String| ClusterError::Program {
             program: "psql",
             why,
@@ -259,9 +205,7 @@ impl Cluster {
             log_tail,
             next: "apt-get install postgresql-client, then run the same command again".to_owned(),
         };
-        let output = command
-            .output()
-            .map_err(|error| failed(error.to_string(), String::new()))?;
+        let output = command.output().map_err(|error| failed(error.to_string(), String::new()))?;
         let said = String::from_utf8_lossy(&output.stderr);
         // 42P04 duplicate_database; 23505 when another session creates it at this moment.
         if output.status.success() || said.contains("42P04") || said.contains("23505") {
@@ -330,15 +274,9 @@ impl Cluster {
             return Ok(());
         }
         let _owner = Owner::of(dir)?;
-        let _lock = lock_cluster(
-            dir,
-            Instant::now() + options.handover_limit,
-            options.handover_limit,
-        )?;
+        let _lock = lock_cluster(dir, Instant::now() + options.handover_limit, options.handover_limit)?;
         let gone = |path: &Path, result: std::io::Result<()>| match result {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(ClusterError::io("remove", path)(error))
-            }
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(ClusterError::io("remove", path)(error)),
             _ => Ok(()),
         };
         if let Some(moved) = Place::pointed_to(dir)? {
@@ -347,14 +285,7 @@ impl Cluster {
         for folder in ["data", "data.unfinished", "socket"].map(|name| dir.join(name)) {
             gone(&folder, fs::remove_dir_all(&folder))?;
         }
-        for file in [
-            "postgresql.conf",
-            "postgres.log",
-            "postgres.log.old",
-            "place",
-        ]
-        .map(|name| dir.join(name))
-        {
+        for file in ["postgresql.conf", "postgres.log", "postgres.log.old", "place"].map(|name| dir.join(name)) {
             gone(&file, fs::remove_file(&file))?;
         }
         Ok(())
@@ -380,9 +311,5 @@ fn start_log(path: &Path) -> Result<File, ClusterError> {
         }
         _ => {}
     }
-    OpenOptions::new()
-        .append(true)
-        .create_new(true)
-        .open(path)
-        .map_err(ClusterError::io("create", path))
+    OpenOptions::new().append(true).create_new(true).open(path).map_err(ClusterError::io("create", path))
 }

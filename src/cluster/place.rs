@@ -48,18 +48,8 @@ impl Account {
                 what: format!("belongs to another account (uid {owner}, ours is {uid})"),
                 next: "run as that account, or choose another folder with --data-dir".to_owned(),
             }),
-            _ if uid != 0 => Ok(Self {
-                uid,
-                gid,
-                name: format!("uid {uid}"),
-                switch: false,
-            }),
-            Some((uid, gid)) if uid != 0 => Ok(Self {
-                uid,
-                gid,
-                name: format!("uid {uid}"),
-                switch: true,
-            }),
+            _ if uid != 0 => Ok(Self { uid, gid, name: format!("uid {uid}"), switch: false }),
+            Some((uid, gid)) if uid != 0 => Ok(Self { uid, gid, name: format!("uid {uid}"), switch: true }),
             _ => Self::from_passwd(&fs::read_to_string("/etc/passwd").unwrap_or_default()),
         }
     }
@@ -69,29 +59,18 @@ impl Account {
         for wanted in ["postgres", "_postgres", "nobody"] {
             for line in passwd.lines() {
                 let mut fields = line.split(':');
-                let (name, _, uid, gid) =
-                    (fields.next(), fields.next(), fields.next(), fields.next());
-                let number = |field: Option<&str>| {
-                    field
-                        .and_then(|field| field.parse::<u32>().ok())
-                        .filter(|id| *id != 0)
-                };
+                let (name, _, uid, gid) = (fields.next(), fields.next(), fields.next(), fields.next());
+                let number = |field: Option<&str>| field.and_then(|field| field.parse::<u32>().ok()).filter(|id| *id != 0);
                 if let (Some(name), Some(uid), Some(gid)) = (name, number(uid), number(gid))
                     && name == wanted
                 {
-                    return Ok(Self {
-                        uid,
-                        gid,
-                        name: name.to_owned(),
-                        switch: true,
-                    });
+                    return Ok(Self { uid, gid, name: name.to_owned(), switch: true });
                 }
             }
         }
         Err(ClusterError::NotOurs {
             path: PathBuf::from("/etc/passwd"),
-            what: "has neither postgres nor nobody, and PostgreSQL refuses to run as root"
-                .to_owned(),
+            what: "has neither postgres nor nobody, and PostgreSQL refuses to run as root".to_owned(),
             next: "useradd --system postgres, or run as an ordinary account".to_owned(),
         })
     }
@@ -103,11 +82,7 @@ impl Account {
         }
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let ancestors: Vec<_> = path.ancestors().collect();
-        ancestors
-            .into_iter()
-            .rev()
-            .find(|folder| !fs::metadata(folder).is_ok_and(|folder| self.may_pass(&folder)))
-            .map(Path::to_path_buf)
+        ancestors.into_iter().rev().find(|folder| !fs::metadata(folder).is_ok_and(|folder| self.may_pass(&folder))).map(Path::to_path_buf)
     }
 
     fn may_pass(&self, folder: &Metadata) -> bool {
@@ -141,37 +116,22 @@ impl Place {
         }
         let account = Account::choose(&dir.join("data"))?;
         let Some(blocked_at) = account.blocked_at(dir) else {
-            return Ok(Self {
-                root: dir.to_path_buf(),
-                account,
-            });
+            return Ok(Self { root: dir.to_path_buf(), account });
         };
-        let base = ["/var/lib", "/var/tmp"]
-            .into_iter()
-            .map(Path::new)
-            .find(|base| base.is_dir() && account.blocked_at(base).is_none());
+        let base = ["/var/lib", "/var/tmp"].into_iter().map(Path::new).find(|base| base.is_dir() && account.blocked_at(base).is_none());
         let (false, Some(base)) = (dir.join("data").exists(), base) else {
             return Err(ClusterError::NotPassable {
                 path: dir.join("data"),
-                next: format!(
-                    "chmod o+x {}, or choose a folder below /var/lib with --data-dir",
-                    blocked_at.display()
-                ),
+                next: format!("chmod o+x {}, or choose a folder below /var/lib with --data-dir", blocked_at.display()),
                 blocked_at,
                 account: account.name,
             });
         };
-        let root = base
-            .join("breakwater")
-            .join(uuid::Uuid::new_v4().simple().to_string());
+        let root = base.join("breakwater").join(uuid::Uuid::new_v4().simple().to_string());
         create_folder(&root, 0o711)?;
-        check_owner(
-            &base.join("breakwater"),
-            &[rustix::process::geteuid().as_raw()],
-        )?;
+        check_owner(&base.join("breakwater"), &[rustix::process::geteuid().as_raw()])?;
         // Only a complete line counts (see `pointed_to`), so a crash in the middle costs an empty folder.
-        fs::write(&pointer, format!("{}\n", root.display()))
-            .map_err(ClusterError::io("write", &pointer))?;
+        fs::write(&pointer, format!("{}\n", root.display())).map_err(ClusterError::io("write", &pointer))?;
         Ok(Self { root, account })
     }
 
@@ -179,10 +139,7 @@ impl Place {
     pub(super) fn pointed_to(dir: &Path) -> Result<Option<PathBuf>, ClusterError> {
         let pointer = dir.join("place");
         match fs::read_to_string(&pointer) {
-            Ok(text) => Ok(text
-                .strip_suffix('\n')
-                .map(PathBuf::from)
-                .filter(|root| root.is_dir())),
+            Ok(text) => Ok(text.strip_suffix('\n').map(PathBuf::from).filter(|root| root.is_dir())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(ClusterError::io("read", &pointer)(error)),
         }
@@ -198,10 +155,7 @@ impl Place {
         match DirBuilder::new().mode(0o700).create(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                check_owner(
-                    &folder,
-                    &[rustix::process::geteuid().as_raw(), self.account.uid],
-                )?;
+                check_owner(&folder, &[rustix::process::geteuid().as_raw(), self.account.uid])?;
             }
             Err(error) => return Err(ClusterError::io("create the folder", &folder)(error)),
         }
@@ -217,10 +171,7 @@ impl Place {
             }
             _ => {}
         }
-        DirBuilder::new()
-            .mode(0o700)
-            .create(folder)
-            .map_err(ClusterError::io("create the folder", folder))?;
+        DirBuilder::new().mode(0o700).create(folder).map_err(ClusterError::io("create the folder", folder))?;
         self.hand_over(folder)
     }
 
@@ -228,8 +179,7 @@ impl Place {
         if !self.account.switch {
             return Ok(());
         }
-        lchown(folder, Some(self.account.uid), Some(self.account.gid))
-            .map_err(ClusterError::io("change the owner of", folder))
+        lchown(folder, Some(self.account.uid), Some(self.account.gid)).map_err(ClusterError::io("change the owner of", folder))
     }
 }
 
@@ -238,15 +188,11 @@ pub(super) fn create_folder(folder: &Path, mode: u32) -> Result<(), ClusterError
     if folder.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = folder
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_folder(parent, mode)?;
     }
     match DirBuilder::new().mode(mode).create(folder) {
-        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(mode))
-            .map_err(ClusterError::io("set the mode of", folder)),
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(ClusterError::io("set the mode of", folder)),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         Err(error) => Err(ClusterError::io("create the folder", folder)(error)),
     }
@@ -261,10 +207,7 @@ fn check_owner(folder: &Path, owners: &[u32]) -> Result<(), ClusterError> {
     Err(ClusterError::NotOurs {
         path: folder.to_path_buf(),
         what: "is not a folder that only we can write: somebody else made it".to_owned(),
-        next: format!(
-            "look at it, then remove it: ls -ld {0}; rm -r {0}",
-            folder.display()
-        ),
+        next: format!("look at it, then remove it: ls -ld {0}; rm -r {0}", folder.display()),
     })
 }
 
@@ -272,9 +215,7 @@ fn check_owner(folder: &Path, owners: &[u32]) -> Result<(), ClusterError> {
 fn socket_folder_name(root: &Path) -> PathBuf {
     let own = root.join("socket");
     let bytes = own.as_os_str().as_bytes();
-    let plain = bytes
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(byte));
+    let plain = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(byte));
     if plain && bytes.len() + format!("/.s.PGSQL.{PORT}").len() <= SOCKET_PATH_LIMIT {
         return own;
     }
@@ -293,61 +234,31 @@ mod tests {
 
     #[test]
     fn a_long_or_unusual_path_gets_a_short_plain_socket_folder() {
-        assert_eq!(
-            socket_folder_name(Path::new("/srv/breakwater")),
-            Path::new("/srv/breakwater/socket")
-        );
-        for root in [
-            format!("/srv/{}", "long/".repeat(20)),
-            "/srv/a folder".to_owned(),
-            "/srv/ö".to_owned(),
-        ] {
+        assert_eq!(socket_folder_name(Path::new("/srv/breakwater")), Path::new("/srv/breakwater/socket"));
+        for root in [format!("/srv/{}", "long/".repeat(20)), "/srv/a folder".to_owned(), "/srv/ö".to_owned()] {
             let folder = socket_folder_name(Path::new(&root));
-            assert!(
-                folder.starts_with("/tmp") && folder.as_os_str().len() < 40,
-                "{}",
-                folder.display()
-            );
-            assert_eq!(
-                folder,
-                socket_folder_name(Path::new(&root)),
-                "the same at each start"
-            );
+            assert!(folder.starts_with("/tmp") && folder.as_os_str().len() < 40, "{}", folder.display());
+            assert_eq!(folder, socket_folder_name(Path::new(&root)), "the same at each start");
         }
     }
 
     #[test]
     fn root_hands_over_to_postgres_before_nobody_and_never_to_root() {
-        let name = |passwd: &str| {
-            Account::from_passwd(passwd)
-                .map(|account| (account.name, account.uid, account.gid))
-                .ok()
-        };
+        let name = |passwd: &str| Account::from_passwd(passwd).map(|account| (account.name, account.uid, account.gid)).ok();
         let nobody = "nobody:x:65534:65533::/:/bin/false\n";
         assert_eq!(name(nobody), Some(("nobody".to_owned(), 65534, 65533)));
-        assert_eq!(
-            name(&format!("{nobody}postgres:x:101:104::/:/bin/sh\n")),
-            Some(("postgres".to_owned(), 101, 104))
-        );
+        assert_eq!(name(&format!("{nobody}postgres:x:101:104::/:/bin/sh\n")), Some(("postgres".to_owned(), 101, 104)));
         assert_eq!(name("postgres:x:0:0::/:/bin/sh\n"), None);
     }
 
     #[test]
     fn a_folder_is_passable_by_the_bits_that_apply_to_the_account() {
-        let stranger = Account {
-            uid: 4_000_001,
-            gid: 4_000_001,
-            name: String::new(),
-            switch: true,
-        };
+        let stranger = Account { uid: 4_000_001, gid: 4_000_001, name: String::new(), switch: true };
         let folder = tempfile::tempdir().unwrap();
         let below = folder.path().join("below");
         fs::create_dir(&below).unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(
-            stranger.blocked_at(&below),
-            Some(folder.path().canonicalize().unwrap())
-        );
+        assert_eq!(stranger.blocked_at(&below), Some(folder.path().canonicalize().unwrap()));
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
         assert_eq!(stranger.blocked_at(&below), None);
     }

@@ -21,9 +21,7 @@ pub(super) fn data_version(data: &Path) -> Result<Option<u32>, ClusterError> {
         return Ok(None);
     }
     let file = data.join("PG_VERSION");
-    let version = fs::read_to_string(&file)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let version = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
     match version {
         Some(version) if data.join("global/pg_control").is_file() => Ok(Some(version)),
         // It appears by one rename of a finished directory, so this is not a torn start of ours: somebody changed it.
@@ -36,13 +34,7 @@ pub(super) fn data_version(data: &Path) -> Result<Option<u32>, ClusterError> {
 }
 
 /// Runs `initdb` beside `data` and renames the result: a torn one never has the name.
-pub(super) fn initialize(
-    place: &Place,
-    binaries: &Binaries,
-    charge: &Charge<'_>,
-    log: &PathBuf,
-    quick: bool,
-) -> Result<(), ClusterError> {
+pub(super) fn initialize(place: &Place, binaries: &Binaries, charge: &Charge<'_>, log: &PathBuf, quick: bool) -> Result<(), ClusterError> {
     let (data, unfinished) = (place.data(), place.root.join("data.unfinished"));
     place.fresh_folder(&unfinished)?;
     let mut arguments = vec![
@@ -60,11 +52,7 @@ pub(super) fn initialize(
     if quick {
         arguments.push("--no-sync".into());
     }
-    let charge = Charge {
-        discard: None,
-        remove_empty: None,
-        ..*charge
-    };
+    let charge = Charge { discard: None, remove_empty: None, ..*charge };
     let mut guarded = Guarded::start(&charge, &binaries.program("initdb"), arguments)?;
     let deadline = Instant::now() + INITDB_LIMIT;
     let why = loop {
@@ -91,20 +79,14 @@ pub(super) fn initialize(
             place: data,
         });
     }
-    fs::rename(&unfinished, &data)
-        .map_err(ClusterError::io("rename the new data directory to", &data))?;
+    fs::rename(&unfinished, &data).map_err(ClusterError::io("rename the new data directory to", &data))?;
     // Makes the rename durable; without it a power cut costs an initdb.
     let folder = File::open(&place.root).and_then(|folder| folder.sync_all());
     folder.map_err(ClusterError::io("write to disk", &place.root))
 }
 
 /// Writes the settings file that PostgreSQL is started with; what `ALTER SYSTEM` set in the data directory still comes on top.
-pub(super) fn write_settings(
-    place: &Place,
-    binaries: &Binaries,
-    socket: &Path,
-    options: &ClusterOptions,
-) -> Result<PathBuf, ClusterError> {
+pub(super) fn write_settings(place: &Place, binaries: &Binaries, socket: &Path, options: &ClusterOptions) -> Result<PathBuf, ClusterError> {
     let file = place.root.join("postgresql.conf");
     let shared_buffers_mb = options.shared_buffers_mb.clamp(16, 65_536);
     let durable = if options.fast_unsafe { "off" } else { "on" };
@@ -116,16 +98,10 @@ pub(super) fn write_settings(
         ("max_connections", "200".to_owned()),
         ("shared_buffers", format!("{shared_buffers_mb}MB")),
         // The server's own rule is a thirty-second part, at most 16 MB; group commits of many payments fill that between two flushes.
-        (
-            "wal_buffers",
-            format!("{}MB", (shared_buffers_mb / 8).clamp(1, 64)),
-        ),
+        ("wal_buffers", format!("{}MB", (shared_buffers_mb / 8).clamp(1, 64))),
         ("max_wal_size", "4GB".to_owned()),
         ("checkpoint_timeout", "15min".to_owned()),
-        (
-            "wal_compression",
-            if binaries.has_lz4() { "lz4" } else { "pglz" }.to_owned(),
-        ),
+        ("wal_compression", if binaries.has_lz4() { "lz4" } else { "pglz" }.to_owned()),
         ("jit", "off".to_owned()),
         ("random_page_cost", "1.1".to_owned()),
         ("fsync", durable.to_owned()),
@@ -151,11 +127,7 @@ pub(super) fn write_settings(
 /// Sees to an old `postmaster.pid`, once the cluster's lock is ours. A live postmaster (one that somebody started by hand) is waited for
 /// until `deadline`; a file whose process is gone or is now a stranger is removed, because PostgreSQL itself judges by the number alone, and
 /// in a container the same few numbers come back at each start.
-pub(super) fn clear_stale_pid(
-    data: &Path,
-    deadline: Instant,
-    waited: Duration,
-) -> Result<(), ClusterError> {
+pub(super) fn clear_stale_pid(data: &Path, deadline: Instant, waited: Duration) -> Result<(), ClusterError> {
     let file = data.join("postmaster.pid");
     loop {
         let text = match fs::read_to_string(&file) {
@@ -163,25 +135,15 @@ pub(super) fn clear_stale_pid(
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(ClusterError::io("read", &file)(error)),
         };
-        let pid = text
-            .lines()
-            .next()
-            .and_then(|pid| pid.trim().parse::<i32>().ok())
-            .unwrap_or(0);
+        let pid = text.lines().next().and_then(|pid| pid.trim().parse::<i32>().ok()).unwrap_or(0);
         if !is_postmaster_of(pid, data) {
             return match fs::remove_file(&file) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    Err(ClusterError::io("remove", &file)(error))
-                }
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(ClusterError::io("remove", &file)(error)),
                 _ => Ok(()),
             };
         }
         if Instant::now() >= deadline {
-            return Err(ClusterError::StillEnding {
-                dir: data.to_path_buf(),
-                waited,
-                who: format!("process {pid}"),
-            });
+            return Err(ClusterError::StillEnding { dir: data.to_path_buf(), waited, who: format!("process {pid}") });
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -189,10 +151,7 @@ pub(super) fn clear_stale_pid(
 
 /// Whether the process lives and is a postmaster of `data`: its working folder tells (a zombie has none).
 fn is_postmaster_of(pid: i32, data: &Path) -> bool {
-    let Some(process) = (pid > 0)
-        .then(|| rustix::process::Pid::from_raw(pid))
-        .flatten()
-    else {
+    let Some(process) = (pid > 0).then(|| rustix::process::Pid::from_raw(pid)).flatten() else {
         return false;
     };
     if cfg!(target_os = "linux") {
@@ -220,12 +179,7 @@ pub(super) fn start(
     let data = place.data();
     let mut config = std::ffi::OsString::from("config_file=");
     config.push(settings);
-    let arguments = [
-        "-D".into(),
-        data.clone().into_os_string(),
-        "-c".into(),
-        config,
-    ];
+    let arguments = ["-D".into(), data.clone().into_os_string(), "-c".into(), config];
     let mut guarded = Guarded::start(charge, &binaries.program("postgres"), arguments)?;
     let deadline = Instant::now() + limit;
     let mut pid = None;
@@ -251,10 +205,7 @@ pub(super) fn start(
         program: "postgres",
         why,
         log_tail,
-        next: format!(
-            "read {} to the end; with nothing to lose: breakwater demo --reset",
-            log.display()
-        ),
+        next: format!("read {} to the end; with nothing to lose: breakwater demo --reset", log.display()),
         place: data,
     })
 }
@@ -263,8 +214,5 @@ pub(super) fn start(
 fn is_ready(data: &Path, pid: u32) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     let mut lines = text.lines();
-    lines
-        .next()
-        .is_some_and(|line| line.trim() == pid.to_string())
-        && lines.nth(6).is_some_and(|line| line.trim() == "ready")
+    lines.next().is_some_and(|line| line.trim() == pid.to_string()) && lines.nth(6).is_some_and(|line| line.trim() == "ready")
 }

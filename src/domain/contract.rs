@@ -56,7 +56,14 @@ pub fn rung(tries: i32) -> SignedDuration {
 }
 
 /// When an attempt in this state must be looked at next, or `None` when nobody must.
-pub fn due(operation: Operation, state: AttemptState, tries: i32, lease_until: Option<Timestamp>, capture_before: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+pub fn due(
+    operation: Operation,
+    state: AttemptState,
+    tries: i32,
+    lease_until: Option<Timestamp>,
+    capture_before: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
     use AttemptState as S;
     match (operation, state) {
         (_, S::Sent) => Some(lease_until.unwrap_or(now)),

@@ -79,9 +79,8 @@ impl Payment {
 
     /// What must follow the payment as it now is, if nothing of the kind is on its way.
     pub fn follow_up(&self, now: Timestamp) -> Option<FollowUp> {
-        let under_way = |operation| {
-            self.attempts.iter().any(|attempt| attempt.operation == operation && (attempt.state.is_open() || attempt.due_at.is_some()))
-        };
+        let under_way =
+            |operation| self.attempts.iter().any(|attempt| attempt.operation == operation && (attempt.state.is_open() || attempt.due_at.is_some()));
         let reversing = self.attempts.iter().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversing);
         if let Some(pay) = reversing
             && !under_way(Operation::Reversal)
@@ -109,7 +108,9 @@ impl Payment {
     /// The attempt that carries a void or a reversal out, on the channel of the pay attempt that it undoes.
     pub fn undoing(&self, follow_up: FollowUp, key: String) -> Option<NewAttempt> {
         let (pay, operation, reason) = match follow_up {
-            FollowUp::Void => (self.current_pay()?, Operation::Void, if self.cancel_requested { "cancel requested" } else { "the hold is about to lapse" }),
+            FollowUp::Void => {
+                (self.current_pay()?, Operation::Void, if self.cancel_requested { "cancel requested" } else { "the hold is about to lapse" })
+            }
             FollowUp::Reverse { pay } => (self.attempt(pay)?, Operation::Reversal, "its money must not stand"),
             FollowUp::RefundForCancel | FollowUp::RefundAgain { .. } => return None,
         };

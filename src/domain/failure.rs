@@ -92,10 +92,6 @@ pub struct Failure {
 impl Failure {
     /// A failure with the channel's own words, cut to what a row keeps.
     pub fn new(code: FailureCode, channel_code: Option<&str>, message: &str) -> Self {
-        Self {
-            code,
-            channel_code: channel_code.map(|text| text.chars().take(64).collect()),
-            message: message.chars().take(200).collect(),
-        }
+        Self { code, channel_code: channel_code.map(|text| text.chars().take(64).collect()), message: message.chars().take(200).collect() }
     }
 }

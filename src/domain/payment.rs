@@ -355,7 +355,9 @@ impl Payment {
             // Past its expiry a waiting payment is processing until the channel has confirmed its end.
             S::ActionRequired if now >= self.request.expires_at || self.cancel_requested => (PaymentStatus::Processing, Outcome::Pending),
             S::ActionRequired => (PaymentStatus::RequiresAction, Outcome::None),
-            S::Declined | S::Closed | S::Reversed | S::NotSent | S::NotFound | S::Returned => (self.unpaid_end(pay.state, now), unpaid_outcome(pay.state)),
+            S::Declined | S::Closed | S::Reversed | S::NotSent | S::NotFound | S::Returned => {
+                (self.unpaid_end(pay.state, now), unpaid_outcome(pay.state))
+            }
         }
     }
 

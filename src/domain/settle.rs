@@ -251,7 +251,9 @@ impl Payment {
             AttemptState::Declined | AttemptState::NotFound => {
                 let lapse = self.capture_before.get_or_insert(now + hold(contract));
                 let lapse = *lapse;
-                if let Some(pay) = self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Authorized) {
+                if let Some(pay) =
+                    self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Authorized)
+                {
                     pay.due_at = Some(now.min(lapse));
                 }
             }
@@ -271,7 +273,8 @@ impl Payment {
 
     fn reversal_entered(&mut self, state: AttemptState, now: Timestamp) {
         if state == AttemptState::Succeeded
-            && let Some(pay) = self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversing)
+            && let Some(pay) =
+                self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversing)
         {
             pay.state = AttemptState::Reversed;
             pay.due_at = None;

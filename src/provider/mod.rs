@@ -37,8 +37,7 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Verb; 8] =
-        [Self::Pay, Self::Query, Self::Close, Self::Capture, Self::Void, Self::Reverse, Self::Refund, Self::QueryRefund];
+    pub const ALL: [Verb; 8] = [Self::Pay, Self::Query, Self::Close, Self::Capture, Self::Void, Self::Reverse, Self::Refund, Self::QueryRefund];
 
     /// The name in metrics (label `operation`), logs and the sandbox's faults.
     pub const fn as_str(self) -> &'static str {
@@ -234,11 +233,18 @@ pub trait Provider: Send + Sync {
     /// What the answer means. Never fails: what cannot be read is unknown, with [`CallClass::FailHard`].
     fn reply(&self, call: &Call, response: &Response) -> Reply;
 
-    /// Verifies and reads a notification's bytes, as they came.
+    /// Verifies that a notification's bytes, as they came, are the provider's own and fresh.
     ///
     /// # Errors
     /// [`NotificationError`] says why it is not believed.
-    fn notification(&self, headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp) -> Result<Notification, NotificationError>;
+    fn verify_notification(&self, headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp)
+    -> Result<(), NotificationError>;
+
+    /// Reads a notification that was verified: when it came, or before it was stored.
+    ///
+    /// # Errors
+    /// [`NotificationError::Malformed`].
+    fn read_notification(&self, body: &[u8]) -> Result<Notification, NotificationError>;
 
     /// How the provider wants a notification acknowledged: status, content type, body.
     fn acknowledgement(&self) -> (u16, &'static str, &'static str) {

@@ -17,7 +17,7 @@ use super::waiting::Waiting;
 use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
 use crate::domain::{Attempt, Candidate, Lease, Payment, Subject};
-use crate::provider::{Call, Verb};
+use crate::provider::{Call, Credentials, Notification, NotificationError, Verb};
 use crate::store::Store;
 
 /// Bounds and margins of the flows.
@@ -57,14 +57,22 @@ pub struct Channel {
     pub handle: ChannelHandle,
     /// How long one of its calls may take.
     pub call_timeout: Duration,
+    credentials: Credentials,
     /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
     doubtful: Arc<AtomicBool>,
 }
 
 impl Channel {
     /// A channel that has not failed yet.
-    pub fn new(handle: ChannelHandle, call_timeout: Duration) -> Self {
-        Self { handle, call_timeout, doubtful: Arc::new(AtomicBool::new(false)) }
+    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration) -> Self {
+        Self { handle, call_timeout, credentials, doubtful: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// Verifies and reads a notification.
+    pub(super) fn receive(&self, headers: &http::HeaderMap, body: &[u8], now: Timestamp) -> Result<Notification, NotificationError> {
+        let provider = self.handle.provider();
+        provider.verify_notification(headers, body, &self.credentials, now)?;
+        provider.read_notification(body)
     }
 
     pub(super) fn note_failure(&self) {
@@ -157,15 +165,24 @@ impl Flows {
         self.shared.inquiries.available_permits()
     }
 
-    pub(super) fn start_payment_flow<T: Send + 'static>(&self, flow: impl Future<Output = Result<T, FlowError>> + Send + 'static) -> ResponseFuture<Result<T, FlowError>> {
+    pub(super) fn start_payment_flow<T: Send + 'static>(
+        &self,
+        flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> ResponseFuture<Result<T, FlowError>> {
         self.start(&self.shared.payment_flows, "payment", flow)
     }
 
-    pub(super) fn start_refund_flow<T: Send + 'static>(&self, flow: impl Future<Output = Result<T, FlowError>> + Send + 'static) -> ResponseFuture<Result<T, FlowError>> {
+    pub(super) fn start_refund_flow<T: Send + 'static>(
+        &self,
+        flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> ResponseFuture<Result<T, FlowError>> {
         self.start(&self.shared.refund_flows, "refund", flow)
     }
 
-    pub(super) fn start_inquiry<T: Send + 'static>(&self, flow: impl Future<Output = Result<T, FlowError>> + Send + 'static) -> ResponseFuture<Result<T, FlowError>> {
+    pub(super) fn start_inquiry<T: Send + 'static>(
+        &self,
+        flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> ResponseFuture<Result<T, FlowError>> {
         self.start(&self.shared.inquiries, "inquiry", flow)
     }
 
@@ -213,7 +230,13 @@ impl Flows {
     }
 
     /// Waits until what was asked about has come to an end, or `until`; then answers with the latest that is known.
-    pub(super) async fn wait_for_end(&self, payment: Payment, subject: Subject, until: tokio::time::Instant, ours: Duration) -> Result<Answer, FlowError> {
+    pub(super) async fn wait_for_end(
+        &self,
+        payment: Payment,
+        subject: Subject,
+        until: tokio::time::Instant,
+        ours: Duration,
+    ) -> Result<Answer, FlowError> {
         let payment = if is_settled(&payment, subject) {
             payment
         } else {

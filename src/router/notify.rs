@@ -19,7 +19,7 @@ impl Flows {
     /// Receives a notification: once it is on disk it is acknowledged.
     pub(super) async fn notify(&self, message: Notify) -> Result<Acknowledgement, FlowError> {
         let channel = self.channel(&message.channel).ok_or(FlowError::NotFound("channel"))?.clone();
-        let notification = match channel.handle.notification(&message.headers, &message.body, self.now()) {
+        let notification = match channel.receive(&message.headers, &message.body, self.now()) {
             Ok(notification) => notification,
             Err(error) => {
                 count(channel.handle.id(), "refused");
@@ -44,7 +44,7 @@ impl Flows {
         for waiting in self.shared.store.waiting_notifications(self.now() - INBOX_PATIENCE, INBOX_BATCH).await? {
             let Some(channel) = self.channel(&waiting.channel).cloned() else { continue };
             // It was verified before it was stored: its bytes need no signature now.
-            if let Some(notification) = channel.handle.provider().stored_notification(&waiting.body) {
+            if let Ok(notification) = channel.handle.provider().read_notification(&waiting.body) {
                 self.apply_and_close(&channel, &notification).await;
             }
         }
@@ -67,13 +67,19 @@ impl Flows {
         }
     }
 
-    async fn apply_notification(&self, channel: &Channel, notification: &Notification) -> Result<(NotificationState, Option<&'static str>, Option<PaymentId>), FlowError> {
+    async fn apply_notification(
+        &self,
+        channel: &Channel,
+        notification: &Notification,
+    ) -> Result<(NotificationState, Option<&'static str>, Option<PaymentId>), FlowError> {
         let Some(news) = &notification.news else { return Ok((NotificationState::Ignored, None, None)) };
         let Some(id) = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok()) else {
             return Ok((NotificationState::Quarantined, Some("it names no payment of ours"), None));
         };
         let Some(key) = &notification.attempt_key else { return Ok((NotificationState::Quarantined, Some("it names no attempt"), Some(id))) };
-        let Some(payment) = self.shared.store.payment(id).await? else { return Ok((NotificationState::Quarantined, Some("there is no such payment"), Some(id))) };
+        let Some(payment) = self.shared.store.payment(id).await? else {
+            return Ok((NotificationState::Quarantined, Some("there is no such payment"), Some(id)));
+        };
         let Some(attempt) = payment.attempts.iter().find(|attempt| attempt.key == *key && attempt.channel == channel.handle.id()) else {
             return Ok((NotificationState::Quarantined, Some("the payment has no such attempt on this channel"), Some(id)));
         };

@@ -115,7 +115,13 @@ impl Flows {
             reason: String::new(),
         };
         let now = self.now();
-        let payment = Payment::open(PaymentId::mint(now, order_bucket(request)), request.clone(), trial, Lease { owner: self.shared.incarnation, until: now }, now);
+        let payment = Payment::open(
+            PaymentId::mint(now, order_bucket(request)),
+            request.clone(),
+            trial,
+            Lease { owner: self.shared.incarnation, until: now },
+            now,
+        );
         let attempt = payment.attempts.first()?;
         channel.handle.provider().refuses(&call(&payment, attempt, Verb::Pay))
     }
@@ -153,7 +159,15 @@ impl Flows {
     }
 
     /// Carries a payment whose intent is on disk over one channel after another, until it is certain, or cannot be known now.
-    async fn carry(&self, mut payment: Payment, first: &Channel, permit: Permit, send_by: Moment, mut route: Route, stopwatch: &mut Stopwatch) -> Result<Payment, FlowError> {
+    async fn carry(
+        &self,
+        mut payment: Payment,
+        first: &Channel,
+        permit: Permit,
+        send_by: Moment,
+        mut route: Route,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<Payment, FlowError> {
         let (mut channel, mut permit, mut send_by) = (first.clone(), Some(permit), send_by);
         loop {
             let Some(n) = payment.current_pay().map(|attempt| attempt.n) else { return Ok(payment) };
@@ -172,7 +186,9 @@ impl Flows {
                     return Ok(payment);
                 }
                 if draft.current_pay().is_some_and(|pay| pay.n == n) && draft.may_try_another_channel(now) {
-                    if next.is_none() && let Ok(chosen) = self.choose(&draft.request, &mut route, "the one before could not") {
+                    if next.is_none()
+                        && let Ok(chosen) = self.choose(&draft.request, &mut route, "the one before could not")
+                    {
                         let (_, send_by) = self.lease(chosen.channel, PAY_CALLS);
                         next = Some((chosen.channel.clone(), chosen.permit, send_by));
                     }
@@ -225,7 +241,15 @@ impl Flows {
 
     /// One pay attempt at its channel: the first step for its reference, which is on disk before the step that moves money. `None` when
     /// somebody else has brought the attempt to its end meanwhile.
-    async fn pay(&self, payment: &mut Payment, n: i16, channel: &Channel, permit: Option<Permit>, send_by: Moment, stopwatch: &mut Stopwatch) -> Result<Option<News>, FlowError> {
+    async fn pay(
+        &self,
+        payment: &mut Payment,
+        n: i16,
+        channel: &Channel,
+        permit: Option<Permit>,
+        send_by: Moment,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<Option<News>, FlowError> {
         let mut permit = permit;
         for _ in 0..PAY_CALLS {
             let Some(attempt) = payment.attempt(n) else { return Ok(None) };
@@ -234,7 +258,8 @@ impl Flows {
                 Ok(permit) => permit,
                 Err(_) => return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))),
             };
-            let done = stopwatch.theirs(channel.handle.perform(call(payment, attempt, Verb::Pay), permit, self.call_deadline(channel), Some(send_by))).await;
+            let done =
+                stopwatch.theirs(channel.handle.perform(call(payment, attempt, Verb::Pay), permit, self.call_deadline(channel), Some(send_by))).await;
             self.note(channel, &done);
             match done.reply {
                 Reply::News { news, .. } => return Ok(Some(news)),
@@ -244,7 +269,10 @@ impl Flows {
                     }
                     if payment.cancel_requested {
                         // Nothing can be charged before the step that was not made.
-                        return Ok(Some(News { failure: Some(Failure::new(FailureCode::NotSent, None, "canceled before it was confirmed")), ..News::of(Fact::NotSent) }));
+                        return Ok(Some(News {
+                            failure: Some(Failure::new(FailureCode::NotSent, None, "canceled before it was confirmed")),
+                            ..News::of(Fact::NotSent)
+                        }));
                     }
                 }
                 Reply::Unpaid { .. } | Reply::NotFound => return Ok(Some(News::unknown())),
@@ -306,7 +334,14 @@ impl Flows {
             let (lease, send_by) = self.lease(&channel, 1);
             let mut draft = payment.clone();
             draft.capture_reserved += amount;
-            let attempt = NewAttempt { operation: Operation::Capture, channel: pay.channel.clone(), key: new_key(), amount, refund_n: None, reason: "the channel that holds it".to_owned() };
+            let attempt = NewAttempt {
+                operation: Operation::Capture,
+                channel: pay.channel.clone(),
+                key: new_key(),
+                amount,
+                refund_n: None,
+                reason: "the channel that holds it".to_owned(),
+            };
             let n = draft.add_attempt(attempt, lease, self.now());
             let change = Change::between(&payment, touched(draft, self.now()), Source::Merchant).claiming(message.claim.on(Subject::Capture(n)));
             match self.claim(change, message.claim).await? {
@@ -380,7 +415,14 @@ impl Flows {
     }
 
     /// Sends an attempt of another kind than pay whose intent is on disk, and settles what becomes of it.
-    pub(super) async fn carry_out(&self, payment: Payment, n: i16, channel: &Channel, send_by: Moment, stopwatch: &mut Stopwatch) -> Result<Payment, FlowError> {
+    pub(super) async fn carry_out(
+        &self,
+        payment: Payment,
+        n: i16,
+        channel: &Channel,
+        send_by: Moment,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<Payment, FlowError> {
         let Some(attempt) = payment.attempt(n) else { return Ok(payment) };
         let verb = Verb::sending(attempt.operation);
         let order = call(&payment, attempt, verb);

@@ -4,14 +4,12 @@
 //! number, until the channel has taken it or has finally said no. Only that, or the channel taking it back, frees the amount. It always goes
 //! through the channel that captured, and has its own share of flows, so that a flood of refunds takes nothing from payments.
 
+use super::Refund as Message;
 use super::answer::{Answer, FlowError};
 use super::flows::{Flows, new_key};
 use super::payment::{Claimed, Stopwatch, touched};
 use super::settle::{OVERTAKEN, Written, is_resolved};
-use super::Refund as Message;
-use crate::domain::{
-    Change, NewAttempt, Operation, Outcome, Payment, Refund, RefundId, RefundRequest, RefundSource, RefundStatus, Source, Subject,
-};
+use crate::domain::{Change, NewAttempt, Operation, Outcome, Payment, Refund, RefundId, RefundRequest, RefundSource, RefundStatus, Source, Subject};
 
 impl Flows {
     /// Gives captured money back.

@@ -13,9 +13,7 @@ use super::payment::{Stopwatch, touched};
 use super::settle::{Settled, Written};
 use crate::clock::Moment;
 use crate::domain::contract::rung;
-use crate::domain::{
-    Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, Payment, Source,
-};
+use crate::domain::{Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, Payment, Source};
 use crate::provider::{Reply, Verb};
 use crate::store::lease::Claim;
 
@@ -131,7 +129,9 @@ impl Flows {
             draft.not_found(claim.n, now);
             match self.write(&payment, draft, Source::Query).await? {
                 // What was never taken and is still wanted goes again, with its number.
-                Written::Done(after) if matches!(attempt.operation, Operation::Refund | Operation::Reversal) && self.key_is_alive(attempt, contract) => {
+                Written::Done(after)
+                    if matches!(attempt.operation, Operation::Refund | Operation::Reversal) && self.key_is_alive(attempt, contract) =>
+                {
                     return self.resend(after, claim, channel).await;
                 }
                 Written::Done(_) | Written::Overtaken => return Ok("not_found"),

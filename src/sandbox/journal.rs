@@ -45,9 +45,8 @@ impl Journal {
             if line.last() != Some(&b'\n') {
                 break;
             }
-            let change = serde_json::from_slice(&line).map_err(|source| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged at byte {end}: {source}", path.display()))
-            })?;
+            let change = serde_json::from_slice(&line)
+                .map_err(|source| io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged at byte {end}: {source}", path.display())))?;
             replay(change, Place { offset: end, length: u32::try_from(length).unwrap_or(u32::MAX) });
             end += length as u64;
         }

@@ -128,8 +128,7 @@ impl Sandbox {
                 let gate = Gate::reserve(address)?;
                 Ok((gate.address(), gate))
             })?;
-            let notifier =
-                Notifier::start(&account.id, &account.webhook_secret, orchestrator.clone(), settings.notifications, ended.clone());
+            let notifier = Notifier::start(&account.id, &account.webhook_secret, orchestrator.clone(), settings.notifications, ended.clone());
             let behaviour = Behaviour {
                 pay_after_ms: settings.pay_after_ms,
                 pending_refund: settings.pending_refund,

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 
-pub(super) const KEY: &str = "SELECT m.id, m.livemode FROM api_key k JOIN merchant m ON m.id = k.merchant_id WHERE k.digest = $1 AND k.revoked_at IS NULL";
+pub(super) const KEY: &str =
+    "SELECT m.id, m.livemode FROM api_key k JOIN merchant m ON m.id = k.merchant_id WHERE k.digest = $1 AND k.revoked_at IS NULL";
 pub(super) const OPERATOR: &str = "SELECT name, role FROM operator WHERE digest = $1 AND revoked_at IS NULL";
 pub(super) const ADD_MERCHANT: &str = "INSERT INTO merchant (id, name, livemode, created_at) VALUES ($1, $2, $3, $4) \
      ON CONFLICT ON CONSTRAINT merchant_name_unique DO UPDATE SET name = excluded.name RETURNING id";

@@ -15,8 +15,7 @@ pub(super) const CLAIM: &str = "UPDATE attempt SET lease_owner = $1, lease_until
 /// Renews a lease that is still ours.
 pub(super) const RENEW: &str = "UPDATE attempt SET lease_until = $4 WHERE payment_id = $1 AND n = $2 AND fence = $3";
 /// Gives a lease back and looks again later: nothing was learned and nothing may be counted against the channel.
-pub(super) const POSTPONE: &str =
-    "UPDATE attempt SET due_at = $4, tries = tries + $5, lease_owner = NULL, lease_until = NULL WHERE payment_id = $1 AND n = $2 AND fence = $3 AND due_at IS NOT NULL";
+pub(super) const POSTPONE: &str = "UPDATE attempt SET due_at = $4, tries = tries + $5, lease_owner = NULL, lease_until = NULL WHERE payment_id = $1 AND n = $2 AND fence = $3 AND due_at IS NOT NULL";
 /// How much is due, and since when.
 pub(super) const BACKLOG: &str = "SELECT count(*), min(due_at) FROM attempt WHERE due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)";
 /// Makes a channel's unknown attempts due now, spread over a while: it answers again.
@@ -48,7 +47,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn claim_due(&self, owner: Uuid, now: Timestamp, until: Timestamp, limit: i64, channels_without_room: &[String]) -> Result<Vec<Claim>, StoreError> {
+    pub async fn claim_due(
+        &self,
+        owner: Uuid,
+        now: Timestamp,
+        until: Timestamp,
+        limit: i64,
+        channels_without_room: &[String],
+    ) -> Result<Vec<Claim>, StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(CLAIM).await?;
         let rows = client.query(&statement, &[&owner, &until, &now, &limit, &channels_without_room]).await?;

@@ -9,7 +9,8 @@ pub(super) const STORE: &str = "INSERT INTO notification (channel, event_id, rec
      ON CONFLICT ON CONSTRAINT notification_pkey DO NOTHING";
 pub(super) const CLOSE: &str = "UPDATE notification SET state = $3, note = $4, payment_id = $5, applied_at = $6 WHERE channel = $1 AND event_id = $2";
 /// Those that were stored and not applied before the process ended.
-pub(super) const WAITING: &str = "SELECT channel, event_id, body FROM notification WHERE state = 'received' AND received_at < $1 ORDER BY received_at LIMIT $2";
+pub(super) const WAITING: &str =
+    "SELECT channel, event_id, body FROM notification WHERE state = 'received' AND received_at < $1 ORDER BY received_at LIMIT $2";
 
 /// What became of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +82,6 @@ impl Store {
     pub async fn waiting_notifications(&self, before: Timestamp, limit: i64) -> Result<Vec<WaitingNotification>, StoreError> {
         let client = self.client().await?;
         let rows = client.query(WAITING, &[&before, &limit]).await?;
-        rows.iter()
-            .map(|row| Ok(WaitingNotification { channel: row.try_get(0)?, event_id: row.try_get(1)?, body: row.try_get(2)? }))
-            .collect()
+        rows.iter().map(|row| Ok(WaitingNotification { channel: row.try_get(0)?, event_id: row.try_get(1)?, body: row.try_get(2)? })).collect()
     }
 }

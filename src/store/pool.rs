@@ -43,7 +43,8 @@ impl Purpose {
 /// # Errors
 /// [`StoreError::Settings`] when the address cannot be read.
 pub fn connect(url: &str, purpose: Purpose, size: usize) -> Result<Pool, StoreError> {
-    let mut config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| StoreError::Settings(StoreError::from(error).to_string()))?;
+    let mut config: tokio_postgres::Config =
+        url.parse().map_err(|error: tokio_postgres::Error| StoreError::Settings(StoreError::from(error).to_string()))?;
     let options = match config.get_options() {
         Some(given) => format!("{given} {}", purpose.options()),
         None => purpose.options().to_owned(),

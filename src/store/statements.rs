@@ -10,8 +10,7 @@ pub(super) const PARTITION_EXISTS: &str = "SELECT to_regclass($1::text) IS NOT N
 pub(super) const ALIVE: &str = "SELECT NOT pg_is_in_recovery()";
 
 /// What the server allows, and how many connections it keeps for itself.
-pub(super) const MAX_CONNECTIONS: &str =
-    "SELECT current_setting('max_connections')::int4 - current_setting('superuser_reserved_connections')::int4";
+pub(super) const MAX_CONNECTIONS: &str = "SELECT current_setting('max_connections')::int4 - current_setting('superuser_reserved_connections')::int4";
 
 /// Each statement with the name that a report gives it.
 pub const ALL: &[(&str, &str)] = &[

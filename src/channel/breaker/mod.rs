@@ -102,15 +102,8 @@ impl Breaker {
             Phase::ForcedOpen => Err(None),
         };
         let answer = match answer {
-            Ok(kind) => Ok(Admission {
-                epoch: self.epoch,
-                kind,
-                counted_slow_in: None,
-            }),
-            Err(retry_after) => Err(Rejected {
-                state: self.state(),
-                retry_after,
-            }),
+            Ok(kind) => Ok(Admission { epoch: self.epoch, kind, counted_slow_in: None }),
+            Err(retry_after) => Err(Rejected { state: self.state(), retry_after }),
         };
         (answer, transition)
     }
@@ -120,21 +113,13 @@ impl Breaker {
         match &self.phase {
             Phase::Closed | Phase::ForcedClosed => true,
             Phase::Open(opening) => opening.is_over(now),
-            Phase::HalfOpen(probes) => {
-                !probes.lease_has_passed(now) && probes.may_lend(self.rules.probes)
-            }
+            Phase::HalfOpen(probes) => !probes.lease_has_passed(now) && probes.may_lend(self.rules.probes),
             Phase::ForcedOpen => false,
         }
     }
 
     /// Takes an admission back: how the call ended and how long it took.
-    pub fn record(
-        &mut self,
-        admission: Admission,
-        class: CallClass,
-        rtt: Duration,
-        now: Moment,
-    ) -> Option<Transition> {
+    pub fn record(&mut self, admission: Admission, class: CallClass, rtt: Duration, now: Moment) -> Option<Transition> {
         if admission.epoch != self.epoch {
             self.late += 1;
             return None;
@@ -158,9 +143,7 @@ impl Breaker {
                 self.judge_probe(class, rtt, now)
             }
             // An epoch has one phase, and these give no such admissions.
-            (Phase::Open(_) | Phase::ForcedOpen, _)
-            | (Phase::HalfOpen(_), Kind::Normal)
-            | (_, Kind::Probe(_)) => {
+            (Phase::Open(_) | Phase::ForcedOpen, _) | (Phase::HalfOpen(_), Kind::Normal) | (_, Kind::Probe(_)) => {
                 self.late += 1;
                 None
             }
@@ -169,12 +152,7 @@ impl Breaker {
 
     /// Counts a call that is still running `running_for` after it began, when that is slow already. Counts it once: the admission remembers.
     /// Probes are judged when they end, or when their lease passes.
-    pub fn mark_slow(
-        &mut self,
-        admission: &mut Admission,
-        running_for: Duration,
-        now: Moment,
-    ) -> Option<Transition> {
+    pub fn mark_slow(&mut self, admission: &mut Admission, running_for: Duration, now: Moment) -> Option<Transition> {
         let stale = admission.epoch != self.epoch || admission.kind != Kind::Normal;
         if stale || admission.counted_slow_in.is_some() || running_for <= self.rules.slow_after {
             return None;
@@ -204,14 +182,11 @@ impl Breaker {
     /// Begins an operator's override, or changes it for another. Between `forced_open` and `drain` only the reason changes.
     pub fn force(&mut self, mode: Mode, now: Moment) -> Option<Transition> {
         match (&self.phase, mode) {
-            (Phase::ForcedOpen, Mode::ForcedOpen | Mode::Drain)
-            | (Phase::ForcedClosed, Mode::ForcedClosed) => {
+            (Phase::ForcedOpen, Mode::ForcedOpen | Mode::Drain) | (Phase::ForcedClosed, Mode::ForcedClosed) => {
                 self.reason = Some(Reason::Override(mode));
                 None
             }
-            (_, Mode::ForcedOpen | Mode::Drain) => {
-                self.enter(Phase::ForcedOpen, Reason::Override(mode), now)
-            }
+            (_, Mode::ForcedOpen | Mode::Drain) => self.enter(Phase::ForcedOpen, Reason::Override(mode), now),
             (_, Mode::ForcedClosed) => self.enter(Phase::ForcedClosed, Reason::Override(mode), now),
         }
     }
@@ -220,11 +195,7 @@ impl Breaker {
     /// does nothing.
     pub fn release(&mut self, now: Moment) -> Option<Transition> {
         match &self.phase {
-            Phase::ForcedOpen => self.enter(
-                Phase::HalfOpen(Probes::default()),
-                Reason::OverrideEnded,
-                now,
-            ),
+            Phase::ForcedOpen => self.enter(Phase::HalfOpen(Probes::default()), Reason::OverrideEnded, now),
             Phase::ForcedClosed => self.enter(Phase::Closed, Reason::OverrideEnded, now),
             Phase::Closed | Phase::Open(_) | Phase::HalfOpen(_) => None,
         }
@@ -301,16 +272,10 @@ impl Breaker {
     fn advance(&mut self, now: Moment) -> Option<Transition> {
         match &self.phase {
             Phase::Open(opening) if opening.is_over(now) => {
-                let reason = if opening.query_succeeded || opening.gate_until == opening.until {
-                    Reason::Waited
-                } else {
-                    Reason::WaitedWithoutQuery
-                };
+                let reason = if opening.query_succeeded || opening.gate_until == opening.until { Reason::Waited } else { Reason::WaitedWithoutQuery };
                 self.enter(Phase::HalfOpen(Probes::default()), reason, now)
             }
-            Phase::HalfOpen(probes) if probes.lease_has_passed(now) => {
-                self.reopen(Reason::ProbeLost, now)
-            }
+            Phase::HalfOpen(probes) if probes.lease_has_passed(now) => self.reopen(Reason::ProbeLost, now),
             _ => None,
         }
     }
@@ -320,11 +285,7 @@ impl Breaker {
             Some(bucket) => self.window.finish_slow(bucket, failed, now),
             None => self.window.count(failed, rtt > self.rules.slow_after, now),
         }
-        if failed {
-            self.run.grow(now)
-        } else {
-            self.run = Run::default()
-        }
+        if failed { self.run.grow(now) } else { self.run = Run::default() }
     }
 
     fn trip_if_due(&mut self, now: Moment) -> Option<Transition> {
@@ -333,13 +294,8 @@ impl Breaker {
         }
         let rules = &self.rules;
         let totals = self.window.sums();
-        let reaches = |part: u32, permille: u32| {
-            u64::from(part) * 1_000 >= u64::from(totals.calls) * u64::from(permille)
-        };
-        let reason = if rules.consecutive > 0
-            && self.run.length >= rules.consecutive
-            && self.run.span() >= rules.consecutive_span
-        {
+        let reaches = |part: u32, permille: u32| u64::from(part) * 1_000 >= u64::from(totals.calls) * u64::from(permille);
+        let reason = if rules.consecutive > 0 && self.run.length >= rules.consecutive && self.run.span() >= rules.consecutive_span {
             Reason::Consecutive
         } else if totals.calls < rules.min_calls {
             return None;
@@ -379,12 +335,7 @@ impl Breaker {
     }
 
     fn reopen(&mut self, reason: Reason, now: Moment) -> Option<Transition> {
-        self.open(
-            self.doublings
-                .map_or(0, |doublings| doublings.saturating_add(1)),
-            reason,
-            now,
-        )
+        self.open(self.doublings.map_or(0, |doublings| doublings.saturating_add(1)), reason, now)
     }
 
     fn open(&mut self, doublings: u32, reason: Reason, now: Moment) -> Option<Transition> {
@@ -394,15 +345,7 @@ impl Breaker {
             ProbeGate::QueryFirst => until + self.rules.open_max,
             ProbeGate::TimeOnly => until,
         };
-        self.enter(
-            Phase::Open(Opening {
-                until,
-                gate_until,
-                query_succeeded: false,
-            }),
-            reason,
-            now,
-        )
+        self.enter(Phase::Open(Opening { until, gate_until, query_succeeded: false }), reason, now)
     }
 
     fn enter(&mut self, phase: Phase, reason: Reason, now: Moment) -> Option<Transition> {
@@ -416,12 +359,6 @@ impl Breaker {
             self.window.clear(now);
             self.run = Run::default();
         }
-        Some(Transition {
-            from,
-            to,
-            reason,
-            epoch: self.epoch,
-            at: now,
-        })
+        Some(Transition { from, to, reason, epoch: self.epoch, at: now })
     }
 }

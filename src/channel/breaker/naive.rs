@@ -62,9 +62,7 @@ impl Naive {
 
     /// Where the window's time starts: at the last entry into a state that judges calls.
     pub(super) fn recount(&self, origin: Moment, now: Moment) -> Totals {
-        let inside = |event: &&Event| {
-            self.bucket_of(now, origin) - self.bucket_of(event.counted_at, origin) < TEN_BUCKETS
-        };
+        let inside = |event: &&Event| self.bucket_of(now, origin) - self.bucket_of(event.counted_at, origin) < TEN_BUCKETS;
         let events: Vec<&Event> = self.events.iter().filter(inside).collect();
         Totals {
             calls: events.len() as u32,
@@ -75,41 +73,26 @@ impl Naive {
 
     pub(super) fn due(&self, now: Moment) -> bool {
         let gate = match self.settings.probe_gate {
-            ProbeGate::QueryFirst if !self.query_succeeded => {
-                Self::millis(self.settings.open_max_ms)
-            }
+            ProbeGate::QueryFirst if !self.query_succeeded => Self::millis(self.settings.open_max_ms),
             _ => Duration::ZERO,
         };
         now >= self.until + gate
     }
 
     pub(super) fn lost_probe(&self, out: &[Out], now: Moment) -> bool {
-        self.probes_out(out)
-            .iter()
-            .any(|probe| now >= probe.admitted + self.settings.probe_lease())
+        self.probes_out(out).iter().any(|probe| now >= probe.admitted + self.settings.probe_lease())
     }
 
     pub(super) fn probes_out(&self, out: &[Out]) -> Vec<Out> {
-        out.iter()
-            .filter(|call| call.probe && call.admission.epoch == self.transitions)
-            .copied()
-            .collect()
+        out.iter().filter(|call| call.probe && call.admission.epoch == self.transitions).copied().collect()
     }
 
     /// What time alone does.
     pub(super) fn on_time(&self, out: &[Out], now: Moment) -> Option<(State, Reason)> {
         match self.state {
             State::Open if self.due(now) => {
-                let by_query =
-                    self.query_succeeded || self.settings.probe_gate == ProbeGate::TimeOnly;
-                Some((
-                    State::HalfOpen,
-                    if by_query {
-                        Reason::Waited
-                    } else {
-                        Reason::WaitedWithoutQuery
-                    },
-                ))
+                let by_query = self.query_succeeded || self.settings.probe_gate == ProbeGate::TimeOnly;
+                Some((State::HalfOpen, if by_query { Reason::Waited } else { Reason::WaitedWithoutQuery }))
             }
             State::HalfOpen if self.lost_probe(out, now) => Some((State::Open, Reason::ProbeLost)),
             _ => None,
@@ -120,10 +103,7 @@ impl Naive {
         match self.state {
             State::Closed | State::ForcedClosed => true,
             State::Open | State::ForcedOpen => false,
-            State::HalfOpen => {
-                self.probes_out(out).len() + self.probe_was_slow.len()
-                    < self.settings.probes as usize
-            }
+            State::HalfOpen => self.probes_out(out).len() + self.probe_was_slow.len() < self.settings.probes as usize,
         }
     }
 
@@ -131,32 +111,20 @@ impl Naive {
         if self.state != State::Closed {
             return None;
         }
-        let run: Vec<Moment> = self
-            .ended
-            .iter()
-            .rev()
-            .take_while(|(_, failed)| *failed)
-            .map(|(at, _)| *at)
-            .collect();
+        let run: Vec<Moment> = self.ended.iter().rev().take_while(|(_, failed)| *failed).map(|(at, _)| *at).collect();
         let totals = self.recount(origin, now);
         let share = |part: u32| u64::from(part) * 1_000;
         let of_all = |permille: u32| u64::from(totals.calls) * u64::from(permille);
         let settings = &self.settings;
         let long_enough = || match (run.first(), run.last()) {
-            (Some(last), Some(first)) => {
-                last.since(*first) >= Self::millis(settings.consecutive_span_ms)
-            }
+            (Some(last), Some(first)) => last.since(*first) >= Self::millis(settings.consecutive_span_ms),
             _ => false,
         };
         if settings.consecutive > 0 && run.len() >= settings.consecutive as usize && long_enough() {
             Some((State::Open, Reason::Consecutive))
-        } else if totals.calls >= settings.min_calls
-            && share(totals.failures) >= of_all(settings.fail_permille)
-        {
+        } else if totals.calls >= settings.min_calls && share(totals.failures) >= of_all(settings.fail_permille) {
             Some((State::Open, Reason::Failures))
-        } else if totals.calls >= settings.min_calls
-            && share(totals.slow) >= of_all(settings.slow_permille)
-        {
+        } else if totals.calls >= settings.min_calls && share(totals.slow) >= of_all(settings.slow_permille) {
             Some((State::Open, Reason::SlowCalls))
         } else {
             None
@@ -164,44 +132,20 @@ impl Naive {
     }
 
     /// Records in a state that judges calls.
-    pub(super) fn judge(
-        &mut self,
-        call: Out,
-        failed: bool,
-        origin: Moment,
-        now: Moment,
-    ) -> Option<(State, Reason)> {
+    pub(super) fn judge(&mut self, call: Out, failed: bool, origin: Moment, now: Moment) -> Option<(State, Reason)> {
         let slow = now.since(call.admitted) > Self::millis(self.settings.slow_after_ms);
-        match call
-            .event
-            .map(|index| (index, self.events[index].counted_at))
-        {
-            Some((index, at))
-                if self.bucket_of(now, origin) - self.bucket_of(at, origin) < TEN_BUCKETS =>
-            {
+        match call.event.map(|index| (index, self.events[index].counted_at)) {
+            Some((index, at)) if self.bucket_of(now, origin) - self.bucket_of(at, origin) < TEN_BUCKETS => {
                 self.events[index].failed = failed;
             }
-            Some(_) => self.events.push(Event {
-                counted_at: now,
-                failed,
-                slow: false,
-            }),
-            None => self.events.push(Event {
-                counted_at: now,
-                failed,
-                slow,
-            }),
+            Some(_) => self.events.push(Event { counted_at: now, failed, slow: false }),
+            None => self.events.push(Event { counted_at: now, failed, slow }),
         }
         self.ended.push((now, failed));
         self.trips(origin, now)
     }
 
-    pub(super) fn judge_probe(
-        &mut self,
-        call: Out,
-        class: CallClass,
-        now: Moment,
-    ) -> Option<(State, Reason)> {
+    pub(super) fn judge_probe(&mut self, call: Out, class: CallClass, now: Moment) -> Option<(State, Reason)> {
         match class {
             CallClass::Neutral | CallClass::RateLimited => return None,
             CallClass::FailHard | CallClass::FailSoft => {
@@ -209,8 +153,7 @@ impl Naive {
             }
             CallClass::Success => {}
         }
-        self.probe_was_slow
-            .push(now.since(call.admitted) > Self::millis(self.settings.slow_after_ms));
+        self.probe_was_slow.push(now.since(call.admitted) > Self::millis(self.settings.slow_after_ms));
         if self.probe_was_slow.len() < self.settings.probes as usize {
             return None;
         }
@@ -223,8 +166,7 @@ impl Naive {
     }
 
     pub(super) fn opening_is_between(&mut self, now: Moment) -> (Duration, Duration) {
-        let went_on = self.state != State::Closed
-            || now.since(self.since) < Self::millis(self.settings.decay_ms);
+        let went_on = self.state != State::Closed || now.since(self.since) < Self::millis(self.settings.decay_ms);
         let doublings = match self.doublings {
             Some(doublings) if went_on => doublings + 1,
             _ => 0,

@@ -31,11 +31,7 @@ impl Opening {
 
     /// Until `until`, and then, while a query is still missing, until the gate gives way.
     pub(super) fn remaining(&self, now: Moment) -> Duration {
-        if now < self.until {
-            self.until.since(now)
-        } else {
-            self.gate_until.since(now)
-        }
+        if now < self.until { self.until.since(now) } else { self.gate_until.since(now) }
     }
 }
 
@@ -49,10 +45,7 @@ pub(super) struct Probes {
 
 impl Probes {
     pub(super) fn out(&self) -> u32 {
-        self.leases
-            .iter()
-            .map(|lease| u32::from(lease.is_some()))
-            .sum()
+        self.leases.iter().map(|lease| u32::from(lease.is_some())).sum()
     }
 
     /// No more are sent than successes are missing: each is somebody's payment.
@@ -70,9 +63,7 @@ impl Probes {
     }
 
     pub(super) fn take_back(&mut self, lease: u8) -> bool {
-        self.leases
-            .get_mut(usize::from(lease))
-            .is_some_and(|lease| lease.take().is_some())
+        self.leases.get_mut(usize::from(lease)).is_some_and(|lease| lease.take().is_some())
     }
 
     pub(super) fn next_lease_end(&self) -> Option<Moment> {

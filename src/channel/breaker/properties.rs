@@ -38,21 +38,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn settings() -> impl Strategy<Value = BreakerSettings> {
-    let trip = (
-        1_u32..12,
-        prop_oneof![Just(1_u32), Just(500), Just(750), Just(1_000)],
-        100_u64..1_500,
-        prop_oneof![Just(300_u32), Just(800)],
-    );
+    let trip = (1_u32..12, prop_oneof![Just(1_u32), Just(500), Just(750), Just(1_000)], 100_u64..1_500, prop_oneof![Just(300_u32), Just(800)]);
     let run = (0_u32..5, 0_u64..500);
-    let reopen = (
-        1_u64..1_500,
-        0_u64..5_000,
-        1_u32..=MAX_PROBES,
-        any::<bool>(),
-        0_u64..5_000,
-        500_u64..15_000,
-    );
+    let reopen = (1_u64..1_500, 0_u64..5_000, 1_u32..=MAX_PROBES, any::<bool>(), 0_u64..5_000, 500_u64..15_000);
     (trip, run, reopen).prop_map(|(trip, run, reopen)| BreakerSettings {
         call_timeout_ms: reopen.5,
         min_calls: trip.0,
@@ -64,11 +52,7 @@ fn settings() -> impl Strategy<Value = BreakerSettings> {
         open_base_ms: reopen.0,
         open_max_ms: reopen.0 + reopen.1,
         probes: reopen.2,
-        probe_gate: if reopen.3 {
-            ProbeGate::QueryFirst
-        } else {
-            ProbeGate::TimeOnly
-        },
+        probe_gate: if reopen.3 { ProbeGate::QueryFirst } else { ProbeGate::TimeOnly },
         decay_ms: reopen.4,
     })
 }
@@ -85,45 +69,27 @@ struct Pair {
 impl Pair {
     fn new(settings: &BreakerSettings, now: Moment) -> Self {
         let (breaker, naive) = (Breaker::new(settings, 42, now), Naive::new(settings, now));
-        Self {
-            breaker,
-            naive,
-            origin: now,
-            out: Vec::new(),
-            now,
-        }
+        Self { breaker, naive, origin: now, out: Vec::new(), now }
     }
 
     fn agree(&mut self, expected: Option<(State, Reason)>, seen: Option<Transition>) {
         let from = self.naive.state;
         if let Some((to, reason)) = expected {
             if matches!(reason, Reason::Failures | Reason::SlowCalls) {
-                assert!(
-                    self.naive.recount(self.origin, self.now).calls
-                        >= self.naive.settings.min_calls
-                );
+                assert!(self.naive.recount(self.origin, self.now).calls >= self.naive.settings.min_calls);
             }
             if to == State::Open {
                 let (least, most) = self.naive.opening_is_between(self.now);
                 self.naive.until = self.breaker.open_until().expect("it should be open");
                 let opening = self.naive.until.since(self.now);
-                assert!(
-                    least <= opening && opening <= most,
-                    "{least:?} <= {opening:?} <= {most:?}"
-                );
+                assert!(least <= opening && opening <= most, "{least:?} <= {opening:?} <= {most:?}");
             }
             self.naive.enter(to, self.now);
             if matches!(to, State::Closed | State::ForcedClosed) {
                 self.origin = self.now;
             }
         }
-        let expected = expected.map(|(to, reason)| Transition {
-            from,
-            to,
-            reason,
-            epoch: self.naive.transitions,
-            at: self.now,
-        });
+        let expected = expected.map(|(to, reason)| Transition { from, to, reason, epoch: self.naive.transitions, at: self.now });
         assert_eq!(seen, expected);
     }
 
@@ -143,19 +109,11 @@ impl Pair {
                         assert_eq!(admission.epoch, self.naive.transitions);
                         let probe = matches!(admission.kind, Kind::Probe(_));
                         assert_eq!(probe, self.naive.state == State::HalfOpen);
-                        self.out.push(Out {
-                            admission,
-                            probe,
-                            admitted: now,
-                            event: None,
-                        });
+                        self.out.push(Out { admission, probe, admitted: now, event: None });
                     }
                     Err(rejected) => {
                         assert_eq!(rejected.state, self.naive.state);
-                        assert_eq!(
-                            rejected.retry_after.is_none(),
-                            self.naive.state == State::ForcedOpen
-                        );
+                        assert_eq!(rejected.retry_after.is_none(), self.naive.state == State::ForcedOpen);
                         assert_ne!(rejected.retry_after, Some(Duration::ZERO));
                     }
                 }
@@ -176,9 +134,7 @@ impl Pair {
                 } else {
                     self.naive.judge(call, failed, self.origin, now)
                 };
-                let seen =
-                    self.breaker
-                        .record(call.admission, class, now.since(call.admitted), now);
+                let seen = self.breaker.record(call.admission, class, now.since(call.admitted), now);
                 self.agree(expected, seen);
             }
             Step::Tick => {
@@ -198,13 +154,8 @@ impl Pair {
                 self.agree(expected, seen);
             }
             Step::Force(mode) => {
-                let target = if mode == Mode::ForcedClosed {
-                    State::ForcedClosed
-                } else {
-                    State::ForcedOpen
-                };
-                let expected =
-                    (self.naive.state != target).then_some((target, Reason::Override(mode)));
+                let target = if mode == Mode::ForcedClosed { State::ForcedClosed } else { State::ForcedOpen };
+                let expected = (self.naive.state != target).then_some((target, Reason::Override(mode)));
                 let seen = self.breaker.force(mode, now);
                 self.agree(expected, seen);
             }
@@ -228,19 +179,13 @@ impl Pair {
             && call.event.is_none()
             && running > Naive::millis(self.naive.settings.slow_after_ms);
         let expected = if counts {
-            self.naive.events.push(Event {
-                counted_at: now,
-                failed: false,
-                slow: true,
-            });
+            self.naive.events.push(Event { counted_at: now, failed: false, slow: true });
             self.out[index].event = Some(self.naive.events.len() - 1);
             self.naive.trips(self.origin, now)
         } else {
             None
         };
-        let seen = self
-            .breaker
-            .mark_slow(&mut self.out[index].admission, running, now);
+        let seen = self.breaker.mark_slow(&mut self.out[index].admission, running, now);
         self.agree(expected, seen);
     }
 
@@ -249,16 +194,10 @@ impl Pair {
         assert_eq!(self.breaker.epoch(), self.naive.transitions);
         assert_eq!(self.breaker.late(), self.naive.late);
         if self.naive.state == State::Closed || self.naive.state == State::ForcedClosed {
-            assert_eq!(
-                self.breaker.totals(self.now),
-                self.naive.recount(self.origin, self.now)
-            );
+            assert_eq!(self.breaker.totals(self.now), self.naive.recount(self.origin, self.now));
         }
         if self.naive.state == State::HalfOpen {
-            assert_eq!(
-                self.breaker.probes_out() as usize,
-                self.naive.probes_out(&self.out).len()
-            );
+            assert_eq!(self.breaker.probes_out() as usize, self.naive.probes_out(&self.out).len());
         }
         assert!(self.breaker.probes_out() <= self.naive.settings.probes);
     }
@@ -271,15 +210,7 @@ fn decisions(settings: &BreakerSettings, steps: &[Step], start: Moment) -> Vec<S
     let mut now = start;
     let mut decided = Vec::new();
     let told = |transition: Option<Transition>, start: Moment| {
-        transition.map(|transition| {
-            (
-                transition.from,
-                transition.to,
-                transition.reason,
-                transition.epoch,
-                transition.at.since(start),
-            )
-        })
+        transition.map(|transition| (transition.from, transition.to, transition.reason, transition.epoch, transition.at.since(start)))
     };
     for step in steps {
         let transition = match *step {
@@ -301,8 +232,7 @@ fn decisions(settings: &BreakerSettings, steps: &[Step], start: Moment) -> Vec<S
             Step::Tick => {
                 let mut transition = breaker.tick(now);
                 for (admission, admitted) in &mut out {
-                    transition =
-                        transition.or(breaker.mark_slow(admission, now.since(*admitted), now));
+                    transition = transition.or(breaker.mark_slow(admission, now.since(*admitted), now));
                 }
                 transition
             }

@@ -104,9 +104,7 @@ impl BreakerSettings {
         let mut faults = Vec::new();
         let mut within = |field: &str, value: u64, least: u64, most: u64| {
             if value < least || value > most {
-                faults.push(format!(
-                    "{field} is {value}: it must be from {least} to {most}"
-                ));
+                faults.push(format!("{field} is {value}: it must be from {least} to {most}"));
             }
         };
         within("call_timeout_ms", self.call_timeout_ms, 1, TEN_MINUTES_MS);
@@ -115,27 +113,15 @@ impl BreakerSettings {
         within("slow_after_ms", self.slow_after_ms, 1, TEN_MINUTES_MS);
         within("slow_permille", u64::from(self.slow_permille), 1, 1_000);
         within("consecutive", u64::from(self.consecutive), 0, 10_000);
-        within(
-            "consecutive_span_ms",
-            self.consecutive_span_ms,
-            0,
-            TEN_MINUTES_MS,
-        );
+        within("consecutive_span_ms", self.consecutive_span_ms, 0, TEN_MINUTES_MS);
         within("open_base_ms", self.open_base_ms, 1, ONE_HOUR_MS);
         within("open_max_ms", self.open_max_ms, 1, ONE_HOUR_MS);
         within("probes", u64::from(self.probes), 1, u64::from(MAX_PROBES));
         within("decay_ms", self.decay_ms, 0, ONE_DAY_MS);
         if self.open_max_ms < self.open_base_ms {
-            faults.push(format!(
-                "open_max_ms is {}: it must not be below open_base_ms, which is {}",
-                self.open_max_ms, self.open_base_ms
-            ));
+            faults.push(format!("open_max_ms is {}: it must not be below open_base_ms, which is {}", self.open_max_ms, self.open_base_ms));
         }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
 
@@ -146,28 +132,16 @@ mod tests {
     #[test]
     fn the_defaults_are_valid_and_an_empty_table_means_the_defaults() {
         assert_eq!(BreakerSettings::default().validate(), Ok(()));
-        assert_eq!(
-            toml::from_str::<BreakerSettings>("").unwrap(),
-            BreakerSettings::default()
-        );
+        assert_eq!(toml::from_str::<BreakerSettings>("").unwrap(), BreakerSettings::default());
     }
 
     #[test]
     fn all_faults_are_reported_at_once_and_name_their_fields() {
-        let settings = BreakerSettings {
-            min_calls: 0,
-            fail_permille: 1_001,
-            probes: 9,
-            open_base_ms: 2_000,
-            open_max_ms: 1_000,
-            ..BreakerSettings::default()
-        };
+        let settings =
+            BreakerSettings { min_calls: 0, fail_permille: 1_001, probes: 9, open_base_ms: 2_000, open_max_ms: 1_000, ..BreakerSettings::default() };
         let faults = settings.validate().unwrap_err();
         for field in ["min_calls", "fail_permille", "probes", "open_max_ms"] {
-            assert!(
-                faults.iter().any(|fault| fault.starts_with(field)),
-                "{field} in {faults:?}"
-            );
+            assert!(faults.iter().any(|fault| fault.starts_with(field)), "{field} in {faults:?}");
         }
         assert_eq!(faults.len(), 4, "{faults:?}");
     }
@@ -183,17 +157,8 @@ mod tests {
     #[test]
     fn bucket_and_lease_follow_from_the_call_timeout() {
         let quick = BreakerSettings::default();
-        assert_eq!(
-            (quick.bucket(), quick.probe_lease()),
-            (Duration::from_secs(1), Duration::from_secs(4))
-        );
-        let slow = BreakerSettings {
-            call_timeout_ms: 25_000,
-            ..quick
-        };
-        assert_eq!(
-            (slow.bucket(), slow.probe_lease()),
-            (Duration::from_millis(2_500), Duration::from_secs(26))
-        );
+        assert_eq!((quick.bucket(), quick.probe_lease()), (Duration::from_secs(1), Duration::from_secs(4)));
+        let slow = BreakerSettings { call_timeout_ms: 25_000, ..quick };
+        assert_eq!((slow.bucket(), slow.probe_lease()), (Duration::from_millis(2_500), Duration::from_secs(26)));
     }
 }

@@ -41,13 +41,7 @@ pub struct Window {
 impl Window {
     /// An empty ring whose buckets each cover `bucket` (which must not be zero), counting from `now`.
     pub fn new(bucket: Duration, now: Moment) -> Self {
-        Self {
-            buckets: [Totals::default(); BUCKETS],
-            sums: Totals::default(),
-            number: 0,
-            starts: now,
-            bucket,
-        }
+        Self { buckets: [Totals::default(); BUCKETS], sums: Totals::default(), number: 0, starts: now, bucket }
     }
 
     /// Forgets everything, and counts time from `now`.
@@ -58,27 +52,13 @@ impl Window {
     /// Counts a call that ended.
     pub fn count(&mut self, failed: bool, slow: bool, now: Moment) {
         self.advance(now);
-        self.add(
-            self.number,
-            Totals {
-                calls: 1,
-                failures: u32::from(failed),
-                slow: u32::from(slow),
-            },
-        );
+        self.add(self.number, Totals { calls: 1, failures: u32::from(failed), slow: u32::from(slow) });
     }
 
     /// Counts a call that is still running and is slow already; hand the answer to [`Window::finish_slow`] when it ends.
     pub fn count_running_slow(&mut self, now: Moment) -> BucketNumber {
         self.advance(now);
-        self.add(
-            self.number,
-            Totals {
-                calls: 1,
-                failures: 0,
-                slow: 1,
-            },
-        );
+        self.add(self.number, Totals { calls: 1, failures: 0, slow: 1 });
         BucketNumber(self.number)
     }
 
@@ -87,14 +67,7 @@ impl Window {
     pub fn finish_slow(&mut self, counted_in: BucketNumber, failed: bool, now: Moment) {
         self.advance(now);
         if self.number.wrapping_sub(counted_in.0) < BUCKETS as u64 {
-            self.add(
-                counted_in.0,
-                Totals {
-                    calls: 0,
-                    failures: u32::from(failed),
-                    slow: 0,
-                },
-            );
+            self.add(counted_in.0, Totals { calls: 0, failures: u32::from(failed), slow: 0 });
         } else {
             self.count(failed, false, now);
         }
@@ -165,22 +138,8 @@ mod tests {
         let mut window = ring();
         window.count(true, false, at(999));
         window.count(false, true, at(1_000));
-        assert_eq!(
-            window.sums_at(at(9_999)),
-            Totals {
-                calls: 2,
-                failures: 1,
-                slow: 1
-            }
-        );
-        assert_eq!(
-            window.sums_at(at(10_000)),
-            Totals {
-                calls: 1,
-                failures: 0,
-                slow: 1
-            }
-        );
+        assert_eq!(window.sums_at(at(9_999)), Totals { calls: 2, failures: 1, slow: 1 });
+        assert_eq!(window.sums_at(at(10_000)), Totals { calls: 1, failures: 0, slow: 1 });
         assert_eq!(window.sums_at(at(11_000)), Totals::default());
     }
 
@@ -199,14 +158,7 @@ mod tests {
         let mut window = ring();
         let counted_in = window.count_running_slow(at(0));
         window.finish_slow(counted_in, true, at(5_000));
-        assert_eq!(
-            window.sums_at(at(9_999)),
-            Totals {
-                calls: 1,
-                failures: 1,
-                slow: 1
-            }
-        );
+        assert_eq!(window.sums_at(at(9_999)), Totals { calls: 1, failures: 1, slow: 1 });
         assert_eq!(window.sums_at(at(10_000)), Totals::default());
     }
 
@@ -215,14 +167,7 @@ mod tests {
         let mut window = ring();
         let counted_in = window.count_running_slow(at(0));
         window.finish_slow(counted_in, true, at(10_000));
-        assert_eq!(
-            window.sums(),
-            Totals {
-                calls: 1,
-                failures: 1,
-                slow: 0
-            }
-        );
+        assert_eq!(window.sums(), Totals { calls: 1, failures: 1, slow: 0 });
     }
 
     #[test]
@@ -230,13 +175,6 @@ mod tests {
         let mut window = ring();
         window.count(false, false, at(2_500));
         window.count(true, false, at(900));
-        assert_eq!(
-            window.sums(),
-            Totals {
-                calls: 2,
-                failures: 1,
-                slow: 0
-            }
-        );
+        assert_eq!(window.sums(), Totals { calls: 2, failures: 1, slow: 0 });
     }
 }

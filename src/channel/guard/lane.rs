@@ -56,10 +56,7 @@ pub(super) enum End {
 impl Lane {
     /// A lane with a closed breaker and `most` slots (at most 65,535).
     pub(super) fn new(settings: &BreakerSettings, seed: u64, most: u32, now: Moment) -> Self {
-        let free: Vec<u16> = (0..most)
-            .rev()
-            .filter_map(|slot| u16::try_from(slot).ok())
-            .collect();
+        let free: Vec<u16> = (0..most).rev().filter_map(|slot| u16::try_from(slot).ok()).collect();
         Self {
             shut_until: AtomicU64::new(ASK),
             sent_at: free.iter().map(|_| AtomicU64::new(NOT_SENT)).collect(),
@@ -82,16 +79,10 @@ impl Lane {
     pub(super) fn shut(&self, now: Moment) -> Option<breaker::Rejected> {
         match self.shut_until.load(Ordering::Acquire) {
             ASK => None,
-            SHUT_BY_OPERATOR => Some(breaker::Rejected {
-                state: State::ForcedOpen,
-                retry_after: None,
-            }),
+            SHUT_BY_OPERATOR => Some(breaker::Rejected { state: State::ForcedOpen, retry_after: None }),
             until => {
                 let until = Moment::from_nanos(until);
-                (now < until).then(|| breaker::Rejected {
-                    state: State::Open,
-                    retry_after: Some(until.since(now)),
-                })
+                (now < until).then(|| breaker::Rejected { state: State::Open, retry_after: Some(until.since(now)) })
             }
         }
     }
@@ -107,10 +98,7 @@ impl Lane {
     pub(super) fn publish(&self, desk: &Desk) {
         let word = match desk.breaker.state() {
             State::Closed | State::HalfOpen | State::ForcedClosed => ASK,
-            State::Open => desk
-                .breaker
-                .open_until()
-                .map_or(ASK, |until| until.as_nanos().min(SHUT_BY_OPERATOR - 1)),
+            State::Open => desk.breaker.open_until().map_or(ASK, |until| until.as_nanos().min(SHUT_BY_OPERATOR - 1)),
             State::ForcedOpen => SHUT_BY_OPERATOR,
         };
         self.shut_until.store(word, Ordering::Release);
@@ -135,12 +123,7 @@ impl Lane {
     }
 
     /// Takes the slot's call back and tells the breaker.
-    pub(super) fn end(
-        &self,
-        slot: u16,
-        admitted: Moment,
-        end: End,
-    ) -> (Option<Transition>, MutexGuard<'_, Desk>) {
+    pub(super) fn end(&self, slot: u16, admitted: Moment, end: End) -> (Option<Transition>, MutexGuard<'_, Desk>) {
         let sent_at = self.sent_at(slot);
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let (class, now) = match (end, sent_at) {
@@ -162,12 +145,7 @@ impl Lane {
             return (None, desk);
         };
         desk.free.push(slot);
-        let transition = desk.breaker.record(
-            admission,
-            class,
-            now.since(sent_at.unwrap_or(admitted)),
-            now,
-        );
+        let transition = desk.breaker.record(admission, class, now.since(sent_at.unwrap_or(admitted)), now);
         if transition.is_some() {
             self.publish(&desk);
         }
@@ -182,11 +160,7 @@ impl Lane {
             let Some(admission) = admission else { continue };
             let sent_at = sent_at.load(Ordering::Acquire);
             if sent_at != NOT_SENT {
-                transition = transition.or(breaker.mark_slow(
-                    admission,
-                    now.since(Moment::from_nanos(sent_at)),
-                    now,
-                ));
+                transition = transition.or(breaker.mark_slow(admission, now.since(Moment::from_nanos(sent_at)), now));
             }
         }
         transition

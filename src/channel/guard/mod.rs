@@ -116,27 +116,12 @@ impl ChannelGuard {
     pub fn new(settings: &GuardSettings, seed: u64, now: Moment) -> Result<Arc<Self>, Vec<String>> {
         settings.validate()?;
         let room = Room::new(settings.max_in_flight);
-        let lane = |class, settings: &BreakerSettings| {
-            Lane::new(settings, seed ^ class as u64, room.most(class), now)
-        };
-        let resolve = BreakerSettings {
-            probe_gate: ProbeGate::TimeOnly,
-            ..settings.resolve.clone()
-        };
-        let lanes = [
-            lane(OperationClass::Pay, &settings.pay),
-            lane(OperationClass::Resolve, &resolve),
-            lane(OperationClass::Refund, &settings.refund),
-        ];
-        let history = History {
-            kept: VecDeque::with_capacity(TRANSITIONS_KEPT),
-            lost: 0,
-        };
-        Ok(Arc::new(Self {
-            lanes,
-            room,
-            history: Mutex::new(history),
-        }))
+        let lane = |class, settings: &BreakerSettings| Lane::new(settings, seed ^ class as u64, room.most(class), now);
+        let resolve = BreakerSettings { probe_gate: ProbeGate::TimeOnly, ..settings.resolve.clone() };
+        let lanes =
+            [lane(OperationClass::Pay, &settings.pay), lane(OperationClass::Resolve, &resolve), lane(OperationClass::Refund, &settings.refund)];
+        let history = History { kept: VecDeque::with_capacity(TRANSITIONS_KEPT), lost: 0 };
+        Ok(Arc::new(Self { lanes, room, history: Mutex::new(history) }))
     }
 
     /// Leave to make one call of `class`, to be taken before its intent is written. Never waits and never allocates.
@@ -156,21 +141,13 @@ impl ChannelGuard {
             lane.count_rejected_by_breaker();
             Rejected::Breaker(rejected)
         })?;
-        if let Some(slot) = self
-            .room
-            .take(class)
-            .then(|| lane.begin(&mut desk, admission))
-            .flatten()
-        {
+        if let Some(slot) = self.room.take(class).then(|| lane.begin(&mut desk, admission)).flatten() {
             return Ok(Permit::new(Arc::clone(self), class, slot, now));
         }
         // A probe's lease goes back; an ordinary admission leaves no trace.
-        desk.breaker
-            .record(admission, CallClass::Neutral, Duration::ZERO, now);
+        desk.breaker.record(admission, CallClass::Neutral, Duration::ZERO, now);
         lane.count_rejected_by_room();
-        Err(Rejected::InFlight {
-            limit: self.limit(),
-        })
+        Err(Rejected::InFlight { limit: self.limit() })
     }
 
     /// What [`ChannelGuard::admit`] would answer, taking nothing: for ranking channels. The answer may be stale when it arrives.
@@ -204,9 +181,7 @@ impl ChannelGuard {
     /// Whether an opening of pay or refund waits for nothing but a query that succeeds: with no unknown due, time for a synthetic one. It takes
     /// a `resolve` permit like any other.
     pub fn wants_query(&self, now: Moment) -> bool {
-        [OperationClass::Pay, OperationClass::Refund]
-            .into_iter()
-            .any(|class| self.lane(class).lock(now).breaker.wants_query(now))
+        [OperationClass::Pay, OperationClass::Refund].into_iter().any(|class| self.lane(class).lock(now).breaker.wants_query(now))
     }
 
     /// Begins an operator's override of one class, or changes it for another. It wins over the automatic state until it is cleared.
@@ -238,9 +213,7 @@ impl ChannelGuard {
         let breaker = &desk.breaker;
         let reason = breaker.reason();
         let mode = match (breaker.state(), reason) {
-            (State::ForcedOpen | State::ForcedClosed, Some(breaker::Reason::Override(mode))) => {
-                Some(mode)
-            }
+            (State::ForcedOpen | State::ForcedClosed, Some(breaker::Reason::Override(mode))) => Some(mode),
             _ => None,
         };
         Snapshot {
@@ -264,18 +237,10 @@ impl ChannelGuard {
     /// Takes out the transitions since the last call: the supervisor's, for metrics, logs and alarms. It alone should call it.
     pub fn transitions(&self) -> Transitions {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        Transitions {
-            list: history.kept.drain(..).collect(),
-            lost: std::mem::take(&mut history.lost),
-        }
+        Transitions { list: history.kept.drain(..).collect(), lost: std::mem::take(&mut history.lost) }
     }
 
-    fn change(
-        &self,
-        class: OperationClass,
-        now: Moment,
-        change: impl FnOnce(&mut breaker::Breaker) -> Option<Transition>,
-    ) {
+    fn change(&self, class: OperationClass, now: Moment, change: impl FnOnce(&mut breaker::Breaker) -> Option<Transition>) {
         let lane = self.lane(class);
         let mut desk = lane.lock(now);
         if let Some(transition) = change(&mut desk.breaker) {
@@ -290,14 +255,11 @@ impl ChannelGuard {
 
     /// Called with the lane locked, so that a class's transitions are kept in their order.
     fn remember(&self, class: OperationClass, transition: Transition) {
-        let mut history: MutexGuard<'_, History> =
-            self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history: MutexGuard<'_, History> = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         if history.kept.len() == TRANSITIONS_KEPT {
             history.kept.pop_front();
             history.lost += 1;
         }
-        history
-            .kept
-            .push_back(ClassTransition { class, transition });
+        history.kept.push_back(ClassTransition { class, transition });
     }
 }

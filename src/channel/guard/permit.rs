@@ -23,19 +23,8 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub(super) fn new(
-        guard: Arc<ChannelGuard>,
-        class: OperationClass,
-        slot: u16,
-        admitted: Moment,
-    ) -> Self {
-        Self {
-            guard,
-            class,
-            slot,
-            admitted,
-            recorded: None,
-        }
+    pub(super) fn new(guard: Arc<ChannelGuard>, class: OperationClass, slot: u16, admitted: Moment) -> Self {
+        Self { guard, class, slot, admitted, recorded: None }
     }
 
     /// The class it was asked for.
@@ -72,10 +61,7 @@ impl Drop for Permit {
             Some((class, now)) => End::Recorded(class, now),
             None => End::Dropped,
         };
-        let (transition, desk) = self
-            .guard
-            .lane(self.class)
-            .end(self.slot, self.admitted, end);
+        let (transition, desk) = self.guard.lane(self.class).end(self.slot, self.admitted, end);
         if let Some(transition) = transition {
             self.guard.remember(self.class, transition);
         }

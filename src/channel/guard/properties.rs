@@ -21,13 +21,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let class = || prop::sample::select(OperationClass::ALL.to_vec());
-    let ends = [
-        CallClass::Success,
-        CallClass::FailHard,
-        CallClass::FailSoft,
-        CallClass::RateLimited,
-        CallClass::Neutral,
-    ];
+    let ends = [CallClass::Success, CallClass::FailHard, CallClass::FailSoft, CallClass::RateLimited, CallClass::Neutral];
     let step = prop_oneof![
         3 => (0_u64..1_500).prop_map(Step::Advance),
         10 => class().prop_map(Step::Admit),
@@ -45,10 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn assert_room(guard: &ChannelGuard, out: &[Permit], limit: u32) {
     let count = |class| out.iter().filter(|permit| permit.class() == class).count() as u32;
     let [pay, resolve, refund] = OperationClass::ALL.map(count);
-    assert_eq!(
-        OperationClass::ALL.map(|class| guard.in_flight(class)),
-        [pay, resolve, refund]
-    );
+    assert_eq!(OperationClass::ALL.map(|class| guard.in_flight(class)), [pay, resolve, refund]);
     let (keeps_resolve, keeps_refund) = ((limit / 5).max(1), (limit / 10).max(1));
     assert!(pay + resolve + refund <= limit);
     assert!(pay <= limit - keeps_resolve - keeps_refund);
@@ -57,11 +48,7 @@ fn assert_room(guard: &ChannelGuard, out: &[Permit], limit: u32) {
 
 fn assert_balanced(guard: &ChannelGuard, now: Moment) {
     for class in OperationClass::ALL {
-        let Snapshot {
-            counters,
-            in_flight,
-            ..
-        } = guard.snapshot(class, now);
+        let Snapshot { counters, in_flight, .. } = guard.snapshot(class, now);
         let ended = counters.recorded + counters.dropped_unsent + counters.dropped_sent;
         assert_eq!(counters.admitted, ended + u64::from(in_flight));
     }
@@ -110,10 +97,7 @@ proptest! {
 
 #[test]
 fn many_threads_never_hold_more_than_there_is_room_and_leave_the_books_balanced() {
-    let settings = GuardSettings {
-        max_in_flight: 3,
-        ..GuardSettings::default()
-    };
+    let settings = GuardSettings { max_in_flight: 3, ..GuardSettings::default() };
     let guard = ChannelGuard::new(&settings, 5, Moment::default()).unwrap();
     // Raised after a permit is had and lowered before it is given back: never above what the guard itself counts.
     let held = AtomicU32::new(0);
@@ -151,10 +135,7 @@ fn many_threads_never_hold_more_than_there_is_room_and_leave_the_books_balanced(
     assert_room(&guard, &[], 3);
     let counted = OperationClass::ALL.map(|class| guard.snapshot(class, end).counters);
     let admitted: u64 = counted.iter().map(|counters| counters.admitted).sum();
-    let rejected: u64 = counted
-        .iter()
-        .map(|counters| counters.rejected_by_room + counters.rejected_by_breaker)
-        .sum();
+    let rejected: u64 = counted.iter().map(|counters| counters.rejected_by_room + counters.rejected_by_breaker).sum();
     assert_eq!(rejected, u64::from(turned_away.into_inner()));
     assert_eq!(admitted + rejected, 6 * 3_000);
 }

@@ -31,18 +31,13 @@ pub(super) struct Room {
 impl Room {
     /// Empty room for `limit` calls, which must be at least one for each class and fit 16 bits.
     pub(super) fn new(limit: u32) -> Self {
-        Self {
-            in_flight: AtomicU64::new(0),
-            limit,
-        }
+        Self { in_flight: AtomicU64::new(0), limit }
     }
 
     /// Takes room for one call, if `class` may have it.
     pub(super) fn take(&self, class: OperationClass) -> bool {
         let step = |counts| self.fits(counts, class).then(|| counts + one(class));
-        self.in_flight
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, step)
-            .is_ok()
+        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).is_ok()
     }
 
     /// Gives it back.
@@ -76,11 +71,8 @@ impl Room {
 
     /// The most calls of `class` that can ever be in flight.
     pub(super) fn most(&self, class: OperationClass) -> u32 {
-        let others = OperationClass::ALL
-            .into_iter()
-            .filter(|other| *other != class);
-        self.limit
-            .saturating_sub(others.map(|other| self.kept(other)).sum())
+        let others = OperationClass::ALL.into_iter().filter(|other| *other != class);
+        self.limit.saturating_sub(others.map(|other| self.kept(other)).sum())
     }
 
     fn fits(&self, counts: u64, class: OperationClass) -> bool {

@@ -32,10 +32,7 @@ impl Default for GuardSettings {
         let settings = BreakerSettings::default();
         Self {
             max_in_flight: MAX_IN_FLIGHT,
-            resolve: BreakerSettings {
-                probe_gate: ProbeGate::TimeOnly,
-                ..settings.clone()
-            },
+            resolve: BreakerSettings { probe_gate: ProbeGate::TimeOnly, ..settings.clone() },
             refund: settings.clone(),
             pay: settings,
         }
@@ -47,25 +44,14 @@ impl GuardSettings {
     pub fn validate(&self) -> Result<(), Vec<String>> {
         let mut faults = Vec::new();
         if !(MIN_IN_FLIGHT..=MAX_IN_FLIGHT).contains(&self.max_in_flight) {
-            faults.push(format!(
-                "max_in_flight is {}: it must be from {MIN_IN_FLIGHT} to {MAX_IN_FLIGHT}",
-                self.max_in_flight
-            ));
+            faults.push(format!("max_in_flight is {}: it must be from {MIN_IN_FLIGHT} to {MAX_IN_FLIGHT}", self.max_in_flight));
         }
-        for (class, breaker) in [
-            ("pay", &self.pay),
-            ("resolve", &self.resolve),
-            ("refund", &self.refund),
-        ] {
+        for (class, breaker) in [("pay", &self.pay), ("resolve", &self.resolve), ("refund", &self.refund)] {
             if let Err(of_class) = breaker.validate() {
                 faults.extend(of_class.into_iter().map(|fault| format!("{class}.{fault}")));
             }
         }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
 
@@ -75,16 +61,11 @@ mod tests {
 
     #[test]
     fn faults_of_every_class_are_reported_at_once_with_the_class_in_front() {
-        let settings: GuardSettings =
-            toml::from_str("max_in_flight = 2\n[pay]\nprobes = 9\n[refund]\nmin_calls = 0")
-                .unwrap();
+        let settings: GuardSettings = toml::from_str("max_in_flight = 2\n[pay]\nprobes = 9\n[refund]\nmin_calls = 0").unwrap();
         let faults = settings.validate().unwrap_err();
         assert_eq!(faults.len(), 3, "{faults:?}");
         for start in ["max_in_flight", "pay.probes", "refund.min_calls"] {
-            assert!(
-                faults.iter().any(|fault| fault.starts_with(start)),
-                "{start} in {faults:?}"
-            );
+            assert!(faults.iter().any(|fault| fault.starts_with(start)), "{start} in {faults:?}");
         }
         assert_eq!(GuardSettings::default().validate(), Ok(()));
     }

@@ -15,10 +15,7 @@ fn at(millis: u64) -> Moment {
 }
 
 fn guard(max_in_flight: u32) -> Arc<ChannelGuard> {
-    let settings = GuardSettings {
-        max_in_flight,
-        ..GuardSettings::default()
-    };
+    let settings = GuardSettings { max_in_flight, ..GuardSettings::default() };
     ChannelGuard::new(&settings, 1, START).unwrap()
 }
 
@@ -46,9 +43,7 @@ fn a_permit_travels_to_any_thread_and_outlives_who_asked() {
     travels::<Permit>();
     let permit = guard(10).admit(PAY, START).unwrap();
     assert_eq!(permit.guard().in_flight(PAY), 1);
-    std::thread::spawn(move || permit.record(CallClass::Success, at(5)))
-        .join()
-        .unwrap();
+    std::thread::spawn(move || permit.record(CallClass::Success, at(5))).join().unwrap();
 }
 
 #[test]
@@ -56,14 +51,8 @@ fn a_permit_dropped_before_anything_was_sent_says_nothing_of_the_channel() {
     let guard = guard(10);
     drop(guard.admit(PAY, START).unwrap());
     let snapshot = guard.snapshot(PAY, at(1));
-    assert_eq!(
-        (snapshot.window, snapshot.run, snapshot.in_flight),
-        (Totals::default(), 0, 0)
-    );
-    assert_eq!(
-        (snapshot.counters.admitted, snapshot.counters.dropped_unsent),
-        (1, 1)
-    );
+    assert_eq!((snapshot.window, snapshot.run, snapshot.in_flight), (Totals::default(), 0, 0));
+    assert_eq!((snapshot.counters.admitted, snapshot.counters.dropped_unsent), (1, 1));
 }
 
 #[test]
@@ -74,14 +63,7 @@ fn a_permit_dropped_after_something_was_sent_is_a_failure_at_the_latest_time_kno
     guard.tick(at(3_000));
     drop(permit);
     let snapshot = guard.snapshot(PAY, at(3_000));
-    assert_eq!(
-        snapshot.window,
-        Totals {
-            calls: 1,
-            failures: 1,
-            slow: 1
-        }
-    );
+    assert_eq!(snapshot.window, Totals { calls: 1, failures: 1, slow: 1 });
     assert_eq!((snapshot.run, snapshot.counters.dropped_sent), (1, 1));
 }
 
@@ -99,22 +81,8 @@ fn a_panic_after_the_send_is_a_failure_of_the_channel_and_before_it_is_nothing()
         assert!(panicked.join().is_err());
     }
     let snapshot = guard.snapshot(PAY, at(1));
-    assert_eq!(
-        snapshot.window,
-        Totals {
-            calls: 1,
-            failures: 1,
-            slow: 0
-        }
-    );
-    assert_eq!(
-        (
-            snapshot.in_flight,
-            snapshot.counters.dropped_unsent,
-            snapshot.counters.dropped_sent
-        ),
-        (0, 1, 1)
-    );
+    assert_eq!(snapshot.window, Totals { calls: 1, failures: 1, slow: 0 });
+    assert_eq!((snapshot.in_flight, snapshot.counters.dropped_unsent, snapshot.counters.dropped_sent), (0, 1, 1));
 }
 
 #[test]
@@ -128,14 +96,7 @@ fn the_time_of_a_call_runs_from_its_first_byte_not_from_its_permit() {
     permit.mark_sent(at(7_000));
     permit.mark_sent(at(9_000));
     permit.record(CallClass::Success, at(9_001));
-    assert_eq!(
-        guard.snapshot(PAY, at(9_001)).window,
-        Totals {
-            calls: 2,
-            failures: 0,
-            slow: 1
-        }
-    );
+    assert_eq!(guard.snapshot(PAY, at(9_001)).window, Totals { calls: 2, failures: 0, slow: 1 });
 }
 
 #[test]
@@ -147,18 +108,10 @@ fn calls_that_hang_trip_at_the_tick_and_their_ends_are_late() {
     assert_eq!(guard.snapshot(PAY, at(2_000)).state, State::Closed);
     guard.tick(at(2_001));
     let snapshot = guard.snapshot(PAY, at(2_001));
-    assert_eq!(
-        (snapshot.state, snapshot.reason),
-        (State::Open, Some(Reason::SlowCalls))
-    );
-    out.into_iter()
-        .for_each(|permit| permit.record(CallClass::FailHard, at(3_000)));
+    assert_eq!((snapshot.state, snapshot.reason), (State::Open, Some(Reason::SlowCalls)));
+    out.into_iter().for_each(|permit| permit.record(CallClass::FailHard, at(3_000)));
     assert_eq!(guard.snapshot(PAY, at(3_000)).counters.late, 20);
-    assert_eq!(
-        guard.transitions().list.len(),
-        1,
-        "one transition a crossing"
-    );
+    assert_eq!(guard.transitions().list.len(), 1, "one transition a crossing");
 }
 
 #[test]
@@ -173,28 +126,11 @@ fn a_call_that_has_sent_nothing_yet_is_not_slow() {
 fn pay_never_takes_what_is_kept_for_resolve_and_refund() {
     let guard = guard(20);
     let pays = permits(&guard, PAY);
-    assert_eq!(
-        pays.len(),
-        14,
-        "20 less 20 % for resolve and 10 % for refund"
-    );
-    assert_eq!(
-        guard.admit(PAY, START).unwrap_err(),
-        Rejected::InFlight { limit: 20 }
-    );
+    assert_eq!(pays.len(), 14, "20 less 20 % for resolve and 10 % for refund");
+    assert_eq!(guard.admit(PAY, START).unwrap_err(), Rejected::InFlight { limit: 20 });
     assert!(!guard.would_admit(PAY, START) && guard.would_admit(RESOLVE, START));
-    assert_eq!(
-        (
-            permits(&guard, RESOLVE).len(),
-            permits(&guard, REFUND).len()
-        ),
-        (4, 2)
-    );
-    assert_eq!(
-        guard.snapshot(PAY, START).counters.rejected_by_room,
-        2,
-        "the one after the last, and the one asserted"
-    );
+    assert_eq!((permits(&guard, RESOLVE).len(), permits(&guard, REFUND).len()), (4, 2));
+    assert_eq!(guard.snapshot(PAY, START).counters.rejected_by_room, 2, "the one after the last, and the one asserted");
 }
 
 #[test]
@@ -228,21 +164,14 @@ fn the_smallest_channel_has_room_for_one_call_of_each_class() {
 fn a_probe_that_finds_no_room_goes_back_to_the_breaker() {
     let settings = GuardSettings {
         max_in_flight: 3,
-        pay: BreakerSettings {
-            probes: 1,
-            probe_gate: ProbeGate::TimeOnly,
-            ..BreakerSettings::default()
-        },
+        pay: BreakerSettings { probes: 1, probe_gate: ProbeGate::TimeOnly, ..BreakerSettings::default() },
         ..GuardSettings::default()
     };
     let guard = ChannelGuard::new(&settings, 1, START).unwrap();
     let lingering = guard.admit(PAY, START).unwrap();
     guard.set_override(PAY, Mode::ForcedOpen, START);
     guard.clear_override(PAY, START);
-    assert_eq!(
-        guard.admit(PAY, START).unwrap_err(),
-        Rejected::InFlight { limit: 3 }
-    );
+    assert_eq!(guard.admit(PAY, START).unwrap_err(), Rejected::InFlight { limit: 3 });
     assert_eq!(guard.snapshot(PAY, START).probes_out, 0);
     drop(lingering);
     assert!(guard.admit(PAY, START).is_ok());
@@ -252,25 +181,17 @@ fn a_probe_that_finds_no_room_goes_back_to_the_breaker() {
 fn failing_payments_shut_pay_and_leave_resolve_and_refund_open() {
     let guard = guard(20);
     trip(&guard, PAY);
-    let Err(Rejected::Breaker(rejected)) = guard.admit(PAY, at(1_001)) else {
-        panic!("it should be shut")
-    };
+    let Err(Rejected::Breaker(rejected)) = guard.admit(PAY, at(1_001)) else { panic!("it should be shut") };
     assert_eq!(rejected.state, State::Open);
     assert!(rejected.retry_after > Some(Duration::ZERO));
     assert!(!guard.would_admit(PAY, at(1_001)));
     assert!(guard.would_admit(RESOLVE, at(1_001)) && guard.would_admit(REFUND, at(1_001)));
-    assert_eq!(
-        guard.snapshot(PAY, at(1_001)).counters.rejected_by_breaker,
-        1
-    );
+    assert_eq!(guard.snapshot(PAY, at(1_001)).counters.rejected_by_breaker, 1);
 }
 
 #[test]
 fn the_resolve_breaker_paces_by_time_alone_and_always_says_when_to_come_again() {
-    let settings = GuardSettings {
-        resolve: BreakerSettings::default(),
-        ..GuardSettings::default()
-    };
+    let settings = GuardSettings { resolve: BreakerSettings::default(), ..GuardSettings::default() };
     assert_eq!(settings.resolve.probe_gate, ProbeGate::QueryFirst);
     let guard = ChannelGuard::new(&settings, 1, START).unwrap();
     trip(&guard, RESOLVE);
@@ -282,21 +203,13 @@ fn the_resolve_breaker_paces_by_time_alone_and_always_says_when_to_come_again() 
             Err(rejected) => now = now + rejected.retry_after().expect("it never rejects for good"),
         }
         if probes.len() == 3 {
-            probes
-                .drain(..)
-                .for_each(|permit| permit.record(CallClass::FailHard, now));
+            probes.drain(..).for_each(|permit| permit.record(CallClass::FailHard, now));
         }
     }
     let changes = guard.transitions().list;
-    let half_opened: Vec<Reason> = changes
-        .iter()
-        .filter(|change| change.transition.to == State::HalfOpen)
-        .map(|change| change.transition.reason)
-        .collect();
-    assert!(
-        half_opened.len() > 5 && half_opened.iter().all(|reason| *reason == Reason::Waited),
-        "{half_opened:?}"
-    );
+    let half_opened: Vec<Reason> =
+        changes.iter().filter(|change| change.transition.to == State::HalfOpen).map(|change| change.transition.reason).collect();
+    assert!(half_opened.len() > 5 && half_opened.iter().all(|reason| *reason == Reason::Waited), "{half_opened:?}");
 }
 
 #[test]
@@ -316,21 +229,13 @@ fn an_override_wins_at_once_and_when_it_ends_the_automatic_state_goes_on() {
     let guard = guard(20);
     for mode in [Mode::ForcedOpen, Mode::Drain] {
         guard.set_override(PAY, mode, at(0));
-        let Err(rejected) = guard.admit(PAY, at(3_600_000)) else {
-            panic!("it should be shut")
-        };
-        assert_eq!(
-            (rejected.as_str(), rejected.retry_after()),
-            ("forced_open", None)
-        );
+        let Err(rejected) = guard.admit(PAY, at(3_600_000)) else { panic!("it should be shut") };
+        assert_eq!((rejected.as_str(), rejected.retry_after()), ("forced_open", None));
         assert_eq!(guard.snapshot(PAY, at(0)).r#override, Some(mode));
     }
     guard.clear_override(PAY, at(1));
     let snapshot = guard.snapshot(PAY, at(1));
-    assert_eq!(
-        (snapshot.state, snapshot.r#override),
-        (State::HalfOpen, None)
-    );
+    assert_eq!((snapshot.state, snapshot.r#override), (State::HalfOpen, None));
     guard.set_override(PAY, Mode::ForcedClosed, at(2));
     (0..100).for_each(|second| call(&guard, PAY, CallClass::FailHard, at(second * 100)));
     assert!(guard.would_admit(PAY, at(10_000)));
@@ -343,12 +248,7 @@ fn transitions_are_handed_over_once_in_order_and_the_newest_are_kept() {
     let guard = guard(20);
     trip(&guard, PAY);
     guard.set_override(REFUND, Mode::Drain, at(1_000));
-    let seen: Vec<_> = guard
-        .transitions()
-        .list
-        .iter()
-        .map(|change| (change.class, change.transition.to))
-        .collect();
+    let seen: Vec<_> = guard.transitions().list.iter().map(|change| (change.class, change.transition.to)).collect();
     assert_eq!(seen, [(PAY, State::Open), (REFUND, State::ForcedOpen)]);
     assert_eq!(guard.transitions(), Transitions::default());
     for _ in 0..40 {
@@ -356,23 +256,12 @@ fn transitions_are_handed_over_once_in_order_and_the_newest_are_kept() {
         guard.set_override(PAY, Mode::ForcedClosed, at(2_000));
     }
     let Transitions { list, lost } = guard.transitions();
-    assert_eq!(
-        (list.len(), lost),
-        (TRANSITIONS_KEPT, 80 - TRANSITIONS_KEPT as u64)
-    );
+    assert_eq!((list.len(), lost), (TRANSITIONS_KEPT, 80 - TRANSITIONS_KEPT as u64));
     assert_eq!(list.last().unwrap().transition.epoch, 81);
 }
 
 #[test]
 fn settings_that_make_no_sense_give_no_guard() {
-    let faults = ChannelGuard::new(
-        &GuardSettings {
-            max_in_flight: 513,
-            ..GuardSettings::default()
-        },
-        1,
-        START,
-    )
-    .unwrap_err();
+    let faults = ChannelGuard::new(&GuardSettings { max_in_flight: 513, ..GuardSettings::default() }, 1, START).unwrap_err();
     assert_eq!(faults, ["max_in_flight is 513: it must be from 3 to 512"]);
 }

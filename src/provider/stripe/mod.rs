@@ -96,8 +96,18 @@ impl Provider for Stripe {
         reply::reply(call, response)
     }
 
-    fn notification(&self, headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp) -> Result<Notification, NotificationError> {
-        notification::notification(headers, body, credentials, now)
+    fn verify_notification(
+        &self,
+        headers: &http::HeaderMap,
+        body: &[u8],
+        credentials: &Credentials,
+        now: Timestamp,
+    ) -> Result<(), NotificationError> {
+        notification::verify(headers, body, credentials, now)
+    }
+
+    fn read_notification(&self, body: &[u8]) -> Result<Notification, NotificationError> {
+        notification::read_event(body)
     }
 }
 

@@ -43,9 +43,8 @@ struct Other {
     metadata: Option<Metadata>,
 }
 
-/// Verifies and reads a webhook's bytes.
-pub(super) fn notification(headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp) -> Result<Notification, NotificationError> {
-    verify(headers, body, credentials, now)?;
+/// Reads a webhook's bytes.
+pub(super) fn read_event(body: &[u8]) -> Result<Notification, NotificationError> {
     let event: Envelope = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
     let (news, metadata) = read(&event.kind, event.data.object)?;
     let metadata = metadata.unwrap_or_default();
@@ -85,7 +84,8 @@ fn short(name: String) -> Option<String> {
     (!name.is_empty() && name.len() <= NAME_MAX).then_some(name)
 }
 
-fn verify(headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp) -> Result<(), NotificationError> {
+/// Verifies a webhook's signature over its raw bytes, and its time.
+pub(super) fn verify(headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp) -> Result<(), NotificationError> {
     use secrecy::ExposeSecret;
     let header = headers.get("stripe-signature").and_then(|value| value.to_str().ok()).ok_or(NotificationError::Unsigned)?;
     let (time, signatures) = parts(header).ok_or(NotificationError::Unsigned)?;
@@ -133,6 +133,12 @@ fn bytes_of(hex: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    /// As the flow does it: verified, then read.
+    fn notification(headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp) -> Result<Notification, NotificationError> {
+        verify(headers, body, credentials, now)?;
+        read_event(body)
+    }
     use serde_json::json;
 
     use super::super::sample::{KEY, credentials, intent, money, refund};

@@ -130,9 +130,9 @@ impl Intent {
         let news = |fact| News { captured: self.captured(), ..News::of(fact) }.with_reference(&self.id);
         match self.status.as_str() {
             "succeeded" => self.taken().map_or(Reading::Unclear, |money| Reading::News(news(Fact::Approved).with_money(money))),
-            "requires_capture" => self
-                .money()
-                .map_or(Reading::Unclear, |money| Reading::News(News { capture_before: self.capture_before(), ..news(Fact::Authorized).with_money(money) })),
+            "requires_capture" => self.money().map_or(Reading::Unclear, |money| {
+                Reading::News(News { capture_before: self.capture_before(), ..news(Fact::Authorized).with_money(money) })
+            }),
             "processing" => Reading::News(news(Fact::Accepted)),
             "requires_action" => Reading::News(News { next_action: self.redirect(), ..news(Fact::ActionRequired) }),
             "canceled" => {

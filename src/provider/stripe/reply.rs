@@ -146,7 +146,9 @@ fn queried(id: &str, answer: &Answer<'_>) -> Reply {
             Some(intent) => look_at(&intent),
             None => unknown(CallClass::FailHard),
         },
-        Answer::Refused(Refusal::Missing, _) => Reply::NotFound,
+        // Stripe never deletes an intent: one whose name it gave us and does not find means that the key belongs to another account now.
+        // That says nothing about the money.
+        Answer::Refused(Refusal::Missing, _) => unknown(CallClass::FailSoft),
         _ => looked(answer),
     }
 }
@@ -324,7 +326,9 @@ fn reason(refusal: Refusal, error: &ErrorBody) -> Failure {
 /// The answer to an act with an attempt of its own (capture, void, reversal, refund), where it was not carried out.
 fn carried_out(answer: &Answer<'_>) -> Reply {
     match answer {
-        Answer::Refused(Refusal::Card | Refusal::Request | Refusal::Missing, error) if intent_shows(error, Intent::is_taken) => unknown(CallClass::Success),
+        Answer::Refused(Refusal::Card | Refusal::Request | Refusal::Missing, error) if intent_shows(error, Intent::is_taken) => {
+            unknown(CallClass::Success)
+        }
         Answer::Refused(refusal @ (Refusal::Card | Refusal::Request | Refusal::Missing), error) => told(News::declined(reason(*refusal, error))),
         _ => not_executed(answer),
     }

@@ -238,7 +238,11 @@ pub(super) fn decoded(form: &str) -> std::collections::BTreeMap<String, String> 
         }
         String::from_utf8(bytes).expect("UTF-8")
     };
-    form.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').expect("a pair")).map(|(name, value)| (plain(name), plain(value))).collect()
+    form.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').expect("a pair"))
+        .map(|(name, value)| (plain(name), plain(value)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ fn heard(webhook: &Value, header: &str, now: i64) -> Result<Notification, Notifi
     let mut headers = http::HeaderMap::new();
     headers.insert("stripe-signature", header.parse().expect("a header"));
     let now = Timestamp::from_second(now).expect("in range");
-    Stripe.notification(&headers, text(webhook, "body").as_bytes(), &credentials(&[text(webhook, "secret")]), now)
+    let body = text(webhook, "body").as_bytes();
+    Stripe.verify_notification(&headers, body, &credentials(&[text(webhook, "secret")]), now)?;
+    Stripe.read_notification(body)
 }
 
 fn signed_at(header: &str) -> i64 {
@@ -122,7 +124,8 @@ fn requests_carry_the_same_fields_as_those_of_stripes_sdks() {
         assert_eq!((method.as_str(), our_path), (text(theirs, "method"), path));
         assert_eq!(form(our_query), form(query));
 
-        let same = |fields: BTreeMap<String, String>| -> BTreeMap<_, _> { fields.into_iter().filter(|(name, _)| !apart.contains(name.as_str())).collect() };
+        let same =
+            |fields: BTreeMap<String, String>| -> BTreeMap<_, _> { fields.into_iter().filter(|(name, _)| !apart.contains(name.as_str())).collect() };
         assert_eq!(same(form(std::str::from_utf8(&body).expect("UTF-8"))), same(their_body), "{path}");
 
         for name in ["Authorization", "Stripe-Version", "Content-Type"] {

@@ -111,8 +111,7 @@ impl Account {
             return Ending::Answer { response: self.visit(&call), drip: false };
         }
         let request_id = id("req_");
-        let respond =
-            |outcome: Outcome| Ending::Answer { response: outcome.response(call.key.as_deref(), call.version.as_deref()), drip: false };
+        let respond = |outcome: Outcome| Ending::Answer { response: outcome.response(call.key.as_deref(), call.version.as_deref()), drip: false };
         let refuse = |refusal: StripeError| respond(Outcome::refusal(&refusal, request_id.clone()));
         let parameters = if call.method == Method::POST { &call.body[..] } else { call.query.as_bytes() };
         let form = match self.authorize(&call).and_then(|()| Form::parse(parameters)) {

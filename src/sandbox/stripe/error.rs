@@ -60,9 +60,7 @@ impl StripeError {
 
     /// 400: the object is in another state; `intent` is shown as it stands.
     pub fn unexpected_state(message: &str, intent: Value) -> Self {
-        Self::new(400, "invalid_request_error", Some("payment_intent_unexpected_state"), message)
-            .with("payment_intent", intent)
-            .after_execution()
+        Self::new(400, "invalid_request_error", Some("payment_intent_unexpected_state"), message).with("payment_intent", intent).after_execution()
     }
 
     /// 400: nothing is left to give back.

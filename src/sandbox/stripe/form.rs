@@ -49,10 +49,7 @@ impl Form {
         let Some(value) = self.text(name) else {
             return Ok(None);
         };
-        value
-            .parse()
-            .map(Some)
-            .map_err(|_| StripeError::invalid_code("parameter_invalid_integer", name, &format!("Invalid integer: {value}")))
+        value.parse().map(Some).map_err(|_| StripeError::invalid_code("parameter_invalid_integer", name, &format!("Invalid integer: {value}")))
     }
 
     /// `true` or `false`; absent is `false`.

@@ -115,8 +115,7 @@ impl Account {
                 .filter(|intent| intent.status == IntentStatus::RequiresAction && intent.visited)
                 .map(|intent| intent.id.clone())
                 .collect();
-            let due: Vec<(String, Timestamp)> =
-                ledger.refunds().iter().filter_map(|refund| Some((refund.id.clone(), refund.due?))).collect();
+            let due: Vec<(String, Timestamp)> = ledger.refunds().iter().filter_map(|refund| Some((refund.id.clone(), refund.due?))).collect();
             (visited, due)
         };
         for intent in visited {

@@ -117,9 +117,7 @@ fn automatic_payment_methods(form: &Form) -> Result<Option<String>, StripeError>
     }
     match form.text("automatic_payment_methods[allow_redirects]").unwrap_or("always") {
         allow @ ("always" | "never") => Ok(Some(allow.to_owned())),
-        other => {
-            Err(StripeError::invalid("automatic_payment_methods[allow_redirects]", &format!("Must be always or never, and is {other}")))
-        }
+        other => Err(StripeError::invalid("automatic_payment_methods[allow_redirects]", &format!("Must be always or never, and is {other}"))),
     }
 }
 

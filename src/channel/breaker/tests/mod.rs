@@ -17,10 +17,7 @@ fn ms(millis: u64) -> Duration {
 }
 
 fn time_only() -> BreakerSettings {
-    BreakerSettings {
-        probe_gate: ProbeGate::TimeOnly,
-        ..BreakerSettings::default()
-    }
+    BreakerSettings { probe_gate: ProbeGate::TimeOnly, ..BreakerSettings::default() }
 }
 
 fn breaker(settings: &BreakerSettings) -> Breaker {
@@ -44,9 +41,6 @@ fn trip(breaker: &mut Breaker, now: Moment) -> Moment {
         call(breaker, CallClass::FailHard, now - ms(250));
     }
     let transition = call(breaker, CallClass::FailHard, now).unwrap();
-    assert_eq!(
-        (transition.to, transition.reason),
-        (State::Open, Reason::Consecutive)
-    );
+    assert_eq!((transition.to, transition.reason), (State::Open, Reason::Consecutive));
     breaker.open_until().unwrap()
 }
