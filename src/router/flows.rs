@@ -58,14 +58,16 @@ pub struct Channel {
     /// How long one of its calls may take.
     pub call_timeout: Duration,
     credentials: Credentials,
+    /// The store over the channel's own connections.
+    pub(super) store: Store,
     /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
     doubtful: Arc<AtomicBool>,
 }
 
 impl Channel {
     /// A channel that has not failed yet.
-    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration) -> Self {
-        Self { handle, call_timeout, credentials, doubtful: Arc::new(AtomicBool::new(false)) }
+    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, store: Store) -> Self {
+        Self { handle, call_timeout, credentials, store, doubtful: Arc::new(AtomicBool::new(false)) }
     }
 
     /// Verifies and reads a notification.

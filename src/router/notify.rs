@@ -27,7 +27,7 @@ impl Flows {
             }
         };
         let id = channel.handle.id();
-        let new = self.shared.store.store_notification(id, &notification.event_id, &notification.kind, &message.body, self.now()).await?;
+        let new = channel.store.store_notification(id, &notification.event_id, &notification.kind, &message.body, self.now()).await?;
         if new {
             let flows = self.clone();
             let channel = channel.clone();
@@ -62,7 +62,7 @@ impl Flows {
             }
         };
         count(id, state.as_str());
-        if let Err(error) = self.shared.store.close_notification(id, &notification.event_id, state, note, payment, self.now()).await {
+        if let Err(error) = channel.store.close_notification(id, &notification.event_id, state, note, payment, self.now()).await {
             tracing::error!(channel = id, event = %notification.event_id, error = %error, "what became of a notification could not be written");
         }
     }

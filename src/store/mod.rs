@@ -91,6 +91,7 @@ pub struct Store {
     pub journal: Journal,
     reads: Pool,
     url: Arc<str>,
+    runtime: Handle,
 }
 
 /// How many connections a process uses.
@@ -100,6 +101,8 @@ pub struct PoolSizes {
     pub journal: usize,
     /// For everything else.
     pub reads: usize,
+    /// Over all channels, for what each does for itself.
+    pub channels: usize,
 }
 
 impl Store {
@@ -108,18 +111,27 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the address cannot be read, the database does not answer, or the pools do not fit its `max_connections`.
     pub async fn open(url: &str, sizes: PoolSizes, runtime: &Handle) -> Result<Self, StoreError> {
-        let reads = pool::connect(url, Purpose::Reads, sizes.reads)?;
+        let reads = pool::connect(url, Purpose::Reads, sizes.reads, runtime)?;
         let client = reads.get().await?;
         let allowed: i32 = client.query_one(statements::MAX_CONNECTIONS, &[]).await?.try_get(0)?;
-        let wanted = sizes.journal + sizes.reads;
+        let wanted = sizes.journal + sizes.reads + sizes.channels;
         if usize::try_from(allowed).unwrap_or(0) < wanted {
             return Err(StoreError::Settings(format!(
-                "the pools add up to {wanted} connections, and the server allows {allowed}: lower [database] read_connections, or raise max_connections"
+                "the pools add up to {wanted} connections, and the server allows {allowed}: lower [database] read_connections or channel_connections, or raise max_connections"
             )));
         }
         drop(client);
-        let journal = Journal::start(runtime, &pool::connect(url, Purpose::Journal, sizes.journal)?);
-        Ok(Self { journal, reads, url: url.into() })
+        let journal = Journal::start(runtime, &pool::connect(url, Purpose::Journal, sizes.journal, runtime)?);
+        Ok(Self { journal, reads, url: url.into(), runtime: runtime.clone() })
+    }
+
+    /// The same store over a small pool of its own: what one channel does for itself (its inbox, its leases) takes no connection from
+    /// others, however much of it there is. Money still changes through the one journal.
+    ///
+    /// # Errors
+    /// [`StoreError::Settings`].
+    pub fn with_own_connections(&self, connections: usize) -> Result<Self, StoreError> {
+        Ok(Self { journal: self.journal.clone(), reads: pool::connect(&self.url, Purpose::Reads, connections, &self.runtime)?, url: Arc::clone(&self.url), runtime: self.runtime.clone() })
     }
 
     /// A connection for reads.

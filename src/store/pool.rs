@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::NoTls;
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, NoTls};
 
 use super::StoreError;
 
@@ -38,11 +41,37 @@ impl Purpose {
     }
 }
 
-/// A pool of at most `size` connections to `url`. Connects nothing yet.
+/// Opens connections on the runtime that is to drive them, whoever asks for one: a connection that lived on the thread of its first user would
+/// end with that thread, and wait whenever that thread is busy.
+struct OnRuntime(Handle);
+
+impl Connect for OnRuntime {
+    fn connect(&self, config: &tokio_postgres::Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
+        let config = config.clone();
+        let opening = self.0.spawn(async move {
+            let (client, connection) = config.connect(NoTls).await?;
+            let driver = tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::warn!(error = %error, "a database connection was lost");
+                }
+            });
+            Ok((client, driver))
+        });
+        Box::pin(async move {
+            match opening.await {
+                Ok(opened) => opened,
+                // The runtime is shutting down: nobody waits for a connection any more.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// A pool of at most `size` connections to `url`, driven by `runtime`. Connects nothing yet.
 ///
 /// # Errors
 /// [`StoreError::Settings`] when the address cannot be read.
-pub fn connect(url: &str, purpose: Purpose, size: usize) -> Result<Pool, StoreError> {
+pub fn connect(url: &str, purpose: Purpose, size: usize, runtime: &Handle) -> Result<Pool, StoreError> {
     let mut config: tokio_postgres::Config =
         url.parse().map_err(|error: tokio_postgres::Error| StoreError::Settings(StoreError::from(error).to_string()))?;
     let options = match config.get_options() {
@@ -50,7 +79,7 @@ pub fn connect(url: &str, purpose: Purpose, size: usize) -> Result<Pool, StoreEr
         None => purpose.options().to_owned(),
     };
     config.options(options).application_name(purpose.name()).connect_timeout(Duration::from_secs(3));
-    let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let manager = Manager::from_connect(config, OnRuntime(runtime.clone()), ManagerConfig { recycling_method: RecyclingMethod::Fast });
     Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)

@@ -30,7 +30,7 @@ const CONTRACT: Contract = Contract {
 
 async fn store() -> Store {
     let url = database::fresh().await;
-    Store::open(&url, PoolSizes { journal: 2, reads: 4 }, &tokio::runtime::Handle::current()).await.expect("a store")
+    Store::open(&url, PoolSizes { journal: 2, reads: 4, channels: 0 }, &tokio::runtime::Handle::current()).await.expect("a store")
 }
 
 fn request(merchant: Uuid, order: &str) -> PaymentRequest {

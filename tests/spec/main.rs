@@ -3,3 +3,5 @@
 
 mod database;
 mod journal;
+mod truth_table;
+mod world;

@@ -1,0 +1,303 @@
+//! The one place that wires. Everything else is handed what it needs.
+//!
+//! Threads: journal, pools and flows run on one multi-thread runtime; actix-web's workers, the router, the poller and each channel's actor have
+//! current-thread arbiters, and own nothing that must outlive them. The thread that calls [`run`] belongs to the actix system, and waits.
+//!
+//! The order of the start is the order of what may be relied on: database, schema, overrides and secrets, channels, router, poller, and the
+//! listener last. The order of the stop is the reverse: not ready, no new connections, what is in flight finishes, then the rest.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Arbiter, System};
+use thiserror::Error;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
+use crate::channel::guard::ChannelGuard;
+use crate::channel::handle::ChannelHandle;
+use crate::channel::http_pool::{Address, PoolSettings, tls_config};
+use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
+use crate::clock::Clock;
+use crate::config::{ChannelSettings, Settings};
+use crate::domain::{Candidate, OperationClass};
+use crate::http::{self, Api, ApiSettings, ChannelDirectory, ChannelView, Readiness};
+use crate::poller::{Poller, PollerSettings};
+use crate::provider::{self, Provider};
+use crate::router::flows::Channel;
+use crate::router::{FlowSettings, Flows, Router};
+use crate::store::{PoolSizes, Store, StoreError, schema};
+use crate::telemetry;
+
+/// Why the process cannot serve.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The database is away, of another schema, or too small for the pools.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Statements that do not fit the schema: another version has migrated it.
+    #[error("the schema does not fit this version: {0}")]
+    Unfit(String),
+    /// A listener's address cannot be had.
+    #[error("{address} cannot be listened on: {source}; stop what holds it, or choose another address")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread, a runtime or a socket could not be made.
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+    /// A setting that could only be checked now.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// A channel to serve: its settings, and the protocol that they name.
+#[derive(Clone)]
+pub struct ChannelPlan {
+    /// The settings.
+    pub settings: ChannelSettings,
+    /// The protocol.
+    pub provider: &'static dyn Provider,
+}
+
+/// All that [`run`] needs.
+pub struct Plan {
+    /// The settings; their channels are not read: [`Plan::channels`] are.
+    pub settings: Settings,
+    /// The database's address.
+    pub database_url: String,
+    /// The channels, in the order of the settings.
+    pub channels: Vec<ChannelPlan>,
+    /// The clock.
+    pub clock: Clock,
+    /// Where merchants and providers are listened to.
+    pub listener: TcpListener,
+    /// Where operators are; `None` when they share the listener.
+    pub operations_listener: Option<TcpListener>,
+}
+
+impl Plan {
+    /// A plan from settings: binds the listeners and finds the providers.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn new(settings: Settings, database_url: String, clock: Clock) -> Result<Self, StartError> {
+        let listener = listen(&settings.server.listen.to_string())?;
+        let operations_listener = settings.server.operations_listen.map(|address| listen(&address.to_string())).transpose()?;
+        let channels = settings.channels.iter().map(|channel| plan_channel(channel.clone())).collect::<Result<_, _>>()?;
+        Ok(Self { settings, database_url, channels, clock, listener, operations_listener })
+    }
+}
+
+fn plan_channel(settings: ChannelSettings) -> Result<ChannelPlan, StartError> {
+    let provider = provider::find(&settings.provider)
+        .ok_or_else(|| StartError::Setting(format!("channel {}: this build knows no provider {:?}", settings.id, settings.provider)))?;
+    Ok(ChannelPlan { settings, provider })
+}
+
+fn listen(address: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|source| StartError::Listen { address: address.to_owned(), source })
+}
+
+/// What runs, for whoever started it.
+#[derive(Clone)]
+pub struct Running {
+    /// Whether it takes traffic, and why not.
+    pub readiness: Arc<Readiness>,
+    /// The store.
+    pub store: Store,
+    /// The flows.
+    pub flows: Flows,
+    /// The router.
+    pub router: actix::Addr<Router>,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Asks for an orderly stop: [`run`] returns when it is done.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// Serves until it is asked to stop (by SIGTERM, SIGINT, or [`Running::stop`]). Blocks this thread, which becomes an actix system's. `ready` is
+/// called once everything answers.
+///
+/// # Errors
+/// [`StartError`]: nothing was served.
+pub fn run(plan: Plan, ready: impl FnOnce(Running) + 'static) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("flow").enable_all().build()?;
+    let system = System::new();
+    let served = system.block_on(serve(plan, &runtime, ready));
+    // What still runs here is beyond its grace: it is on disk, and the next process asks after it.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Result<(), StartError> {
+    let Plan { settings, database_url, channels, clock, listener, operations_listener } = plan;
+    let ids: Vec<&str> = channels.iter().map(|channel| channel.settings.id.as_str()).collect();
+    let metrics = telemetry::install_metrics();
+    telemetry::create_at_zero(&ids);
+
+    let sizes = PoolSizes {
+        journal: settings.database.journal_connections,
+        reads: settings.database.read_connections,
+        channels: settings.database.channel_connections * channels.len(),
+    };
+    let handle = runtime.handle().clone();
+    let (store, fingerprint_secret) = spawned(runtime, open_store(database_url, sizes, handle.clone(), clock.clone())).await?;
+
+    let watch_arbiter = Arbiter::try_new()?;
+    let tls = tls_config().map_err(|error| StartError::Setting(format!("TLS cannot be set up: {error}")))?;
+    let mut flows_channels = Vec::with_capacity(channels.len());
+    for channel in &channels {
+        let own = store.with_own_connections(settings.database.channel_connections)?;
+        flows_channels.push(start_channel(channel, &tls, &clock, own, &watch_arbiter)?);
+    }
+    let flow_settings = FlowSettings {
+        payment_flows: settings.limits.payment_flows,
+        refund_flows: settings.limits.refund_flows,
+        inquiries: settings.limits.inquiries,
+        in_flight_for: Duration::from_millis(settings.server.answer_within_ms),
+        ..FlowSettings::default()
+    };
+    let flows = Flows::new(store.clone(), clock.clone(), flows_channels.clone(), flow_settings, handle.clone());
+
+    let router_arbiter = Arbiter::try_new()?;
+    let router = Router::start_in_arbiter(&router_arbiter.handle(), {
+        let flows = flows.clone();
+        move |_| Router::new(flows)
+    });
+    let poller_arbiter = Arbiter::try_new()?;
+    let poller_settings = PollerSettings {
+        every: Duration::from_millis(settings.poller.sweep_every_ms),
+        batch: i64::from(settings.poller.batch),
+        lease: Duration::from_millis(settings.poller.lease_ms),
+    };
+    let _poller = Poller::start_in_arbiter(&poller_arbiter.handle(), {
+        let (store, clock, flows, router) = (store.clone(), clock.clone(), flows.clone(), router.clone());
+        move |_| Poller::new(store, clock, flows, router, poller_settings, handle)
+    });
+
+    let readiness = Arc::new(Readiness::default());
+    let api = Api {
+        router: router.clone(),
+        store: store.clone(),
+        clock,
+        settings: ApiSettings {
+            answer_within: Duration::from_millis(settings.server.answer_within_ms),
+            deadline: Duration::from_millis(settings.server.deadline_ms),
+            serve_operations: operations_listener.is_none(),
+            ..ApiSettings::default()
+        },
+        fingerprint_secret,
+        channels: Arc::new(Directory { channels: flows_channels, plans: channels, clock: Clock::system() }),
+        metrics: Arc::new(move || metrics.render()),
+        readiness: Arc::clone(&readiness),
+    };
+    let workers = settings.server.workers;
+    let operations = match operations_listener {
+        Some(listener) => Some(http::serve(listener, Api { settings: ApiSettings { serve_operations: true, ..api.settings.clone() }, ..api.clone() }, 1)?),
+        None => None,
+    };
+    let server = http::serve(listener, api, workers)?;
+    let handles: Vec<_> = [Some(server.handle()), operations.as_ref().map(actix_web::dev::Server::handle)].into_iter().flatten().collect();
+    actix::spawn(server);
+    operations.map(actix::spawn);
+
+    readiness.set_ready();
+    let (stop, mut stopping) = watch::channel(false);
+    ready(Running { readiness: Arc::clone(&readiness), store, flows: flows.clone(), router, stop });
+    wait_for_stop(&mut stopping).await?;
+
+    tracing::info!("stopping: no longer ready, what is in flight finishes");
+    readiness.set_stopping();
+    let grace = Duration::from_millis(settings.server.shutdown_grace_ms);
+    let _all_or_late = tokio::time::timeout(grace, futures_util::future::join_all(handles.iter().map(|handle| handle.stop(true)))).await.is_ok();
+    let flown = tokio::time::timeout(grace, async {
+        while !flows.are_idle() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    if flown.await.is_err() {
+        tracing::warn!("some flows are still in flight after the grace: they are on disk, and will be resolved");
+    }
+    for arbiter in [poller_arbiter, router_arbiter, watch_arbiter] {
+        arbiter.stop();
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Runs a future of the database on the runtime that its connections belong to.
+async fn spawned<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = Result<T, StartError>> + Send + 'static) -> Result<T, StartError> {
+    runtime.spawn(work).await.map_err(|error| StartError::Setting(format!("the start was cut short: {error}")))?
+}
+
+async fn open_store(url: String, sizes: PoolSizes, handle: tokio::runtime::Handle, clock: Clock) -> Result<(Store, [u8; 32]), StartError> {
+    schema::migrate(&url).await?;
+    let store = Store::open(&url, sizes, &handle).await?;
+    store.ensure_partitions(clock.wall()).await?;
+    let unfit = store.check_statements().await?;
+    if let Some((name, why)) = unfit.first() {
+        return Err(StartError::Unfit(format!("statement {name}: {why}")));
+    }
+    let mut candidate = [0; 32];
+    aws_lc_rs::rand::fill(&mut candidate).map_err(|_| StartError::Setting("the system gives no random bytes".to_owned()))?;
+    let secret = store.fingerprint_secret(&candidate).await?;
+    Ok((store, secret))
+}
+
+/// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.
+fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Clock, store: Store, watch: &Arbiter) -> Result<Channel, StartError> {
+    let settings = &plan.settings;
+    let fault = |what: String| StartError::Setting(format!("channel {}: {what}", settings.id));
+    let mut guard_settings = settings.guard.clone();
+    guard_settings.max_in_flight = guard_settings.max_in_flight.min(u32::try_from(settings.pool_size).unwrap_or(u32::MAX)).max(3);
+    let seed = settings.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let guard = ChannelGuard::new(&guard_settings, seed, clock.boot()).map_err(|faults| fault(faults.join("; ")))?;
+    let address = Address::parse(&settings.address).map_err(|error| fault(error.to_string()))?;
+    let blueprint = Blueprint {
+        identity: ChannelIdentity { id: settings.id.as_str().into(), provider: plan.provider, credentials: settings.credentials() },
+        address,
+        tls: Arc::clone(tls),
+        settings: ActorSettings {
+            call_timeout_ms: Some(settings.timeout_ms),
+            mailbox: Mailbox(settings.mailbox),
+            pool: PoolSettings {
+                max_connections: settings.pool_size,
+                connect_timeout_ms: settings.connect_timeout_ms,
+                idle_timeout_ms: settings.idle_timeout_ms,
+            },
+        },
+        clock: clock.clone(),
+    };
+    let candidate = Candidate {
+        channel: settings.id.clone(),
+        livemode: settings.mode.livemode(),
+        methods: settings.methods.clone().unwrap_or_else(|| plan.provider.contract().methods.to_vec()),
+        wallets: settings.wallets.clone(),
+        currencies: settings.currencies.clone(),
+        priority: settings.priority,
+    };
+    let supervised = SupervisorSettings::default();
+    let (supervisor, standing) = ChannelSupervisor::new(settings.id.as_str().into(), supervised, Arc::clone(&guard), clock.clone(), move || blueprint.build());
+    if !supervisor.start(&watch.handle()) {
+        return Err(fault("its supervisor cannot be started".to_owned()));
+    }
+    let handle = ChannelHandle::new(plan.provider, candidate, guard, clock.clone(), standing);
+    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), store))
+}
+
+/// The channels, as operators see them.
+struct Directory {
+    channels: Vec<Channel>,
+    plans: Vec<ChannelPlan>,
+    clock: Clock,
+}

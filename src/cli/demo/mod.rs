@@ -1,0 +1,241 @@
+//! `breakwater demo`: the whole system in one command, no questions, no network. A private Postgres from the machine's own binaries, the sandbox
+//! as a process of its own (it outlives a kill of the orchestrator, as a third party would), a sample merchant, light traffic, and the real
+//! product in between. Data are kept between runs.
+
+mod keys;
+mod neighbour;
+mod traffic;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use self::keys::Keys;
+use super::fail;
+use crate::app::{self, ChannelPlan, Plan};
+use crate::clock::Clock;
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::config::{ChannelSettings, Level, LogFormat, Settings};
+use crate::{provider, sandbox, store, telemetry};
+
+/// Ports that are tried after the one that was asked for.
+const PORTS: u16 = 20;
+const DATABASE: &str = "breakwater";
+
+/// Run the whole system: private Postgres, sandbox, orchestrator, sample traffic.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  breakwater demo
+  breakwater demo --port 8081 --no-traffic
+  breakwater demo --json | head -1        one line of JSON when ready
+  breakwater demo --reset                 start clean: payments, keys and the sandbox's book are erased
+
+Postgres 15 or later must be on this machine (its programs, not a running server), or give --database-url.
+Exit codes: 0 stopped in good order, 1 it could not start, 2 wrong usage.")]
+pub struct DemoArgs {
+    /// The port of the API; a taken one moves to the next
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// Where everything is kept
+    #[arg(long, env = "BREAKWATER_DEMO_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Send no sample payments
+    #[arg(long)]
+    pub no_traffic: bool,
+    /// Start clean
+    #[arg(long)]
+    pub reset: bool,
+    /// Print exactly one line of JSON when ready
+    #[arg(long)]
+    pub json: bool,
+    /// Use this database instead of a private one
+    #[arg(long, env = "BREAKWATER_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// How much is logged, to the file demo.log in the data directory
+    #[arg(long, default_value = "info")]
+    pub log_level: String,
+}
+
+/// What `--json` prints.
+#[derive(Clone, Debug, Serialize)]
+struct ReadyLine {
+    url: String,
+    api_key: String,
+    ops_token: String,
+    webhook_secret: String,
+    console_url: Option<String>,
+    metrics_url: String,
+    sandbox_url: String,
+    database_url: String,
+    pid: u32,
+}
+
+/// Runs until it is told to stop.
+pub fn run(args: &DemoArgs) -> ExitCode {
+    match demo(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(complaint) => fail(&complaint),
+    }
+}
+
+fn demo(args: &DemoArgs) -> Result<(), String> {
+    let data_dir = data_dir(args)?;
+    let level = args.log_level.parse::<Level>().map_err(|_| format!("--log-level {}: use error, warn, info, debug or trace", args.log_level))?;
+    telemetry::install_logs_to_file(LogFormat::Json, level, &data_dir.join("demo.log")).map_err(|error| format!("{}: {error}", data_dir.display()))?;
+    let errands = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    if args.reset {
+        errands.block_on(neighbour::end(&data_dir.join("sandbox")))?;
+        Keys::erase(&data_dir)?;
+        if args.database_url.is_none() {
+            Cluster::erase(&data_dir.join("postgres"), &ClusterOptions::default()).map_err(|error| error.to_string())?;
+        }
+    }
+    // Spawned from the main thread, and held until the end of this function: its end is the cluster's.
+    let cluster = match &args.database_url {
+        Some(_) => None,
+        None => {
+            let cluster = Cluster::start(&data_dir.join("postgres"), &ClusterOptions::default()).map_err(|error| error.to_string())?;
+            cluster.ensure_database(DATABASE).map_err(|error| error.to_string())?;
+            Some(cluster)
+        }
+    };
+    let database_url = match (&args.database_url, &cluster) {
+        (Some(url), _) => url.clone(),
+        (None, Some(cluster)) => cluster.url(DATABASE),
+        (None, None) => return Err("there is no database".to_owned()),
+    };
+    let keys = Keys::keep(&data_dir)?;
+    let (listener, port, moved) = bind(args.port)?;
+    let url = format!("http://127.0.0.1:{port}");
+    let neighbour = errands.block_on(neighbour::start(&data_dir.join("sandbox"), &url))?;
+    let plan = plan(&database_url, listener, &neighbour)?;
+
+    let line = ReadyLine {
+        metrics_url: format!("{url}/metrics"),
+        api_key: keys.api_key.clone(),
+        ops_token: keys.ops_token.clone(),
+        webhook_secret: keys.webhook_secret.clone(),
+        console_url: None,
+        sandbox_url: neighbour.control_url.clone(),
+        database_url,
+        pid: std::process::id(),
+        url,
+    };
+    let (json, traffic) = (args.json, !args.no_traffic);
+    let served = app::run(plan, move |running| {
+        actix::spawn(async move {
+            if let Err(complaint) = welcome(&running.store, &keys).await {
+                tracing::error!(error = %complaint, "the sample merchant could not be made");
+                running.stop();
+                return;
+            }
+            announce(&line, json, moved, &data_dir);
+            if traffic {
+                actix::spawn(traffic::run(line.url.clone(), line.api_key.clone()));
+            }
+        });
+    });
+    drop(cluster);
+    served.map_err(|error| error.to_string())
+}
+
+/// The sample merchant, with its key, and an operator. The same at each start.
+async fn welcome(store: &store::Store, keys: &Keys) -> Result<(), store::StoreError> {
+    let now = Clock::system().wall();
+    let merchant = store.add_merchant("Sample Shop", false, now).await?;
+    store.add_key(merchant, &keys::digest(&keys.api_key), &keys::hint(&keys.api_key), now).await?;
+    store.add_operator("demo", "admin", &keys::digest(&keys.ops_token), now).await
+}
+
+fn data_dir(args: &DemoArgs) -> Result<PathBuf, String> {
+    let chosen = match &args.data_dir {
+        Some(given) => given.clone(),
+        None => std::env::var_os("XDG_DATA_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share")))
+            .ok_or("there is no home directory to keep the demo in: give --data-dir")?
+            .join("breakwater-demo"),
+    };
+    std::fs::create_dir_all(&chosen).map_err(|error| format!("{}: {error}; give another --data-dir", chosen.display()))?;
+    chosen.canonicalize().map_err(|error| format!("{}: {error}", chosen.display()))
+}
+
+/// The first free port from `wished` on, and whether it is another one.
+fn bind(wished: u16) -> Result<(TcpListener, u16, bool), String> {
+    for port in wished..=wished.saturating_add(if wished == 0 { 0 } else { PORTS }) {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(listener) => {
+                let bound = listener.local_addr().map_err(|error| error.to_string())?.port();
+                return Ok((listener, bound, wished != 0 && bound != wished));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(format!("127.0.0.1:{port} cannot be listened on: {error}; give another --port")),
+        }
+    }
+    Err(format!("ports {wished} to {} are all taken: give another --port", wished.saturating_add(PORTS)))
+}
+
+fn plan(database_url: &str, listener: TcpListener, neighbour: &sandbox::Running) -> Result<Plan, String> {
+    let mut settings = Settings::default();
+    settings.database.read_connections = 16;
+    let stripe = provider::find("stripe").ok_or("this build knows no Stripe")?;
+    let channels = neighbour
+        .channels
+        .iter()
+        .map(|(id, address)| {
+            let account = sandbox::AccountSettings::stripe(id);
+            let mut channel = ChannelSettings::test(id, "stripe", address, &account.secret_key);
+            channel.notification_secrets = vec![account.webhook_secret.into()];
+            // The first of the alphabet would be the backup: the main account comes first.
+            channel.priority = if id.ends_with("_main") { 10 } else { 20 };
+            ChannelPlan { settings: channel, provider: stripe }
+        })
+        .collect();
+    Ok(Plan { settings, database_url: database_url.to_owned(), channels, clock: Clock::system(), listener, operations_listener: None })
+}
+
+fn announce(line: &ReadyLine, json: bool, moved: bool, data_dir: &Path) {
+    let mut out = std::io::stdout().lock();
+    let text = if json {
+        serde_json::to_string(line).unwrap_or_default() + "\n"
+    } else {
+        let moved = if moved { " (the port you asked for is taken)" } else { "" };
+        format!(
+            "Breakwater is running.
+
+  API        {url}{moved}
+  key        {key}
+  operators  {url}/ops/v1/channels   token {ops}
+  metrics    {url}/metrics
+  sandbox    {sandbox}/_control
+  data       {data}   (log: demo.log)
+
+Try it:
+
+  # a payment
+  curl -s {url}/v1/payments -u {key}: -H 'Content-Type: application/json' -H \"Idempotency-Key: try-$RANDOM\" \\
+    -d '{{\"amount\":1250,\"currency\":\"CNY\",\"merchant_order_id\":\"A-'$RANDOM'\",\"payment_method\":{{\"type\":\"card_token\",\"token\":\"pm_card_visa\"}}}}'
+
+  # a refund of it (put its id)
+  curl -s {url}/v1/refunds -u {key}: -H 'Content-Type: application/json' -H \"Idempotency-Key: try-$RANDOM\" \\
+    -d '{{\"payment_id\":\"pay_…\",\"merchant_refund_id\":\"R-'$RANDOM'\",\"amount\":250}}'
+
+  # the third party stalls after charging: what is charged twice? (heal it with -X DELETE)
+  curl -s -X PUT {sandbox}/_control/stripe_main/faults -d '{{\"mode\":\"timeout_processed\",\"rate\":1.0}}'
+
+Ctrl-C stops it; the data stay. --reset starts clean.
+",
+            url = line.url,
+            key = line.api_key,
+            ops = line.ops_token,
+            sandbox = line.sandbox_url,
+            data = data_dir.display(),
+        )
+    };
+    // Nobody may be reading any more: the demo goes on.
+    let _reader_gone = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,350 @@
+//! A whole world for one test: a database of its own, a sandbox of its own, and the product between them, over real sockets. [`World::close`]
+//! lets what is open come to its end and then checks the books, as a referee would: double = lost = orphan = stuck = 0.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use breakwater::app::{self, ChannelPlan, Plan, Running};
+use breakwater::cli::client::{self, Answer};
+use breakwater::clock::Clock;
+use breakwater::config::{ChannelSettings, Settings};
+use breakwater::provider::{self, Provider};
+use breakwater::sandbox::{AccountSettings, Sandbox, SandboxSettings};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::database;
+
+/// How many times, and how long apart, something that must happen is looked for.
+const LOOKS: u32 = 400;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+pub struct Setup {
+    pub sandbox: SandboxSettings,
+    pub settings: Settings,
+    /// How long a call of a channel may take.
+    pub timeout_ms: u64,
+    /// Speaks a channel's protocol instead of the provider that its settings name.
+    pub provider: fn(&str) -> &'static dyn Provider,
+}
+
+pub struct World {
+    pub url: String,
+    pub key: String,
+    pub ops_token: String,
+    pub clock: Clock,
+    pub running: Running,
+    pub database_url: String,
+    pub sandbox: Option<Sandbox>,
+    thread: Option<JoinHandle<()>>,
+    directory: tempfile::TempDir,
+    closed: bool,
+}
+
+fn stripe(_: &str) -> &'static dyn Provider {
+    provider::find("stripe").expect("stripe")
+}
+
+impl Setup {
+    pub fn new(directory: &tempfile::TempDir) -> Self {
+        let mut sandbox = SandboxSettings::new(directory.path());
+        sandbox.search_lag_ms = 0;
+        sandbox.pay_after_ms = 100;
+        sandbox.seed = Some(7);
+        let mut settings = Settings::default();
+        settings.server.workers = 1;
+        settings.server.answer_within_ms = 10_000;
+        settings.database.read_connections = 8;
+        settings.database.channel_connections = 1;
+        settings.poller.sweep_every_ms = 50;
+        Self { sandbox, settings, timeout_ms: 700, provider: stripe }
+    }
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(adapt: impl FnOnce(&mut Setup)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut setup = Setup::new(&directory);
+        adapt(&mut setup);
+        let database_url = database::fresh().await;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        setup.sandbox.notify_url = Some(url.clone());
+        let sandbox = Sandbox::start(setup.sandbox.clone()).await.expect("a sandbox");
+        let clock = Clock::system();
+        let channels = setup
+            .sandbox
+            .accounts
+            .iter()
+            .enumerate()
+            .map(|(place, account)| {
+                let address = sandbox.channel_url(&account.id).expect("served");
+                let mut settings = ChannelSettings::test(&account.id, "stripe", address, &account.secret_key);
+                settings.notification_secrets = vec![account.webhook_secret.clone().into()];
+                settings.priority = i32::try_from(place).expect("few");
+                settings.timeout_ms = setup.timeout_ms;
+                settings.connect_timeout_ms = settings.connect_timeout_ms.min(setup.timeout_ms);
+                ChannelPlan { provider: (setup.provider)(&account.id), settings }
+            })
+            .collect();
+        let plan = Plan { settings: setup.settings, database_url: database_url.clone(), channels, clock: clock.clone(), listener, operations_listener: None };
+        let (ready, started) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            app::run(plan, move |running| ready.send(running).expect("the test waits")).expect("served");
+        });
+        let running = tokio::task::spawn_blocking(move || started.recv().expect("it starts")).await.expect("it starts");
+        let (key, ops_token) = (format!("bwk_test_{}", "ab".repeat(32)), "bwo_test_operator".to_owned());
+        let world =
+            Self { url, key, ops_token, clock, running, database_url, sandbox: Some(sandbox), thread: Some(thread), directory, closed: false };
+        world.add_merchant("Shop", &world.key).await;
+        let now = world.clock.wall();
+        world.running.store.add_operator("tester", "admin", &sha256(&world.ops_token), now).await.expect("an operator");
+        world
+    }
+
+    pub async fn add_merchant(&self, name: &str, key: &str) -> Uuid {
+        let now = self.clock.wall();
+        let merchant = self.running.store.add_merchant(name, false, now).await.expect("a merchant");
+        self.running.store.add_key(merchant, &sha256(key), "hint", now).await.expect("a key");
+        merchant
+    }
+
+    // --- as a merchant ---
+
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        client::send(method, &format!("{}{path}", self.url), headers, body).await.expect("an answer")
+    }
+
+    pub async fn post(&self, path: &str, idempotency_key: &str, body: &Value) -> Reply {
+        self.post_as(&self.key, path, idempotency_key, body).await
+    }
+
+    pub async fn post_as(&self, key: &str, path: &str, idempotency_key: &str, body: &Value) -> Reply {
+        let authorization = format!("Bearer {key}");
+        let headers = [("authorization", authorization.as_str()), ("idempotency-key", idempotency_key), ("content-type", "application/json")];
+        Reply::of(self.send("POST", path, &headers, &body.to_string()).await)
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.get_as(&self.key, path).await
+    }
+
+    pub async fn get_as(&self, key: &str, path: &str) -> Reply {
+        let authorization = format!("Bearer {key}");
+        Reply::of(self.send("GET", path, &[("authorization", &authorization)], "").await)
+    }
+
+    /// Creates a payment of `amount` for a new order, with a card that pays.
+    pub async fn pay(&self, amount: i64) -> Reply {
+        self.create(&payment(amount, &unique("order"))).await
+    }
+
+    pub async fn create(&self, body: &Value) -> Reply {
+        self.post("/v1/payments", &unique("key"), body).await
+    }
+
+    pub async fn refund(&self, payment: &str, amount: i64) -> Reply {
+        self.post("/v1/refunds", &unique("key"), &json!({"payment_id": payment, "merchant_refund_id": unique("refund"), "amount": amount})).await
+    }
+
+    pub async fn payment(&self, id: &str) -> Value {
+        let reply = self.get(&format!("/v1/payments/{id}?include=attempts,refunds,events")).await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        reply.body
+    }
+
+    /// The payment, once `enough` is true of it.
+    pub async fn eventually(&self, id: &str, enough: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..LOOKS {
+            last = self.payment(id).await;
+            if enough(&last) {
+                return last;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        panic!("it never came about: {last:#}");
+    }
+
+    pub async fn finally(&self, id: &str) -> Value {
+        self.eventually(id, |payment| is_final(payment["status"].as_str().unwrap_or_default())).await
+    }
+
+    // --- as the third party ---
+
+    pub async fn control(&self, method: &str, path: &str, body: &Value) -> Value {
+        let sandbox = self.sandbox.as_ref().expect("open");
+        let url = format!("{}/_control/{path}", sandbox.control_url());
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = client::send(method, &url, &[("content-type", "application/json")], &body).await.expect("the sandbox answers");
+        assert!(answer.status < 300, "{url}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
+        serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
+    }
+
+    pub async fn break_channel(&self, channel: &str, fault: &Value) {
+        self.control("PUT", &format!("{channel}/faults"), fault).await;
+    }
+
+    pub async fn heal(&self, channel: &str) {
+        self.control("DELETE", &format!("{channel}/faults"), &Value::Null).await;
+    }
+
+    pub async fn book(&self, channel: &str) -> Vec<Entry> {
+        let list = self.control("GET", &format!("{channel}/book"), &Value::Null).await;
+        serde_json::from_value(list).expect("a book")
+    }
+
+    // --- as an operator ---
+
+    pub async fn metrics(&self) -> String {
+        let authorization = format!("Bearer {}", self.ops_token);
+        let answer = self.send("GET", "/metrics", &[("authorization", &authorization)], "").await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        String::from_utf8(answer.body.to_vec()).expect("text")
+    }
+
+    /// Waits for a series of this process's metrics. They are shared by all worlds of the process: ask for a lower bound.
+    pub async fn eventually_metric(&self, series: &str, enough: impl Fn(f64) -> bool) {
+        let mut last = None;
+        for _ in 0..LOOKS {
+            let text = self.metrics().await;
+            last = text.lines().find_map(|line| line.strip_prefix(series)).and_then(|value| value.trim().parse::<f64>().ok());
+            if last.is_some_and(&enough) {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        panic!("{series} is {last:?}");
+    }
+
+    pub async fn ops(&self, path: &str) -> Reply {
+        self.get_as(&self.ops_token, path).await
+    }
+
+    // --- as the referee ---
+
+    /// Lets what is open come to its end, and checks the books.
+    pub async fn close(mut self) {
+        self.closed = true;
+        self.referee().await;
+        self.running.stop();
+        let thread = self.thread.take().expect("runs");
+        tokio::task::spawn_blocking(move || thread.join()).await.expect("joined").expect("it stops in good order");
+        self.sandbox.take().expect("open").stop().await;
+        assert!(self.directory.path().exists());
+    }
+
+    pub async fn referee(&self) {
+        let (client, connection) = tokio_postgres::connect(&self.database_url, tokio_postgres::NoTls).await.expect("the database");
+        tokio::spawn(connection);
+        // stuck: what is open ends (a customer who must act, and a hold, are not ours to end).
+        let open = "SELECT count(*) FROM attempt WHERE state IN ('sent', 'unknown', 'accepted', 'reversing', 'succeeded_late') OR (state = 'not_sent' AND due_at IS NOT NULL)";
+        let mut left: i64 = -1;
+        for _ in 0..LOOKS {
+            left = client.query_one(open, &[]).await.expect("readable").get(0);
+            if left == 0 {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        assert_eq!(left, 0, "stuck attempts");
+        // lost, in our own books.
+        assert_eq!(self.running.store.integrity().await.expect("readable"), []);
+        let mut entries = Vec::new();
+        for channel in self.running.flows.channels() {
+            entries.extend(self.book(channel.handle.id()).await);
+        }
+        let rows = client.query("SELECT a.key, a.operation, a.state, a.amount, p.merchant_order_id, p.captured, p.refunded, p.id::text FROM attempt a JOIN payment p ON p.id = a.payment_id", &[]).await.expect("readable");
+        let attempts: BTreeMap<String, &tokio_postgres::Row> = rows.iter().map(|row| (row.get::<_, String>(0), row)).collect();
+        let mut charged: BTreeMap<String, i64> = BTreeMap::new();
+        let mut refunded: BTreeMap<String, i64> = BTreeMap::new();
+        for entry in &entries {
+            // orphan: the third party charged what no attempt of ours asked for.
+            let row = attempts.get(&entry.reference).unwrap_or_else(|| panic!("orphan: {entry:?}"));
+            let payment: String = row.get(7);
+            match entry.kind.as_str() {
+                "charge" => *charged.entry(payment).or_default() += entry.amount,
+                "refund" => *refunded.entry(payment).or_default() += entry.amount,
+                _ => *charged.entry(payment).or_default() -= entry.amount,
+            }
+        }
+        let mut orders: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for row in &rows {
+            let (payment, captured, given_back): (String, i64, i64) = (row.get(7), row.get(5), row.get(6));
+            assert_eq!(charged.get(&payment).copied().unwrap_or(0), captured, "lost or double: the book and payment {payment} differ");
+            assert_eq!(refunded.get(&payment).copied().unwrap_or(0), given_back, "lost: the book and the refunds of {payment} differ");
+            let paid = orders.entry(row.get(4)).or_default();
+            if captured > 0 && !paid.contains(&payment) {
+                paid.push(payment);
+            }
+        }
+        for (order, payments) in orders {
+            assert!(payments.len() <= 1, "double: order {order} was paid by {payments:?}");
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.closed && !std::thread::panicking() {
+            panic!("a world must be closed, so that its books are checked");
+        }
+        self.running.stop();
+    }
+}
+
+/// One line of the third party's book.
+#[derive(Debug, serde::Deserialize)]
+pub struct Entry {
+    pub reference: String,
+    pub kind: String,
+    pub amount: i64,
+}
+
+/// An answer of the API.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: Value,
+}
+
+impl Reply {
+    pub fn of(answer: Answer) -> Self {
+        let body = serde_json::from_slice(&answer.body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&answer.body).into_owned()));
+        Self { status: answer.status, headers: answer.headers, body }
+    }
+
+    pub fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_else(|| panic!("no text {field} in {:#}", self.body))
+    }
+
+    pub fn id(&self) -> String {
+        self.text("id").to_owned()
+    }
+}
+
+pub fn payment(amount: i64, order: &str) -> Value {
+    json!({"amount": amount, "currency": "CNY", "merchant_order_id": order, "payment_method": {"type": "card_token", "token": "pm_card_visa"}})
+}
+
+pub fn unique(what: &str) -> String {
+    format!("{what}-{}", Uuid::new_v4().simple())
+}
+
+pub fn is_final(status: &str) -> bool {
+    matches!(status, "succeeded" | "partially_captured" | "failed" | "canceled" | "expired")
+}
+
+pub fn sha256(text: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref());
+    bytes
+}
