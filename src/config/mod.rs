@@ -1,0 +1,375 @@
+//! The settings: one TOML file, read once at start, wrong in as many places as it likes and told so all at once.
+//!
+//! What it refuses to do: guess. An unknown field, a number out of range, a channel twice, a secret that is not there, a live key on a test
+//! channel: each is a [`Fault`] with file, field, what and what to do, and with any of them nothing starts. Secrets come from the environment
+//! or from files; the settings file itself may hold them only for test channels.
+//!
+//! ```text
+//! mod.rs      Settings and its sections, each field with its default, unit and what breaks at the extremes; load, from_toml
+//! channel.rs  one [[channels]] table           secret.rs   { env = … }, { file = … }
+//! section.rs  reading a table field by field   fault.rs    what is wrong, where, and what to do
+//! example.toml  the same documentation as a file to start from; a test holds it against the code
+//! ```
+//!
+//! Every field is public and every section has a `Default`, so that demo and tests build settings without a file. This module stands beside
+//! `app.rs`: it knows the floors below by name (the guard's settings are the guard's), and of those only `app.rs` and `cli/` know it; a floor is
+//! handed its own settings and never the file.
+
+mod channel;
+mod fault;
+mod secret;
+mod section;
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::str::FromStr;
+
+use http::Uri;
+use secrecy::{ExposeSecret, SecretString};
+use toml::{Table, Value};
+use tracing::Level;
+
+pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
+pub use self::fault::Fault;
+use self::fault::Faults;
+use self::secret::Sources;
+use self::section::Section;
+use crate::telemetry::LogFormat;
+
+/// A documented settings file with every field: each at its default, beside one channel to fill in.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+/// The environment variable that gives the database's address when the file does not.
+pub const DATABASE_URL: &str = "BREAKWATER_DATABASE_URL";
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Everything that an operator may say.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Addresses and patience of the REST API.
+    pub server: ServerSettings,
+    /// The database and its pools.
+    pub database: DatabaseSettings,
+    /// Bounds on what is in flight.
+    pub limits: LimitSettings,
+    /// The poller.
+    pub poller: PollerSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// The channels, in the file's order. None is allowed: payments are then answered that no channel can take them.
+    pub channels: Vec<ChannelSettings>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Where merchants and providers reach us; default 127.0.0.1:8080; port 0 takes a free one. There is no TLS here: beyond this machine, put a
+    /// proxy in front.
+    pub listen: SocketAddr,
+    /// Where operators reach `/ops` and `/metrics`; default 127.0.0.1:9090. `None` (in the file: `operations_on_main = true`) serves them on
+    /// `listen`, where every merchant can reach them too: for a demo, or behind a proxy that keeps them apart.
+    pub operations_listen: Option<SocketAddr>,
+    /// Threads that serve HTTP; default 2, 1 to 64. They only parse and wait, so more than half of the cores takes time from the flows.
+    pub workers: usize,
+    /// How long a request that moves money is kept waiting for its end before it is answered 202, in ms; default 10,000, 0 to 60,000. At 0 every
+    /// payment is answered as processing; above the client's own patience it hangs up before it is told anything.
+    pub answer_within_ms: u64,
+    /// How long a flow goes on trying channels, in ms; default 30,000, `answer_within_ms` to 600,000. Too low leaves healthy channels untried; too
+    /// high tries for customers who have gone.
+    pub deadline_ms: u64,
+    /// The address under which providers reach `listen`, for their notifications; default none, and then no provider is told one. Scheme and
+    /// host, without a slash at the end.
+    pub public_url: Option<String>,
+    /// How long a stop waits for what is in flight, in ms; default 30,000, 0 to 600,000. Below `deadline_ms` a flow may be cut off: its attempt is
+    /// on disk and the poller resolves it, but the caller sees a broken connection. Above the service manager's patience it kills us.
+    pub shutdown_grace_ms: u64,
+}
+
+/// `[database]`. All processes' pools together must fit the server's `max_connections`; a start checks its own.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// `postgres://…`, as libpq reads it, or a secret's source; when left out, the environment variable `BREAKWATER_DATABASE_URL`. Required in
+    /// one of the two. `Debug` does not show it, for it may hold a password.
+    pub url: SecretString,
+    /// Connections that write the journal; default 2, 2 to 16: one a lane is the least. More shrinks the batches and commits more often for no gain.
+    pub journal_connections: usize,
+    /// Connections for reads, leases and keys; default 16, 1 to 256. Too low makes reads wait for `max_wait_ms` and fail; too high takes memory
+    /// and processor time from the server.
+    pub read_connections: usize,
+    /// Connections that each channel keeps for its own inbox and leases; default 2, 1 to 16. At 1 a slow read of a channel delays its leases; their
+    /// sum over the channels is what usually exceeds `max_connections`.
+    pub channel_connections: usize,
+    /// How long a request waits for a free connection, in ms; default 5,000, 10 to 60,000. Too low refuses at every burst; too high keeps
+    /// requests waiting that nobody waits for any more.
+    pub max_wait_ms: u64,
+}
+
+/// `[limits]`: what may be in flight in this process. Beyond a limit the answer is 503 with `Retry-After`, and nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Payments, captures and cancels; default 4096, 1 to 65,536. Too low refuses while channels are merely slow; too high lets a stall fill
+    /// memory, some 20 KiB a flow.
+    pub payment_flows: usize,
+    /// Refunds; default 1024, 1 to 65,536. Its own, so that a rush of payments never keeps money from going back.
+    pub refund_flows: usize,
+    /// Queries of the poller and notifications; default 64, 1 to 4096. Too low resolves unknowns slowly; too high lets them crowd the channels'
+    /// room for resolving.
+    pub inquiries: usize,
+}
+
+/// `[poller]`: who looks for attempts that are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollerSettings {
+    /// Between two sweeps, in ms; default 250, 10 to 60,000. Too low is load on the database for nothing; too high is added to every unknown's
+    /// age.
+    pub sweep_every_ms: u64,
+    /// Attempts that one sweep takes; default 64, 1 to 1000. More than can be asked within `lease_ms` comes back and is asked twice.
+    pub batch: u32,
+    /// How long an attempt is ours once taken, in ms; default 15,000, 1000 to 600,000, longer than every channel's `timeout_ms`. Too low, and two
+    /// processes ask about the same attempt; too high, and those of a killed process wait as long.
+    pub lease_ms: u64,
+}
+
+/// `[log]`: what goes to stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `error`, `warn`, `info`, `debug` or `trace`, for this crate; default `info`. Libraries are held at `warn` whatever is said here, because at
+    /// `debug` some of them print what must not be in a log. `error` hides restarts of channels; `trace` is for a desk.
+    pub level: Level,
+    /// `json`, a line an event for a collector, or `text` for people; default `json`.
+    pub format: LogFormat,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            operations_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
+            workers: 2,
+            answer_within_ms: 10_000,
+            deadline_ms: 30_000,
+            public_url: None,
+            shutdown_grace_ms: 30_000,
+        }
+    }
+}
+
+impl Default for DatabaseSettings {
+    /// Without an address, which has no sensible default.
+    fn default() -> Self {
+        Self { url: SecretString::default(), journal_connections: 2, read_connections: 16, channel_connections: 2, max_wait_ms: 5_000 }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { payment_flows: 4_096, refund_flows: 1_024, inquiries: 64 }
+    }
+}
+
+impl Default for PollerSettings {
+    fn default() -> Self {
+        Self { sweep_every_ms: 250, batch: 64, lease_ms: 15_000 }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: Level::INFO, format: LogFormat::Json }
+    }
+}
+
+impl Settings {
+    /// Reads the file at `path`, with this process's environment and this build's providers.
+    ///
+    /// # Errors
+    /// Every fault at once, in the order of the file's sections; never empty.
+    pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
+        let origin = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::from_toml(&text, &origin, &|name| std::env::var(name).ok()),
+            Err(error) => Err(vec![Fault {
+                file: origin,
+                field: String::new(),
+                what: format!("it cannot be read: {error}"),
+                next: "name another file with --config, or write one with: breakwater config example".to_owned(),
+            }]),
+        }
+    }
+
+    /// Reads `text`, which came from the file `origin`: the name in faults, and where relative paths of secrets start. `env` is the environment.
+    ///
+    /// # Errors
+    /// Every fault at once, in the order of the file's sections; never empty.
+    pub fn from_toml(text: &str, origin: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Fault>> {
+        let faults = Faults::of(origin);
+        let settings = Self::read(text, env, &ProviderDefaults::find, &faults);
+        let found = faults.into_found();
+        if found.is_empty() { Ok(settings) } else { Err(found) }
+    }
+
+    /// Reads what can be read, and reports the rest to `faults`; the providers are a parameter so that tests need none.
+    fn read(text: &str, env: &dyn Fn(&str) -> Option<String>, provider: &dyn Fn(&str) -> Option<ProviderDefaults>, faults: &Faults<'_>) -> Self {
+        let table = match toml::from_str::<Table>(text) {
+            Ok(table) => table,
+            Err(error) => {
+                // Its own rendering repeats the line, which may hold a secret.
+                let line = error.span().map_or(0, |span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
+                faults.add("", format!("line {line} is not TOML: {}", error.message()), "correct it; nothing else was looked at");
+                return Self::default();
+            }
+        };
+        let mut file = Section::new(String::new(), table, faults);
+        let settings = Self {
+            server: server(file.section("server")),
+            database: database(file.section("database"), env, faults),
+            limits: limits(file.section("limits")),
+            poller: poller(file.section("poller")),
+            log: log(file.section("log")),
+            channels: channels(&mut file, env, provider, faults),
+        };
+        for channel in &settings.channels {
+            if channel.timeout_ms >= settings.poller.lease_ms {
+                let what = format!("it is {}, and the timeout_ms of channel {} is {}", settings.poller.lease_ms, channel.id, channel.timeout_ms);
+                faults.add("poller.lease_ms", what, "raise it above every channel's timeout_ms, or two processes may ask about one attempt at once");
+            }
+        }
+        file.end();
+        settings
+    }
+}
+
+fn server(mut section: Section<'_>) -> ServerSettings {
+    const ADDRESS: &str = "give an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
+    let default = ServerSettings::default();
+    let listen = section.parsed("listen", ADDRESS, |text| text.parse().ok()).unwrap_or(default.listen);
+    let operations = section.parsed("operations_listen", ADDRESS, |text| text.parse::<SocketAddr>().ok());
+    let on_main = section.flag("operations_on_main", false);
+    if on_main && operations.is_some() {
+        section.fault("operations_on_main", "it is true, and operations_listen is given too", "remove one of the two");
+    }
+    let operations_listen = if on_main { None } else { operations.or(default.operations_listen) };
+    if operations_listen == Some(listen) && listen.port() != 0 {
+        section.fault("operations_listen", "it is the same as listen", "choose another port, or say operations_on_main = true");
+    }
+    let settings = ServerSettings {
+        listen,
+        operations_listen,
+        workers: section.number("workers", default.workers, 1, 64),
+        answer_within_ms: section.number("answer_within_ms", default.answer_within_ms, 0, 60_000),
+        deadline_ms: section.number("deadline_ms", default.deadline_ms, 1, 600_000),
+        public_url: section.parsed("public_url", "give scheme and host, such as \"https://pay.example.com\"", public_url),
+        shutdown_grace_ms: section.number("shutdown_grace_ms", default.shutdown_grace_ms, 0, 600_000),
+    };
+    if settings.deadline_ms < settings.answer_within_ms {
+        let what = format!("it is {}, below answer_within_ms, which is {}", settings.deadline_ms, settings.answer_within_ms);
+        section.fault("deadline_ms", what, "raise it, or lower answer_within_ms: nobody needs to wait for a flow that has ended");
+    }
+    section.end();
+    settings
+}
+
+fn public_url(text: &str) -> Option<String> {
+    let uri: Uri = text.parse().ok()?;
+    let sound = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none() && !uri.authority()?.as_str().contains('@');
+    sound.then(|| text.trim_end_matches('/').to_owned())
+}
+
+fn database(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>, faults: &Faults<'_>) -> DatabaseSettings {
+    const FORM: &str = "give postgres://user@host:5432/name, a literal, { env = \"NAME\" } or { file = \"/path\" }";
+    let default = DatabaseSettings::default();
+    let url = match section.take("url") {
+        Some(value) => secret::read(&value, &section.place("url"), Sources { env, literal: true }, faults),
+        None => {
+            let url = env(DATABASE_URL).filter(|url| !url.trim().is_empty()).map(SecretString::from);
+            if url.is_none() {
+                section.missing("url", &format!("{FORM}, or set {DATABASE_URL}"));
+            }
+            url
+        }
+    };
+    // The parser's own message may repeat a part of the address, which may hold a password.
+    if url.as_ref().is_some_and(|url| tokio_postgres::Config::from_str(url.expose_secret()).is_err()) {
+        section.fault("url", "it is not an address of a Postgres database", FORM);
+    }
+    let settings = DatabaseSettings {
+        url: url.unwrap_or_default(),
+        journal_connections: section.number("journal_connections", default.journal_connections, 2, 16),
+        read_connections: section.number("read_connections", default.read_connections, 1, 256),
+        channel_connections: section.number("channel_connections", default.channel_connections, 1, 16),
+        max_wait_ms: section.number("max_wait_ms", default.max_wait_ms, 10, 60_000),
+    };
+    section.end();
+    settings
+}
+
+fn limits(mut section: Section<'_>) -> LimitSettings {
+    let default = LimitSettings::default();
+    let settings = LimitSettings {
+        payment_flows: section.number("payment_flows", default.payment_flows, 1, 65_536),
+        refund_flows: section.number("refund_flows", default.refund_flows, 1, 65_536),
+        inquiries: section.number("inquiries", default.inquiries, 1, 4_096),
+    };
+    section.end();
+    settings
+}
+
+fn poller(mut section: Section<'_>) -> PollerSettings {
+    let default = PollerSettings::default();
+    let settings = PollerSettings {
+        sweep_every_ms: section.number("sweep_every_ms", default.sweep_every_ms, 10, 60_000),
+        batch: section.number("batch", default.batch, 1, 1_000),
+        lease_ms: section.number("lease_ms", default.lease_ms, 1_000, HOUR_MS / 6),
+    };
+    section.end();
+    settings
+}
+
+fn log(mut section: Section<'_>) -> LogSettings {
+    let default = LogSettings::default();
+    let settings = LogSettings {
+        level: section.parsed("level", "use error, warn, info, debug or trace", level).unwrap_or(default.level),
+        format: section.parsed("format", "use json or text", LogFormat::parse).unwrap_or(default.format),
+    };
+    section.end();
+    settings
+}
+
+/// The names alone: the library's own parser also takes digits and capitals.
+fn level(text: &str) -> Option<Level> {
+    match text {
+        "error" => Some(Level::ERROR),
+        "warn" => Some(Level::WARN),
+        "info" => Some(Level::INFO),
+        "debug" => Some(Level::DEBUG),
+        "trace" => Some(Level::TRACE),
+        _ => None,
+    }
+}
+
+fn channels(
+    file: &mut Section<'_>,
+    env: &dyn Fn(&str) -> Option<String>,
+    provider: &dyn Fn(&str) -> Option<ProviderDefaults>,
+    faults: &Faults<'_>,
+) -> Vec<ChannelSettings> {
+    let mut channels: Vec<ChannelSettings> = Vec::new();
+    for (index, value) in file.list("channels").unwrap_or_default().into_iter().enumerate() {
+        let Value::Table(table) = value else {
+            file.wrong_type(&format!("channels[{index}]"), "a table: begin it with [[channels]]", &value);
+            continue;
+        };
+        // A channel is named by its id, or by its place when it has none that may be one.
+        let named = table.get("id").and_then(Value::as_str).filter(|id| channel::is_id(id)).map(str::to_owned);
+        let place = format!("channels[{}]", named.as_deref().unwrap_or(&index.to_string()));
+        let channel = ChannelSettings::read(Section::new(place.clone(), table, faults), env, provider, faults);
+        if named.is_some() && channels.iter().any(|earlier| earlier.id == channel.id) {
+            faults.add(format!("{place}.id"), "another channel has this id already", "rename one of the two: rows, addresses and metrics go by it");
+        }
+        channels.push(channel);
+    }
+    channels
+}

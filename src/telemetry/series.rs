@@ -1,0 +1,192 @@
+//! Every series whose labels are known in advance, created at 0: a rate over a counter that first appears at 1 never shows that 1, and an
+//! alert on a gauge that is absent never fires.
+
+use metrics::{counter, gauge, histogram};
+
+use crate::channel::breaker::{Mode, Reason, State};
+use crate::domain::route::Misfit;
+use crate::domain::{Fact, Operation, OperationClass, PaymentStatus, RefundStatus, Source};
+use crate::provider::Verb;
+
+/// How an idempotency key fared: the first use, a repeat of it, a repeat while the first is still carried, another request under it.
+const IDEMPOTENCY_RESULTS: [&str; 4] = ["first", "replayed", "in_flight", "reused"];
+
+/// Why a channel was or was not taken, beside the [`Misfit`]s.
+const ROUTING_REASONS: [&str; 4] = ["chosen", "failover", "breaker_open", "full"];
+
+/// What became of a look at an open attempt.
+const POLL_RESULTS: [&str; 4] = ["resolved", "unchanged", "postponed", "failed"];
+
+/// What became of a provider's message.
+const NOTIFICATION_RESULTS: [&str; 6] = ["applied", "repeated", "unmatched", "ignored", "refused", "failed"];
+
+const POOLS: [&str; 2] = ["journal", "reads"];
+const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
+const LANES: [&str; 2] = ["intent", "change"];
+const ACTORS: [&str; 2] = ["router", "poller"];
+const FLOWS: [&str; 3] = ["payment", "refund", "inquiry"];
+
+/// Each breaker's state, and the changes that it makes by itself; those by an operator appear with the first.
+const STATES: [State; 5] = [State::Closed, State::Open, State::HalfOpen, State::ForcedOpen, State::ForcedClosed];
+const TRANSITIONS: [(State, State, Reason); 9] = [
+    (State::Closed, State::Open, Reason::Consecutive),
+    (State::Closed, State::Open, Reason::Failures),
+    (State::Closed, State::Open, Reason::SlowCalls),
+    (State::Open, State::HalfOpen, Reason::Waited),
+    (State::Open, State::HalfOpen, Reason::WaitedWithoutQuery),
+    (State::HalfOpen, State::Closed, Reason::ProbesSucceeded),
+    (State::HalfOpen, State::Open, Reason::ProbeFailed),
+    (State::HalfOpen, State::Open, Reason::ProbesSlow),
+    (State::HalfOpen, State::Open, Reason::ProbeLost),
+];
+
+/// Creates them, for these channels. Call it once the recorder is installed. The series of `http_requests_total` and its durations are made by
+/// whoever has the routes; they are the only ones missing here.
+pub fn create_at_zero(channels: &[&str]) {
+    zero_of_process();
+    for channel in channels {
+        zero_of_channel(channel);
+    }
+    let revision = option_env!("BREAKWATER_REVISION").unwrap_or("unknown");
+    gauge!("breakwater_build_info", "version" => env!("CARGO_PKG_VERSION"), "revision" => revision).set(1.0);
+}
+
+fn zero_of_process() {
+    gauge!("breakwater_http_requests_in_flight").increment(0.0);
+    for result in IDEMPOTENCY_RESULTS {
+        counter!("breakwater_idempotency_requests_total", "result" => result).increment(0);
+    }
+    for status in PaymentStatus::ALL.iter().filter(|status| status.is_final()) {
+        counter!("breakwater_payments_total", "status" => status.as_str()).increment(0);
+    }
+    let _ = histogram!("breakwater_payment_completion_seconds");
+    let _ = histogram!("breakwater_payment_overhead_seconds");
+    gauge!("breakwater_unknown_outcome_oldest_age_seconds").increment(0.0);
+    for source in [Source::Reply, Source::Query, Source::Notification, Source::Lease, Source::Merchant, Source::Operator] {
+        let _ = histogram!("breakwater_unknown_outcome_resolution_seconds", "resolved_by" => source.as_str());
+    }
+    gauge!("breakwater_poller_backlog").increment(0.0);
+    gauge!("breakwater_poller_oldest_due_age_seconds").increment(0.0);
+    gauge!("breakwater_poller_last_success_timestamp_seconds").increment(0.0);
+    for pool in POOLS {
+        for state in POOL_STATES {
+            gauge!("breakwater_db_pool_connections", "pool" => pool, "state" => state).increment(0.0);
+        }
+    }
+    for lane in LANES {
+        let _ = histogram!("breakwater_journal_batch_size", "lane" => lane);
+        let _ = histogram!("breakwater_journal_commit_seconds", "lane" => lane);
+        gauge!("breakwater_journal_queue_depth", "lane" => lane).increment(0.0);
+    }
+    for actor in ACTORS {
+        zero_of_actor(actor.to_owned());
+    }
+    for flow in FLOWS {
+        gauge!("breakwater_flows_in_flight", "flow" => flow).increment(0.0);
+    }
+}
+
+fn zero_of_channel(channel: &str) {
+    let channel = || channel.to_owned();
+    for verb in Verb::ALL {
+        for outcome in Fact::ALL.map(Fact::as_str) {
+            counter!("breakwater_channel_attempts_total", "channel" => channel(), "operation" => verb.as_str(), "outcome" => outcome).increment(0);
+        }
+        let _ = histogram!("breakwater_channel_request_duration_seconds", "channel" => channel(), "operation" => verb.as_str());
+    }
+    gauge!("breakwater_channel_in_flight", "channel" => channel()).increment(0.0);
+    gauge!("breakwater_channel_concurrency_limit", "channel" => channel()).increment(0.0);
+    counter!("breakwater_breaker_late_results_total", "channel" => channel()).increment(0);
+    for class in OperationClass::ALL.map(OperationClass::as_str) {
+        for state in STATES {
+            gauge!("breakwater_breaker_state", "channel" => channel(), "operation" => class, "state" => state.as_str()).increment(0.0);
+        }
+        for (from, to, reason) in TRANSITIONS {
+            counter!(
+                "breakwater_breaker_transitions_total",
+                "channel" => channel(), "operation" => class, "from" => from.as_str(), "to" => to.as_str(), "reason" => reason.as_str()
+            )
+            .increment(0);
+        }
+        // What an operator's first override would do to a breaker that is closed.
+        for mode in Mode::ALL {
+            let to = if mode == Mode::ForcedClosed { State::ForcedClosed } else { State::ForcedOpen };
+            let reason = Reason::Override(mode).as_str();
+            counter!(
+                "breakwater_breaker_transitions_total",
+                "channel" => channel(), "operation" => class, "from" => State::Closed.as_str(), "to" => to.as_str(), "reason" => reason
+            )
+            .increment(0);
+        }
+    }
+    let misfits = [Misfit::Mode, Misfit::Method, Misfit::Wallet, Misfit::Currency, Misfit::NotChosen].map(Misfit::as_str);
+    for reason in ROUTING_REASONS.into_iter().chain(misfits) {
+        counter!("breakwater_routing_decisions_total", "channel" => channel(), "reason" => reason).increment(0);
+    }
+    for operation in Operation::ALL {
+        gauge!("breakwater_unknown_outcomes", "channel" => channel(), "operation" => operation.as_str()).increment(0.0);
+    }
+    for result in POLL_RESULTS {
+        counter!("breakwater_poller_polls_total", "channel" => channel(), "result" => result).increment(0);
+    }
+    for status in RefundStatus::ALL {
+        counter!("breakwater_refunds_total", "channel" => channel(), "status" => status.as_str()).increment(0);
+    }
+    for result in NOTIFICATION_RESULTS {
+        counter!("breakwater_notifications_total", "channel" => channel(), "result" => result).increment(0);
+    }
+    zero_of_actor(format!("channel_{}", channel()));
+}
+
+fn zero_of_actor(actor: String) {
+    counter!("breakwater_actor_restarts_total", "actor" => actor.clone()).increment(0);
+    gauge!("breakwater_actor_mailbox_depth", "actor" => actor).increment(0.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{METRICS, describe, recorder};
+    use super::*;
+
+    fn rendered(channels: &[&str]) -> String {
+        let recorder = recorder();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            create_at_zero(channels);
+        });
+        recorder.handle().render()
+    }
+
+    #[test]
+    fn every_metric_but_those_of_the_routes_exists_before_anything_happened() {
+        let text = rendered(&["stripe_main"]);
+        for metric in METRICS.iter().filter(|metric| !metric.labels.contains(&"route")) {
+            let series = format!("\n{}", metric.name);
+            assert!(text.contains(&series), "{} has no series", metric.name);
+            assert!(text.contains(&format!("# HELP {} ", metric.name)), "{} has no help", metric.name);
+        }
+    }
+
+    #[test]
+    fn series_start_at_zero_and_leave_alone_what_was_counted_before() {
+        let recorder = recorder();
+        metrics::with_local_recorder(&recorder, || {
+            counter!("breakwater_payments_total", "status" => "succeeded").increment(7);
+            gauge!("breakwater_channel_concurrency_limit", "channel" => "a").set(9.0);
+            create_at_zero(&["a"]);
+        });
+        let text = recorder.handle().render();
+        assert!(text.contains("breakwater_payments_total{status=\"succeeded\"} 7"), "{text}");
+        assert!(text.contains("breakwater_payments_total{status=\"failed\"} 0"), "{text}");
+        assert!(text.contains("breakwater_channel_concurrency_limit{channel=\"a\"} 9"), "{text}");
+    }
+
+    #[test]
+    fn each_channel_has_its_own_series_and_nothing_has_any_without_channels() {
+        let text = rendered(&["a", "b"]);
+        for channel in ["a", "b"] {
+            assert!(text.contains(&format!("breakwater_channel_in_flight{{channel=\"{channel}\"}} 0")), "{text}");
+        }
+        assert!(!rendered(&[]).contains("channel=\""));
+    }
+}
