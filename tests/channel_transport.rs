@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -252,9 +252,12 @@ async fn a_host_that_does_not_exist_is_not_sent_and_the_channels_failure() {
 
 #[tokio::test]
 async fn a_fresh_connection_that_is_reset_before_the_first_byte_is_not_sent() {
-    let (was_reset, wait): (Sender<()>, Receiver<()>) = channel();
+    let (go, gone) = channel::<()>();
+    let (was_reset, wait) = channel();
     let peer = Peer::start(move |listener| {
-        reset(accept(&listener));
+        let stream = accept(&listener);
+        gone.recv().expect("the word to go");
+        reset(stream);
         was_reset.send(()).expect("the test waits");
     });
     let pool = pool(&peer);
@@ -262,7 +265,7 @@ async fn a_fresh_connection_that_is_reset_before_the_first_byte_is_not_sent() {
     let exchange = pool
         .exchange(post(), far(), || {
             asked += 1;
-            wait.recv().is_ok()
+            go.send(()).is_ok() && wait.recv().is_ok()
         })
         .await;
     match exchange {
@@ -353,7 +356,9 @@ async fn the_second_try_is_the_last_one() {
         gone.recv().expect("the word to go");
         reset(first);
         was_reset.send(()).expect("the test waits");
-        reset(accept(&listener));
+        let second = accept(&listener);
+        gone.recv().expect("the word to go");
+        reset(second);
         was_reset.send(()).expect("the test waits");
         listener.set_nonblocking(true).expect("set");
         gone.recv().expect("the exchange is over");
@@ -365,10 +370,7 @@ async fn the_second_try_is_the_last_one() {
     let exchange = pool
         .exchange(post(), far(), || {
             asked += 1;
-            if asked == 1 {
-                go.send(()).expect("the peer waits");
-            }
-            wait.recv().is_ok()
+            go.send(()).is_ok() && wait.recv().is_ok()
         })
         .await;
     assert!(
