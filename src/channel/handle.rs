@@ -111,13 +111,6 @@ impl ChannelHandle {
         send_by: Option<Moment>,
     ) -> Done {
         let mut standing = self.shared.standing.clone();
-        let Standing {
-            generation,
-            address,
-        } = standing.borrow_and_update().clone();
-        let Some(address) = address else {
-            return Done::not_sent(CallClass::Neutral, "no_actor");
-        };
         let step = FirstStep::of(&call, self.shared.provider);
         let gate = Arc::new(Gate::default());
         let (answer, mut answered) = oneshot::channel();
@@ -129,12 +122,20 @@ impl ChannelHandle {
             gate: Arc::clone(&gate),
             answer,
         };
-        // A message that comes back was never taken: its permit goes back unused with it.
-        match address.try_send(order) {
-            Ok(()) => {}
-            Err(SendError::Full(_)) => return Done::not_sent(CallClass::Neutral, "mailbox_full"),
-            Err(SendError::Closed(_)) => return Done::not_sent(CallClass::Neutral, "no_actor"),
-        }
+        let generation = {
+            let now = standing.borrow_and_update();
+            // Through the one address that all handles share: a mailbox's bound holds per address, and every clone of one may overdraw it.
+            match now.address.as_ref().map(|address| address.try_send(order)) {
+                Some(Ok(())) => now.generation,
+                // A message that comes back was never taken: its permit goes back unused with it.
+                Some(Err(SendError::Full(_))) => {
+                    return Done::not_sent(CallClass::Neutral, "mailbox_full");
+                }
+                Some(Err(SendError::Closed(_))) | None => {
+                    return Done::not_sent(CallClass::Neutral, "no_actor");
+                }
+            }
+        };
         let until = Instant::now() + deadline.since(self.shared.clock.boot()) + ANSWER_MARGIN;
         let late = tokio::time::sleep_until(until);
         tokio::pin!(late);
