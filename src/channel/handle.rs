@@ -125,15 +125,16 @@ impl ChannelHandle {
         let generation = {
             let now = standing.borrow_and_update();
             // Through the one address that all handles share: a mailbox's bound holds per address, and every clone of one may overdraw it.
-            match now.address.as_ref().map(|address| address.try_send(order)) {
-                Some(Ok(())) => now.generation,
+            let Some(address) = &now.address else {
+                return Done::not_sent(CallClass::Neutral, "no_actor");
+            };
+            match address.try_send(order) {
+                Ok(()) => now.generation,
                 // A message that comes back was never taken: its permit goes back unused with it.
-                Some(Err(SendError::Full(_))) => {
+                Err(SendError::Full(_)) => {
                     return Done::not_sent(CallClass::Neutral, "mailbox_full");
                 }
-                Some(Err(SendError::Closed(_))) | None => {
-                    return Done::not_sent(CallClass::Neutral, "no_actor");
-                }
+                Err(SendError::Closed(_)) => return Done::not_sent(CallClass::Neutral, "no_actor"),
             }
         };
         let until = Instant::now() + deadline.since(self.shared.clock.boot()) + ANSWER_MARGIN;

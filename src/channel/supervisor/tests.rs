@@ -83,6 +83,9 @@ impl Provider for Parrot {
 
     fn reply(&self, call: &Call, _: &Response) -> Reply {
         assert_ne!(call.order, "panic_in_reply", "injected");
+        if call.order == "freeze_in_reply" {
+            self.freeze();
+        }
         Reply::News {
             news: News::of(Fact::Approved),
             class: CallClass::Success,
@@ -545,6 +548,30 @@ fn a_frozen_actor_is_replaced_and_what_it_had_not_sent_is_never_sent() {
         assert_eq!(channel.paths(), ["/order"]);
         until(|| channel.permits().0 + channel.permits().1 == 3).await;
         assert_eq!(channel.permits().2, 0);
+    });
+}
+
+#[test]
+fn a_call_that_an_actor_froze_over_after_sending_it_is_unknown_at_its_deadline() {
+    in_a_system(|on| async move {
+        let channel = Channel::up(&on, "a").await;
+        let deadline = channel.clock.boot() + Duration::from_millis(300);
+        let call = call("freeze_in_reply", Some("ref"));
+        let performing = channel
+            .handle
+            .perform(call, channel.permit(), deadline, None);
+        // Flows run on a multi-thread runtime.
+        fn can_cross_threads<T: Send>(performing: T) -> T {
+            performing
+        }
+        let done = can_cross_threads(performing).await;
+        assert_fact(
+            &done,
+            Fact::Unknown,
+            CallClass::FailHard,
+            Some("actor_silent"),
+        );
+        channel.provider.thaw();
     });
 }
 
