@@ -281,11 +281,13 @@ async fn a_fresh_connection_that_is_reset_before_the_first_byte_is_not_sent() {
 #[tokio::test]
 async fn a_pooled_connection_that_is_closed_between_two_calls_is_replaced_before_anything_is_written()
  {
+    let (go, gone) = channel::<()>();
     let (closed, wait) = channel();
     let peer = Peer::start(move |listener| {
         let mut first = accept(&listener);
         read_request(&mut first).expect("a request");
         first.write_all(OK).expect("written");
+        gone.recv().expect("the word to go");
         // A plain goodbye, as a keep-alive timeout sends it: a write on it would still succeed.
         drop(first);
         closed.send(()).expect("the test waits");
@@ -295,6 +297,8 @@ async fn a_pooled_connection_that_is_closed_between_two_calls_is_replaced_before
     });
     let pool = pool(&peer);
     assert_answered(&send(&pool).await);
+    assert_eq!(pool.idle(), 1);
+    go.send(()).expect("the peer waits");
     wait.recv().expect("the peer closed");
     let mut asked = 0;
     let exchange = pool
