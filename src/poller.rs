@@ -156,6 +156,7 @@ impl Round {
         if sweep.is_multiple_of(GAUGES_EVERY) {
             self.read_gauges(now).await?;
         }
+        self.flows.probe_channels();
         let room = i64::try_from(self.flows.room_for_inquiries()).unwrap_or(i64::MAX);
         let limit = self.settings.batch.min(room);
         let mut report = SweepReport::default();

@@ -92,20 +92,25 @@ impl ChannelHandle {
     /// `send_by`, the end of the attempt's lease, nothing is sent any more. The permit is used up, whatever happens.
     pub async fn perform(&self, call: Call, permit: Permit, deadline: Moment, send_by: Option<Moment>) -> Done {
         let mut standing = self.shared.standing.clone();
-        let Standing { generation, address } = standing.borrow_and_update().clone();
-        let Some(address) = address else {
-            return Done::not_sent(CallClass::Neutral, "no_actor");
-        };
         let step = FirstStep::of(&call, self.shared.provider);
         let gate = Arc::new(Gate::default());
         let (answer, mut answered) = oneshot::channel();
         let order = Perform { call, permit, deadline, send_by, gate: Arc::clone(&gate), answer };
-        // A message that comes back was never taken: its permit goes back unused with it.
-        match address.try_send(order) {
-            Ok(()) => {}
-            Err(SendError::Full(_)) => return Done::not_sent(CallClass::Neutral, "mailbox_full"),
-            Err(SendError::Closed(_)) => return Done::not_sent(CallClass::Neutral, "no_actor"),
-        }
+        let generation = {
+            let now = standing.borrow_and_update();
+            // Through the one address that all handles share: a mailbox's bound holds per address, and every clone of one may overdraw it.
+            let Some(address) = &now.address else {
+                return Done::not_sent(CallClass::Neutral, "no_actor");
+            };
+            match address.try_send(order) {
+                Ok(()) => now.generation,
+                // A message that comes back was never taken: its permit goes back unused with it.
+                Err(SendError::Full(_)) => {
+                    return Done::not_sent(CallClass::Neutral, "mailbox_full");
+                }
+                Err(SendError::Closed(_)) => return Done::not_sent(CallClass::Neutral, "no_actor"),
+            }
+        };
         let until = Instant::now() + deadline.since(self.shared.clock.boot()) + ANSWER_MARGIN;
         let late = tokio::time::sleep_until(until);
         tokio::pin!(late);

@@ -13,6 +13,9 @@ pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
 pub struct Currency(Iso);
 
 impl Currency {
+    /// The US dollar, for what needs some currency and means none.
+    pub const USD: Self = Self(Iso::USD);
+
     /// The currency of this three-letter code, upper case; `None` when ISO 4217 has none, or it has no minor unit (gold, for testing).
     pub fn parse(code: &str) -> Option<Self> {
         let iso = Iso::from_code(code)?;

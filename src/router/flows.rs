@@ -62,12 +62,14 @@ pub struct Channel {
     pub(super) store: Store,
     /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
     doubtful: Arc<AtomicBool>,
+    /// Whether a synthetic query is on its way.
+    probed: Arc<AtomicBool>,
 }
 
 impl Channel {
     /// A channel that has not failed yet.
     pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, store: Store) -> Self {
-        Self { handle, call_timeout, credentials, store, doubtful: Arc::new(AtomicBool::new(false)) }
+        Self { handle, call_timeout, credentials, store, doubtful: Arc::default(), probed: Arc::default() }
     }
 
     /// Verifies and reads a notification.
@@ -79,6 +81,15 @@ impl Channel {
 
     pub(super) fn note_failure(&self) {
         self.doubtful.store(true, Ordering::Relaxed);
+    }
+
+    /// False when a synthetic query is on its way already.
+    pub(super) fn begin_probe(&self) -> bool {
+        !self.probed.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn end_probe(&self) {
+        self.probed.store(false, Ordering::Relaxed);
     }
 
     /// True once, at the first answer after a failure.

@@ -13,7 +13,9 @@ use super::payment::{Stopwatch, touched};
 use super::settle::{Settled, Written};
 use crate::clock::Moment;
 use crate::domain::contract::rung;
-use crate::domain::{Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, Payment, Source};
+use crate::domain::{
+    Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, OperationClass, Payment, Source,
+};
 use crate::provider::{Reply, Verb};
 use crate::store::lease::Claim;
 
@@ -57,6 +59,33 @@ impl Flows {
             Duty::Close => self.query(payment, claim, &channel, true).await,
             Duty::Resend => self.resend(payment, claim, &channel).await,
             Duty::Follow(follow_up) => self.follow(payment, claim, follow_up).await,
+        }
+    }
+
+    /// A breaker that waits for a query before it risks a real payment, and has no unknown to ask about, gets one that asks about nothing: the
+    /// answer "I do not have it" is a success.
+    pub fn probe_channels(&self) {
+        for channel in self.channels() {
+            let now = self.shared.clock.boot();
+            if !channel.handle.guard().wants_query(now) || !channel.begin_probe() {
+                continue;
+            }
+            let (flows, channel) = (self.clone(), channel.clone());
+            self.spawn(async move {
+                flows.probe(&channel).await;
+                channel.end_probe();
+            });
+        }
+    }
+
+    async fn probe(&self, channel: &Channel) {
+        let guard = channel.handle.guard();
+        let Ok(permit) = guard.admit(OperationClass::Resolve, self.shared.clock.boot()) else { return };
+        let question = synthetic_query(channel, self.now());
+        let done = channel.handle.perform(question, permit, self.call_deadline(channel), None).await;
+        if done.fault.is_none() && done.class == crate::domain::CallClass::Success {
+            guard.query_succeeded(self.shared.clock.boot());
+            tracing::info!(channel = channel.handle.id(), "a synthetic query was answered: the channel may be probed");
         }
     }
 
@@ -227,6 +256,30 @@ impl Flows {
             _ => rung(attempt.tries),
         };
         Ok(self.shared.store.postpone(claim.payment, claim.n, claim.fence, self.now() + pause, true).await?)
+    }
+}
+
+/// A question about a payment that never was.
+fn synthetic_query(channel: &Channel, now: jiff::Timestamp) -> crate::provider::Call {
+    use crate::domain::{CaptureMethod, Currency, Money, PaymentMethod};
+    let currency = channel.handle.candidate().currencies.first().copied().unwrap_or(Currency::USD);
+    crate::provider::Call {
+        verb: Verb::Query,
+        key: "0".repeat(32),
+        payment: String::new(),
+        order: String::new(),
+        money: Money { amount: 1, currency },
+        payment_amount: 1,
+        method: PaymentMethod::CardToken { token: String::new() },
+        capture_method: CaptureMethod::Automatic,
+        pay_reference: None,
+        reference: None,
+        reverses: None,
+        held: false,
+        description: None,
+        return_url: None,
+        expires_at: now,
+        attempted_at: now,
     }
 }
 

@@ -131,7 +131,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Settings`].
     pub fn with_own_connections(&self, connections: usize) -> Result<Self, StoreError> {
-        Ok(Self { journal: self.journal.clone(), reads: pool::connect(&self.url, Purpose::Reads, connections, &self.runtime)?, url: Arc::clone(&self.url), runtime: self.runtime.clone() })
+        Ok(Self {
+            journal: self.journal.clone(),
+            reads: pool::connect(&self.url, Purpose::Reads, connections, &self.runtime)?,
+            url: Arc::clone(&self.url),
+            runtime: self.runtime.clone(),
+        })
     }
 
     /// A connection for reads.

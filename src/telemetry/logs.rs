@@ -40,6 +40,18 @@ pub fn install_logs(format: LogFormat, level: Level) -> bool {
     }
 }
 
+/// The same, into a file that it appends to, one line an event: for a command whose terminal belongs to its user.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn install_logs_to_file(format: LogFormat, level: Level, path: &std::path::Path) -> std::io::Result<bool> {
+    let file = std::sync::Arc::new(std::fs::OpenOptions::new().create(true).append(true).open(path)?);
+    Ok(match format {
+        LogFormat::Json => json(level, file).try_init().is_ok(),
+        LogFormat::Text => text(level, false, file).try_init().is_ok(),
+    })
+}
+
 fn json<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a, Writer: Write> + Send + Sync + 'static,

@@ -20,7 +20,8 @@ fn cluster() -> &'static Cluster {
             runtime.block_on(async {
                 schema::migrate(&url).await.expect("migrated");
                 schema::migrate(&url).await.expect("migrating twice changes nothing");
-                let pool = breakwater::store::pool::connect(&url, breakwater::store::pool::Purpose::Reads, 1, &tokio::runtime::Handle::current()).expect("a pool");
+                let pool = breakwater::store::pool::connect(&url, breakwater::store::pool::Purpose::Reads, 1, &tokio::runtime::Handle::current())
+                    .expect("a pool");
                 let client = pool.get().await.expect("a connection");
                 schema::ensure_partitions(&client, jiff::Timestamp::now()).await.expect("partitions");
             });

@@ -46,7 +46,8 @@ async fn magic_amount_02_times_out_was_charged_and_is_answered_as_succeeded_once
     let reply = world.pay(1_202).await;
     assert_eq!((reply.status, reply.text("status"), reply.text("outcome")), (201, "succeeded", "approved"), "{:#}", reply.body);
     let told = world.payment(&reply.id()).await;
-    let kinds: Vec<_> = told["events"].as_array().expect("events").iter().map(|event| event["type"].as_str().unwrap_or_default().to_owned()).collect();
+    let kinds: Vec<_> =
+        told["events"].as_array().expect("events").iter().map(|event| event["type"].as_str().unwrap_or_default().to_owned()).collect();
     assert!(kinds.contains(&"payment.outcome_unknown".to_owned()) && kinds.contains(&"payment.outcome_resolved".to_owned()), "{kinds:?}");
     world.close().await;
 }

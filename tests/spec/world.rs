@@ -94,7 +94,14 @@ impl World {
                 ChannelPlan { provider: (setup.provider)(&account.id), settings }
             })
             .collect();
-        let plan = Plan { settings: setup.settings, database_url: database_url.clone(), channels, clock: clock.clone(), listener, operations_listener: None };
+        let plan = Plan {
+            settings: setup.settings,
+            database_url: database_url.clone(),
+            channels,
+            clock: clock.clone(),
+            listener,
+            operations_listener: None,
+        };
         let (ready, started) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             app::run(plan, move |running| ready.send(running).expect("the test waits")).expect("served");
