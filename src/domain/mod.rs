@@ -33,3 +33,6 @@ pub use payment::{CaptureMethod, Lease, NewAttempt, NextAction, Outcome, Payment
 pub use refund::{Refund, RefundRequest, RefundSource, RefundStatus};
 pub use route::{Candidate, Plan};
 pub use settle::Learned;
+
+#[cfg(test)]
+mod whole_tests;

@@ -15,7 +15,7 @@ use super::payment::{CaptureMethod, Payment, PaymentStatus};
 pub enum Learned {
     /// Something changed: it must be written.
     Changed,
-    /// More was known already. The attempt's next look may still have moved.
+    /// More was known already: nothing to write.
     Seen,
     /// It cannot be true together with what is known: nothing changed, a person must look.
     Contradiction,
@@ -65,7 +65,6 @@ impl Payment {
                 if fresh {
                     attempt.reference.clone_from(&news.reference);
                 }
-                self.look_again(n, now);
                 Ok(if fresh { Learned::Changed } else { Learned::Seen })
             }
             Step::To(state) => {

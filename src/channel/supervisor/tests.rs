@@ -79,8 +79,12 @@ impl Provider for Parrot {
         Reply::News { news: News::of(Fact::Approved), class: CallClass::Success }
     }
 
-    fn notification(&self, _: &http::HeaderMap, _: &[u8], _: &Credentials, _: Timestamp) -> Result<Notification, NotificationError> {
+    fn verify_notification(&self, _: &http::HeaderMap, _: &[u8], _: &Credentials, _: Timestamp) -> Result<(), NotificationError> {
         Err(NotificationError::Unsigned)
+    }
+
+    fn read_notification(&self, _: &[u8]) -> Result<Notification, NotificationError> {
+        Err(NotificationError::Malformed)
     }
 }
 

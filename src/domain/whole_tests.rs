@@ -1,0 +1,277 @@
+//! Properties of the whole payment: whatever channels say, in whatever order, the books hold.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::id::OrderDigest;
+
+const CONTRACT: Contract = Contract {
+    key_lives_for: Duration::from_secs(3600),
+    replay_may_charge: true,
+    charges_only_with_reference: true,
+    can_close: true,
+    several_captures: false,
+    not_found_final_after: Duration::from_secs(60),
+    refund_window: Duration::from_secs(3600),
+    refund_spacing: Duration::ZERO,
+    hold_lasts: Duration::from_secs(7 * 24 * 3600),
+    methods: &[MethodKind::CardToken],
+};
+
+fn start() -> Timestamp {
+    Timestamp::from_second(1_790_000_000).expect("in range")
+}
+
+fn lease() -> Lease {
+    Lease { owner: Uuid::nil(), until: start() + SignedDuration::from_secs(10) }
+}
+
+fn attempt(operation: Operation, amount: i64, refund_n: Option<i16>) -> NewAttempt {
+    NewAttempt { operation, channel: "a".to_owned(), key: Uuid::new_v4().simple().to_string(), amount, refund_n, reason: "test".to_owned() }
+}
+
+fn open(capture_method: CaptureMethod) -> Payment {
+    let merchant = Uuid::nil();
+    let request = PaymentRequest {
+        merchant,
+        livemode: false,
+        order: "A-1".to_owned(),
+        amount: 100,
+        currency: Currency::USD,
+        method: PaymentMethod::CardToken { token: "pm".to_owned() },
+        capture_method,
+        pinned_channel: None,
+        description: None,
+        metadata: BTreeMap::new(),
+        return_url: None,
+        expires_at: start() + SignedDuration::from_mins(15),
+        deadline_at: start() + SignedDuration::from_secs(30),
+    };
+    let id = PaymentId::mint(start(), OrderDigest::of(merchant, "A-1").bucket());
+    Payment::open(id, request, attempt(Operation::Pay, 100, None), lease(), start())
+}
+
+fn learn(payment: &mut Payment, n: i16, fact: Fact) -> Result<Learned, IllegalFact> {
+    payment.learn(n, &News::of(fact), Source::Query, &CONTRACT, start())
+}
+
+/// What may happen to a payment, from anybody.
+#[derive(Clone, Debug)]
+enum Happening {
+    Told { attempt: usize, fact: Fact },
+    Capture(i64),
+    Refund(i64),
+    Cancel,
+    FollowUp,
+    NextAttempt,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        6 => (0..6usize, proptest::sample::select(Fact::ALL.to_vec())).prop_map(|(attempt, fact)| Happening::Told { attempt, fact }),
+        1 => (1..150i64).prop_map(Happening::Capture),
+        2 => (1..150i64).prop_map(Happening::Refund),
+        1 => Just(Happening::Cancel),
+        2 => Just(Happening::FollowUp),
+        1 => Just(Happening::NextAttempt),
+    ]
+}
+
+/// Does to the payment what the flows would, under their own conditions.
+fn happen(payment: &mut Payment, happening: &Happening) {
+    match *happening {
+        Happening::Told { attempt, fact } => {
+            let n = 1 + i16::try_from(attempt % payment.attempts.len()).expect("few");
+            let _illegal = learn(payment, n, fact);
+        }
+        Happening::Capture(amount) => {
+            let free = payment.status == PaymentStatus::RequiresCapture && !payment.cancel_requested;
+            let alone = payment.open_attempt(Operation::Capture).is_none() && payment.open_attempt(Operation::Void).is_none();
+            if free && alone && amount <= payment.capturable() {
+                payment.capture_reserved += amount;
+                payment.add_attempt(attempt_of(payment, Operation::Capture, amount, None), lease(), start());
+            }
+        }
+        Happening::Refund(amount) if amount <= payment.refundable() => {
+            let n = i16::try_from(payment.refunds.len() + 1).expect("few");
+            payment.refund_reserved += amount;
+            payment.refunds.push(refund(payment, n, amount));
+            payment.add_attempt(attempt_of(payment, Operation::Refund, amount, Some(n)), lease(), start());
+        }
+        Happening::Refund(_) => {}
+        Happening::Cancel if !payment.status.is_final() => payment.request_cancel(start()),
+        Happening::Cancel => {}
+        Happening::FollowUp => {
+            if let Some(follow_up) = payment.follow_up(start())
+                && let Some(new) = payment.undoing(follow_up, Uuid::new_v4().simple().to_string())
+            {
+                payment.add_attempt(new, lease(), start());
+            }
+        }
+        Happening::NextAttempt if payment.may_try_another_channel(start()) => {
+            payment.add_attempt(attempt_of(payment, Operation::Pay, 100, None), lease(), start());
+        }
+        Happening::NextAttempt => {}
+    }
+}
+
+fn attempt_of(_: &Payment, operation: Operation, amount: i64, refund_n: Option<i16>) -> NewAttempt {
+    attempt(operation, amount, refund_n)
+}
+
+fn refund(payment: &Payment, n: i16, amount: i64) -> Refund {
+    Refund {
+        n,
+        id: RefundId::mint(start(), payment.id.bucket()),
+        merchant_refund_id: format!("R-{n}"),
+        amount,
+        reason: None,
+        metadata: BTreeMap::new(),
+        source: RefundSource::Merchant,
+        status: RefundStatus::Processing,
+        outcome: Outcome::Pending,
+        created_at: start(),
+        updated_at: start(),
+    }
+}
+
+fn holds(payment: &Payment) -> Result<(), TestCaseError> {
+    prop_assert!(0 <= payment.captured && payment.captured <= payment.capture_reserved, "{:#?}", payment);
+    prop_assert!(payment.capture_reserved <= payment.request.amount, "{:#?}", payment);
+    prop_assert!(0 <= payment.refunded && payment.refunded <= payment.refund_reserved, "{:#?}", payment);
+    prop_assert!(payment.refund_reserved <= payment.captured, "{:#?}", payment);
+    let reserved: i64 = payment
+        .refunds
+        .iter()
+        .filter(|refund| matches!(refund.status, RefundStatus::Processing | RefundStatus::Succeeded))
+        .map(|refund| refund.amount)
+        .sum();
+    let given: i64 = payment.refunds.iter().filter(|refund| refund.status == RefundStatus::Succeeded).map(|refund| refund.amount).sum();
+    prop_assert_eq!((payment.refund_reserved, payment.refunded), (reserved, given));
+    let standing = payment
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.operation == Operation::Pay && attempt.state.is_live())
+        .filter(|attempt| !matches!(attempt.state, AttemptState::Reversing | AttemptState::SucceededLate))
+        .count();
+    prop_assert!(standing <= 1, "{} live pay attempts", standing);
+    let paid = matches!(payment.status, PaymentStatus::Succeeded | PaymentStatus::PartiallyCaptured);
+    prop_assert_eq!(paid, payment.captured > 0, "{:#?}", payment);
+    for attempt in payment.attempts.iter().filter(|attempt| attempt.state.is_open()) {
+        let carried = attempt.state == AttemptState::Reversing && payment.attempts.iter().any(|other| other.operation == Operation::Reversal);
+        prop_assert!(attempt.due_at.is_some() || carried, "an open attempt that nobody will look at: {:#?}", payment);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, max_shrink_iters: 4096, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_in_whatever_order_the_books_hold(
+        manual in any::<bool>(),
+        happenings in proptest::collection::vec(happening(), 0..24),
+    ) {
+        let mut payment = open(if manual { CaptureMethod::Manual } else { CaptureMethod::Automatic });
+        let mut paid = false;
+        for happening in &happenings {
+            let before = payment.clone();
+            happen(&mut payment, happening);
+            holds(&payment)?;
+            // An end that was told stands, and paid money stays paid: only a refund gives it back.
+            if before.status.ended_unpaid() {
+                prop_assert!(payment.status.ended_unpaid() || matches!(happening, Happening::NextAttempt), "{} became {}", before.status, payment.status);
+            }
+            paid |= payment.captured > 0;
+            prop_assert_eq!(paid, payment.captured > 0, "captured money was forgotten");
+            // Every change has its event, and only what changed is written.
+            let mut drafted = payment.clone();
+            drafted.sequence = before.sequence;
+            let change = Change::between(&before, drafted, Source::Query);
+            prop_assert!(!change.events.is_empty());
+            prop_assert_eq!(change.after.sequence, before.sequence + i32::try_from(change.events.len()).expect("few"));
+            payment.sequence = change.after.sequence;
+        }
+    }
+
+    #[test]
+    fn facts_of_one_automatic_payment_end_the_same_in_every_order(
+        facts in Just(vec![Fact::Unknown, Fact::Accepted, Fact::ActionRequired, Fact::Approved]).prop_shuffle(),
+    ) {
+        let mut payment = open(CaptureMethod::Automatic);
+        for fact in facts {
+            learn(&mut payment, 1, fact).expect("legal");
+        }
+        prop_assert_eq!((payment.status, payment.outcome, payment.captured), (PaymentStatus::Succeeded, Outcome::Approved, 100));
+    }
+}
+
+#[test]
+fn late_money_is_adopted_only_where_the_order_cannot_be_paid_twice() {
+    // Closed while the payment goes on over another channel: the late money goes back.
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::Closed).expect("legal");
+    payment.add_attempt(attempt(Operation::Pay, 100, None), lease(), start());
+    learn(&mut payment, 1, Fact::Approved).expect("legal");
+    assert_eq!(payment.attempts[0].state, AttemptState::Reversing);
+    assert_eq!(payment.follow_up(start()), Some(FollowUp::Reverse { pay: 1 }));
+    assert_eq!(payment.captured, 0);
+
+    // Ended, and told so: the late money goes back, and the end stands.
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::Closed).expect("legal");
+    assert_eq!(payment.status, PaymentStatus::Failed);
+    learn(&mut payment, 1, Fact::Approved).expect("legal");
+    assert_eq!((payment.status, payment.outcome), (PaymentStatus::Failed, Outcome::Unknown));
+}
+
+#[test]
+fn approved_for_another_amount_is_never_adopted() {
+    let mut payment = open(CaptureMethod::Automatic);
+    let wrong = News::of(Fact::Approved).with_money(Money { amount: 99, currency: Currency::USD });
+    assert_eq!(payment.learn(1, &wrong, Source::Notification, &CONTRACT, start()), Ok(Learned::Mismatch), "a message alone is not enough");
+    assert_eq!(payment.learn(1, &wrong, Source::Query, &CONTRACT, start()), Ok(Learned::Changed));
+    assert_eq!((payment.attempts[0].state, payment.captured), (AttemptState::Reversing, 0));
+}
+
+#[test]
+fn never_another_channel_from_doubt_or_after_a_cancel() {
+    for fact in [Fact::Unknown, Fact::Accepted, Fact::ActionRequired, Fact::Authorized, Fact::Approved] {
+        let mut payment = open(CaptureMethod::Automatic);
+        learn(&mut payment, 1, fact).expect("legal");
+        assert!(!payment.may_try_another_channel(start()), "{fact}");
+    }
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::NotSent).expect("legal");
+    assert!(payment.may_try_another_channel(start()));
+    assert!(!payment.may_try_another_channel(start() + SignedDuration::from_secs(30)), "past the deadline");
+    payment.cancel_requested = true;
+    assert!(!payment.may_try_another_channel(start()));
+}
+
+#[test]
+fn money_found_captured_after_a_cancel_goes_back_and_the_status_stays() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::Unknown).expect("legal");
+    payment.request_cancel(start());
+    learn(&mut payment, 1, Fact::Approved).expect("legal");
+    assert_eq!(payment.status, PaymentStatus::Succeeded);
+    assert_eq!(payment.follow_up(start()), Some(FollowUp::RefundForCancel));
+    assert_eq!(payment.attempts[0].due_at, Some(start()), "somebody must see to it");
+}
+
+#[test]
+fn a_refund_that_the_channel_takes_back_frees_what_it_had_reserved() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::Approved).expect("legal");
+    happen(&mut payment, &Happening::Refund(60));
+    learn(&mut payment, 2, Fact::Approved).expect("legal");
+    assert_eq!((payment.refunded, payment.refundable()), (60, 40));
+    learn(&mut payment, 2, Fact::Returned).expect("legal");
+    assert_eq!((payment.refunded, payment.refundable(), payment.refunds[0].status), (0, 100, RefundStatus::Returned));
+}
