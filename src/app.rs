@@ -11,25 +11,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Arbiter, System};
+use actix_web::web;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::channel::breaker::Reason;
 use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
 use crate::channel::guard::ChannelGuard;
 use crate::channel::handle::ChannelHandle;
 use crate::channel::http_pool::{Address, PoolSettings, tls_config};
+use crate::channel::observe::GuardObserver;
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
 use crate::clock::Clock;
 use crate::config::{ChannelSettings, Settings};
 use crate::domain::{Candidate, OperationClass};
-use crate::http::{self, Api, ApiSettings, ChannelDirectory, ChannelView, Readiness};
+use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, Phase, Readiness};
 use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Provider};
 use crate::router::flows::Channel;
 use crate::router::{FlowSettings, Flows, Router};
 use crate::store::{PoolSizes, Store, StoreError, schema};
 use crate::telemetry;
+
+/// How often the guards are read out.
+const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+/// Every how many rounds the histograms are folded: 5 s.
+const UPKEEP_EVERY: u32 = 20;
+/// Every how many rounds the database is asked whether it lives: 1 s.
+const DATABASE_EVERY: u32 = 4;
 
 /// Why the process cannot serve.
 #[derive(Debug, Error)]
@@ -182,14 +192,21 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     };
     let _poller = Poller::start_in_arbiter(&poller_arbiter.handle(), {
         let (store, clock, flows, router) = (store.clone(), clock.clone(), flows.clone(), router.clone());
+        let handle = handle.clone();
         move |_| Poller::new(store, clock, flows, router, poller_settings, handle)
     });
 
     let readiness = Arc::new(Readiness::default());
-    let api = Api {
+    let observers: Vec<_> = flows_channels
+        .iter()
+        .map(|channel| GuardObserver::new(channel.handle.id().to_owned(), Arc::clone(channel.handle.guard()), clock.clone()))
+        .collect();
+    actix::spawn(observe(observers, metrics.clone(), Arc::clone(&readiness), store.clone()));
+    let api = web::Data::new(Api {
         router: router.clone(),
         store: store.clone(),
-        clock,
+        runtime: handle.clone(),
+        clock: clock.clone(),
         settings: ApiSettings {
             answer_within: Duration::from_millis(settings.server.answer_within_ms),
             deadline: Duration::from_millis(settings.server.deadline_ms),
@@ -197,27 +214,25 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
             ..ApiSettings::default()
         },
         fingerprint_secret,
-        channels: Arc::new(Directory { channels: flows_channels, plans: channels, clock: Clock::system() }),
+        channels: Arc::new(Directory { channels: flows_channels, clock }),
         metrics: Arc::new(move || metrics.render()),
         readiness: Arc::clone(&readiness),
-    };
+        memory: Memory::default(),
+    });
     let workers = settings.server.workers;
-    let operations = match operations_listener {
-        Some(listener) => Some(http::serve(listener, Api { settings: ApiSettings { serve_operations: true, ..api.settings.clone() }, ..api.clone() }, 1)?),
-        None => None,
-    };
+    let operations = operations_listener.map(|listener| http::serve_operations(listener, api.clone())).transpose()?;
     let server = http::serve(listener, api, workers)?;
     let handles: Vec<_> = [Some(server.handle()), operations.as_ref().map(actix_web::dev::Server::handle)].into_iter().flatten().collect();
     actix::spawn(server);
     operations.map(actix::spawn);
 
-    readiness.set_ready();
+    readiness.enter(Phase::Ready);
     let (stop, mut stopping) = watch::channel(false);
     ready(Running { readiness: Arc::clone(&readiness), store, flows: flows.clone(), router, stop });
     wait_for_stop(&mut stopping).await?;
 
     tracing::info!("stopping: no longer ready, what is in flight finishes");
-    readiness.set_stopping();
+    readiness.enter(Phase::Stopping);
     let grace = Duration::from_millis(settings.server.shutdown_grace_ms);
     let _all_or_late = tokio::time::timeout(grace, futures_util::future::join_all(handles.iter().map(|handle| handle.stop(true)))).await.is_ok();
     let flown = tokio::time::timeout(grace, async {
@@ -232,6 +247,40 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         arbiter.stop();
     }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads out what the guards did, keeps the histograms small where nobody scrapes, and says when the database is away.
+async fn observe(mut observers: Vec<GuardObserver>, metrics: telemetry::MetricsHandle, readiness: Arc<Readiness>, store: Store) {
+    let mut rounds: u32 = 0;
+    loop {
+        observers.iter_mut().for_each(GuardObserver::observe);
+        if rounds.is_multiple_of(UPKEEP_EVERY) {
+            metrics.run_upkeep();
+        }
+        if rounds.is_multiple_of(DATABASE_EVERY) {
+            let concern = match store.alive().await {
+                Ok(true) => None,
+                Ok(false) => Some("it is a standby and takes no writes".to_owned()),
+                Err(error) => Some(error.to_string()),
+            };
+            readiness.concern("database", concern);
+        }
+        rounds = rounds.wrapping_add(1);
+        tokio::time::sleep(OBSERVE_EVERY).await;
+    }
+}
+
+/// Until SIGTERM, SIGINT, or somebody in the process who asks for it.
+async fn wait_for_stop(asked: &mut watch::Receiver<bool>) -> Result<(), StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = asked.wait_for(|stop| *stop) => {}
+    }
     Ok(())
 }
 
@@ -298,6 +347,47 @@ fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Cl
 /// The channels, as operators see them.
 struct Directory {
     channels: Vec<Channel>,
-    plans: Vec<ChannelPlan>,
     clock: Clock,
+}
+
+impl ChannelDirectory for Directory {
+    fn channels(&self) -> Vec<ChannelView> {
+        self.channels.iter().map(|channel| self.view(channel)).collect()
+    }
+
+    fn known(&self, id: &str) -> bool {
+        self.channels.iter().any(|channel| channel.handle.id() == id)
+    }
+}
+
+impl Directory {
+    fn view(&self, channel: &Channel) -> ChannelView {
+        let candidate = channel.handle.candidate();
+        let now = self.clock.boot();
+        let breaker = OperationClass::ALL.map(|class| {
+            let snapshot = channel.handle.guard().snapshot(class, now);
+            BreakerView {
+                class,
+                state: snapshot.state.as_str(),
+                reason: snapshot.reason.map(Reason::as_str),
+                retry_after_ms: snapshot.retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+                calls: snapshot.window.calls.into(),
+                failures: snapshot.window.failures.into(),
+                in_flight: snapshot.in_flight,
+                limit: snapshot.limit,
+            }
+        });
+        ChannelView {
+            id: candidate.channel.clone(),
+            provider: channel.handle.provider().name(),
+            livemode: candidate.livemode,
+            methods: candidate.methods.clone(),
+            wallets: candidate.wallets.clone(),
+            currencies: candidate.currencies.iter().map(|currency| currency.code().to_owned()).collect(),
+            health: if channel.handle.is_up() { ChannelHealth::Up } else { ChannelHealth::Restarting },
+            breaker: breaker.to_vec(),
+            // Overrides come with the operators' routes that set them.
+            r#override: None,
+        }
+    }
 }

@@ -18,6 +18,7 @@
 //! Where to start reading: `domain/attempt.rs` (what can be known about one try), `router/payment.rs` (one payment, top to bottom),
 //! `store/journal.rs` (how it gets to disk before it is acted on).
 
+pub mod app;
 pub mod channel;
 pub mod cli;
 pub mod clock;

@@ -10,5 +10,6 @@ pub mod guard;
 pub mod handle;
 pub mod http_pool;
 pub mod meters;
+pub mod observe;
 pub mod supervisor;
 mod wire;

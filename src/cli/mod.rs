@@ -1,3 +1,108 @@
 //! The command line: one file a subcommand, each with its arguments and its `run`.
+//!
+//! What every command keeps to: results go to standard output and everything else to standard error, so that output can be piped; the exit
+//! code is 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly (clap's own); `NO_COLOR` is honoured; a failure says
+//! what, where and what to do next.
 
+pub mod client;
+pub mod config;
+pub mod demo;
+pub mod migrate;
 pub mod sandbox;
+pub mod serve;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage. NO_COLOR turns colours off.
+
+Examples:
+  breakwater demo
+  breakwater config example > breakwater.toml
+  breakwater config check --config breakwater.toml
+  breakwater migrate --database-url postgres://localhost/breakwater";
+
+/// The arguments of `breakwater`.
+#[derive(Debug, Parser)]
+#[command(name = "breakwater", version, about = "A payment orchestrator: one REST API over payment channels that fail, stall and lie", after_help = AFTER_HELP)]
+#[command(disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Serve(serve::ServeArgs),
+    Sandbox(sandbox::SandboxArgs),
+    Migrate(migrate::MigrateArgs),
+    Config(config::ConfigArgs),
+}
+
+/// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(asked) => {
+            // Help and version are answers, not failures: clap prints each where it belongs, and a closed pipe is nobody's problem.
+            let _ = asked.print();
+            return if asked.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Sandbox(args) => sandbox::run(args),
+        Command::Migrate(args) => migrate::run(&args),
+        Command::Config(args) => config::run(&args),
+    }
+}
+
+/// Writes to standard output. A reader who has gone (`| head`) is no failure.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&format!("cannot write to standard output: {error}")),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Says on standard error why the command failed, in a sentence that says what to do; answers exit code 1.
+fn fail(why: &str) -> ExitCode {
+    // When standard error is gone too, the exit code is all that is left.
+    let _ = writeln!(std::io::stderr(), "breakwater: {why}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed_and_every_command_shows_an_example() {
+        Cli::command().debug_assert();
+        let mut missing = Vec::new();
+        collect_without_example(&Cli::command(), &mut missing);
+        assert_eq!(missing, Vec::<String>::new(), "their --help has no example");
+    }
+
+    fn collect_without_example(command: &clap::Command, missing: &mut Vec<String>) {
+        let help = command.clone().render_long_help().to_string();
+        if !help.contains("Example") {
+            missing.push(command.get_name().to_owned());
+        }
+        for below in command.get_subcommands() {
+            collect_without_example(below, missing);
+        }
+    }
+
+    #[test]
+    fn the_help_documents_the_exit_codes() {
+        assert!(Cli::command().render_help().to_string().contains("Exit codes: 0 done, 1 failed, 2 wrong usage"));
+    }
+}

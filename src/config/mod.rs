@@ -29,14 +29,14 @@ use std::str::FromStr;
 use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
-use tracing::Level;
 
 pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
 pub use self::fault::Fault;
 use self::fault::Faults;
 use self::secret::Sources;
 use self::section::Section;
-use crate::telemetry::LogFormat;
+pub use crate::telemetry::LogFormat;
+pub use tracing::Level;
 
 /// A documented settings file with every field: each at its default, beside one channel to fill in.
 pub const EXAMPLE: &str = include_str!("example.toml");

@@ -11,14 +11,16 @@ use crate::provider::Verb;
 /// How an idempotency key fared: the first use, a repeat of it, a repeat while the first is still carried, another request under it.
 const IDEMPOTENCY_RESULTS: [&str; 4] = ["first", "replayed", "in_flight", "reused"];
 
-/// Why a channel was or was not taken, beside the [`Misfit`]s.
-const ROUTING_REASONS: [&str; 4] = ["chosen", "failover", "breaker_open", "full"];
+/// Why a channel was or was not taken, beside the [`Misfit`]s: taken; it cannot express the payment; it is being rebuilt; its breaker's state; it
+/// is full.
+const ROUTING_REASONS: [&str; 7] = ["chosen", "not_expressible", "no_actor", "open", "half_open", "forced_open", "in_flight"];
 
-/// What became of a look at an open attempt.
-const POLL_RESULTS: [&str; 4] = ["resolved", "unchanged", "postponed", "failed"];
+/// What became of a look at a due attempt, from `router/resolve.rs`.
+const POLL_RESULTS: [&str; 11] =
+    ["changed", "unchanged", "not_found", "followed_up", "nothing", "contradiction", "key_expired", "shut", "taken", "gone", "failed"];
 
-/// What became of a provider's message.
-const NOTIFICATION_RESULTS: [&str; 6] = ["applied", "repeated", "unmatched", "ignored", "refused", "failed"];
+/// What became of a provider's message: the states of the inbox, a repeat, one that was not believed.
+const NOTIFICATION_RESULTS: [&str; 5] = ["applied", "ignored", "quarantined", "repeated", "refused"];
 
 const POOLS: [&str; 2] = ["journal", "reads"];
 const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
@@ -65,8 +67,8 @@ fn zero_of_process() {
     for source in [Source::Reply, Source::Query, Source::Notification, Source::Lease, Source::Merchant, Source::Operator] {
         let _ = histogram!("breakwater_unknown_outcome_resolution_seconds", "resolved_by" => source.as_str());
     }
-    gauge!("breakwater_poller_backlog").increment(0.0);
-    gauge!("breakwater_poller_oldest_due_age_seconds").increment(0.0);
+    gauge!("breakwater_poller_backlog", "kind" => "due").increment(0.0);
+    gauge!("breakwater_poller_oldest_due_age_seconds", "kind" => "due").increment(0.0);
     gauge!("breakwater_poller_last_success_timestamp_seconds").increment(0.0);
     for pool in POOLS {
         for state in POOL_STATES {

@@ -1,0 +1,63 @@
+//! `breakwater migrate`: brings the schema up to date, and makes the partitions of the months ahead.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{fail, print};
+use crate::clock::Clock;
+use crate::config::DATABASE_URL;
+use crate::store::pool::{self, Purpose};
+use crate::store::{StoreError, schema};
+
+/// Bring the database's schema up to date
+///
+/// Running it again changes nothing. Run it before a new version serves.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  breakwater migrate --database-url postgres://breakwater@db.example.com/breakwater
+  BREAKWATER_DATABASE_URL=postgres://localhost/breakwater breakwater migrate --json")]
+pub struct MigrateArgs {
+    /// The database, as libpq reads it
+    // Its value is hidden in the help, because it may hold a password.
+    #[arg(long, env = DATABASE_URL, hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// Print one line of JSON: {"migrated":true,"partitions_made":N}
+    #[arg(long)]
+    json: bool,
+}
+
+/// Migrates, and says what was made.
+pub fn run(args: &MigrateArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("the runtime cannot be started: {error}")),
+    };
+    match runtime.block_on(migrate(&args.database_url)) {
+        Ok(made) if args.json => print(&format!("{}\n", json!({"migrated": true, "partitions_made": made}))),
+        Ok(made) => print(&format!("The schema is up to date; {made} partitions were made for the months ahead.\n")),
+        Err(error) => fail(&format!("{error}; {}", next(&error))),
+    }
+}
+
+/// Answers how many partitions were made.
+async fn migrate(url: &str) -> Result<u32, StoreError> {
+    schema::migrate(url).await?;
+    let client = pool::connect(url, Purpose::Reads, 1, &tokio::runtime::Handle::current())?.get().await?;
+    schema::ensure_partitions(&client, Clock::system().wall()).await
+}
+
+/// What to do about it.
+const fn next(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Settings(_) | StoreError::Migrator(sqlx::Error::Configuration(_)) => "correct the address: postgres://user@host:5432/name",
+        StoreError::Away(_) | StoreError::Migrator(_) => {
+            "check that the address is right, the server runs and the database exists, then run it again"
+        }
+        StoreError::Migration(_) => {
+            "the schema was not changed by the migration that failed; run it with the version of breakwater that made the schema, or a later one"
+        }
+        StoreError::Refused { .. } | StoreError::Unreadable(_) => "check that the user owns the schema, then run it again: what was done is kept",
+    }
+}
