@@ -9,7 +9,7 @@ use crate::domain::{Fact, Operation, OperationClass, PaymentStatus, RefundStatus
 use crate::provider::Verb;
 
 /// How an idempotency key fared: the first use, a repeat of it, a repeat while the first is still carried, another request under it.
-const IDEMPOTENCY_RESULTS: [&str; 4] = ["first", "replayed", "in_flight", "reused"];
+const IDEMPOTENCY_RESULTS: [&str; 4] = ["new", "replayed", "in_flight", "reused"];
 
 /// Why a channel was or was not taken, beside the [`Misfit`]s: taken; it cannot express the payment; it is being rebuilt; its breaker's state; it
 /// is full.

@@ -6,8 +6,8 @@ use super::source::Source;
 
 const MACROS: [&str; 3] = ["counter", "gauge", "histogram"];
 
-/// Every use of a metric that does not fit the catalogue. Only names that stand in the macro as a literal can be counted at all: a name from a
-/// variable is an offence too, except in the telemetry, which knows nothing but the catalogue, and in tests.
+/// Every use of a metric that does not fit the catalogue. A name is a literal in the macro or a constant of the same file: one from anywhere
+/// else cannot be held against the catalogue and is an offence too, except in the telemetry, which knows nothing but the catalogue, and in tests.
 pub fn offences(file: &Source) -> Vec<String> {
     if !file.is_crate() {
         return Vec::new();
@@ -22,13 +22,27 @@ pub fn offences(file: &Source) -> Vec<String> {
                 continue;
             }
             let arguments = arguments(&file.code[at + opening.len()..]);
-            match arguments.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) {
-                None => offences.push(file.offence(line, "the metric's name must be a literal, so that it can be held against the catalogue")),
+            match name(arguments, &file.code) {
+                None => offences
+                    .push(file.offence(line, "the metric's name must be a literal or a constant of this file, to be held against the catalogue")),
                 Some(name) => offences.extend(unfit(kind, name, arguments).map(|what| file.offence(line, &what))),
             }
         }
     }
     offences
+}
+
+/// The metric's name: the first argument, or the value of the constant that it names.
+fn name<'a>(arguments: &'a str, code: &'a str) -> Option<&'a str> {
+    let first = arguments.trim_start();
+    let literal = if first.starts_with('"') {
+        first
+    } else {
+        let constant = first.split([',', ' ', '\n']).next()?;
+        let declared = code.find(&format!("const {constant}: &str = \""))?;
+        code[declared..].split_once(" = ")?.1
+    };
+    literal.strip_prefix('"')?.split('"').next()
 }
 
 /// What lies between the macro's parentheses.
@@ -79,6 +93,8 @@ fn a_metric_that_does_not_fit_the_catalogue_is_an_offence() {
     assert!(offends("counter!(\"breakwater_payments_total\").increment(1);"), "a label is missing");
     assert!(offends("counter!(\"breakwater_payments_total\", \"status\" => s, \"merchant\" => m).increment(1);"), "a label too many");
     assert!(offends("counter!(name).increment(1);"), "no literal");
+    assert!(offends("const A: &str = \"breakwater_unheard_of_total\";\ncounter!(A).increment(1);"), "a constant");
+    assert!(!offends("const A: &str = \"breakwater_payments_total\";\ncounter!(A, \"status\" => s).increment(1);"));
     assert!(!offends("counter!(\"breakwater_payments_total\", \"status\" => f(s)).increment(1); // counter!(\"other\")"));
     assert!(!offends("metrics::counter!(\n    \"breakwater_refunds_total\",\n    \"status\" => s(\")\"), \"channel\" => c)"));
     assert!(!offends("describe_counter!(name, unit, help)"));
