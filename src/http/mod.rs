@@ -1,1 +1,145 @@
-//! Floor: http.
+//! Floor 4: the merchants' REST API and the operators' routes.
+//!
+//! A request is five files in one direction: `observe.rs` (its id, its log line, its metrics, a panic's 500), `key.rs` (who asks), `body.rs` and
+//! `field.rs` (what is asked, strictly), the route's own file (`payment.rs`, `refund.rs`, `notification.rs`, `operations.rs`: one script each),
+//! `render.rs` or `problem.rs` (the answer). Money is never moved here, and nothing is written: a handler sends a message to the
+//! [`Router`], whose flow runs on whether or not the client waits for it.
+//!
+//! What holds for every answer: a `Request-Id`; `Cache-Control: no-store`; and if it is not a success, problem details with a code from the
+//! closed list of `problem.rs`. HTTP errors are for the call, not for the money: a declined payment is a 201.
+
+pub mod answers;
+pub mod ask;
+pub mod body;
+pub mod card;
+pub mod directory;
+pub mod field;
+pub mod idempotency;
+pub mod key;
+pub mod notification;
+pub mod observe;
+pub mod operations;
+pub mod page;
+pub mod payment;
+pub mod payment_request;
+pub mod problem;
+pub mod readiness;
+pub mod refund;
+pub mod refusal;
+pub mod render;
+pub mod routes;
+pub mod server;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use actix::Addr;
+use tokio::runtime::Handle;
+
+pub use self::directory::{BreakerView, ChannelDirectory, ChannelHealth, ChannelView, OverrideView};
+pub use self::observe::describe_metrics;
+pub use self::problem::{Problem, ProblemCode};
+pub use self::readiness::{Phase, Readiness};
+pub use self::routes::{operations_routes, routes};
+pub use self::server::{serve, serve_operations};
+use crate::clock::Clock;
+use crate::router::Router;
+use crate::store::{Store, StoreError};
+
+/// What the API needs of the rest of the process. One for all workers.
+pub struct Api {
+    /// The flows.
+    pub router: Addr<Router>,
+    /// The database, for reads.
+    pub store: Store,
+    /// Where reads run: a connection of the database must not live on a worker's own runtime, which ends with the server.
+    pub runtime: Handle,
+    /// Time.
+    pub clock: Clock,
+    /// Settings.
+    pub settings: ApiSettings,
+    /// What fingerprints and cursors are keyed with: the installation's, from the store.
+    pub fingerprint_secret: [u8; 32],
+    /// The channels.
+    pub channels: Arc<dyn ChannelDirectory>,
+    /// Renders the metrics.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether the process wants traffic.
+    pub readiness: Arc<Readiness>,
+    /// What the API itself remembers; starts empty.
+    pub memory: Memory,
+}
+
+/// What the API remembers between requests.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Owners of keys that were seen lately.
+    pub keys: key::KeyMemory,
+    /// Merchants' requests in flight.
+    pub(super) in_flight: AtomicUsize,
+}
+
+/// How the API behaves.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// How long a caller waits for a payment's end before the answer is 202. Default 10 s. Shorter gives more 202s; longer keeps connections
+    /// busy while a channel is slow.
+    pub answer_within: Duration,
+    /// How long after its creation a payment may still go to another channel. Default 30 s.
+    pub deadline: Duration,
+    /// Bytes of a merchant's body, at most. Default 64 KiB.
+    pub body_limit: usize,
+    /// Merchants' requests in flight in this process, at most; beyond that 503. Default 4,096. It bounds memory: a request in flight holds its
+    /// body and its flow.
+    pub max_requests: usize,
+    /// Whether the merchants' listener serves `/ops` and `/metrics` too. Default false; demo does.
+    pub serve_operations: bool,
+    /// Whether `/metrics` needs an operator's token. Default true; false is for a listener that only the machine itself reaches.
+    pub metrics_need_token: bool,
+    /// What a problem's `type` begins with, before `/errors/<code>`. Default `https://breakwater.example`.
+    pub problem_base: String,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            answer_within: Duration::from_secs(10),
+            deadline: Duration::from_secs(30),
+            body_limit: 64 * 1024,
+            max_requests: 4_096,
+            serve_operations: false,
+            metrics_need_token: true,
+            problem_base: "https://breakwater.example".to_owned(),
+        }
+    }
+}
+
+impl Api {
+    /// Runs a read where the database's connections live, to its end even if the client goes away.
+    ///
+    /// # Errors
+    /// The problem to answer with: 503 when the database is away.
+    pub(super) async fn read<T, F>(&self, read: impl FnOnce(Store) -> F) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.runtime.spawn(read(self.store.clone())).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(refusal::store_problem(&error)),
+            Err(error) => {
+                tracing::error!(%error, "a read did not end");
+                Err(Problem::internal())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

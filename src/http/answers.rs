@@ -1,0 +1,42 @@
+//! Successful answers, as JSON.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::problem::Problem;
+use super::render;
+use crate::router::Answer;
+
+/// An object.
+pub fn json(status: StatusCode, object: &impl Serialize) -> HttpResponse {
+    match serde_json::to_vec(object) {
+        Ok(bytes) => HttpResponse::build(status).content_type("application/json").body(bytes),
+        Err(error) => HttpResponse::from_error(unwritable(&error)),
+    }
+}
+
+/// What a flow made, with the status code of what it is now.
+pub fn money(answer: &Answer, object: &impl Serialize) -> HttpResponse {
+    let status = StatusCode::from_u16(render::status_code(&answer.payment, answer.subject)).unwrap_or(StatusCode::OK);
+    let mut response = json(status, object);
+    if answer.replayed {
+        use actix_web::http::header::{HeaderName, HeaderValue};
+        response.headers_mut().insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// An object on a page.
+///
+/// # Errors
+/// 500, for an object that cannot be written as JSON: none of ours.
+pub fn value(object: &impl Serialize) -> Result<Value, Problem> {
+    serde_json::to_value(object).map_err(|error| unwritable(&error))
+}
+
+fn unwritable(error: &serde_json::Error) -> Problem {
+    tracing::error!(%error, "an answer cannot be written as JSON");
+    Problem::internal()
+}

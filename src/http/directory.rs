@@ -1,0 +1,124 @@
+//! The channels, as this floor may know them: whoever wires the process implements [`ChannelDirectory`] over its actors, breakers and settings.
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::domain::{MethodKind, OperationClass, Wallet};
+
+/// What answers questions about this installation's channels. Called on every create, so it must not wait.
+pub trait ChannelDirectory: Send + Sync {
+    /// Every channel as it now stands, in the order of the settings.
+    fn channels(&self) -> Vec<ChannelView>;
+    /// Whether there is a channel of that id.
+    fn known(&self, id: &str) -> bool;
+}
+
+/// One channel.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChannelView {
+    /// Its id in the settings.
+    pub id: String,
+    /// The protocol it speaks.
+    pub provider: &'static str,
+    /// `live` when real money moves, else `test`.
+    #[serde(rename = "mode", serialize_with = "mode")]
+    pub livemode: bool,
+    /// How its customers can pay.
+    pub methods: Vec<MethodKind>,
+    /// Whose codes and pages it has.
+    pub wallets: Vec<Wallet>,
+    /// ISO 4217 codes that its account takes; empty for any.
+    pub currencies: Vec<String>,
+    /// How its actor is.
+    pub health: ChannelHealth,
+    /// How its three guards stand, by class of operation.
+    #[serde(serialize_with = "by_class")]
+    pub breaker: Vec<BreakerView>,
+    /// The operator's override, if there is one.
+    pub r#override: Option<OverrideView>,
+}
+
+/// How a channel's actor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelHealth {
+    /// It answers its supervisor.
+    Up,
+    /// It is being rebuilt.
+    Restarting,
+    /// It does not answer.
+    Down,
+}
+
+/// How one class of operations stands at a channel.
+#[derive(Clone, Debug, Serialize)]
+pub struct BreakerView {
+    /// Whose.
+    #[serde(skip)]
+    pub class: OperationClass,
+    /// `closed`, `open`, `half_open`, `forced_open`, `forced_closed`.
+    pub state: &'static str,
+    /// What brought it there; none before its first transition.
+    pub reason: Option<&'static str>,
+    /// Until a call may pass by time alone, in milliseconds; none when an operator shut it.
+    pub retry_after_ms: Option<u64>,
+    /// Calls in its window.
+    pub calls: u64,
+    /// Failures in its window.
+    pub failures: u64,
+    /// Calls in flight.
+    pub in_flight: u32,
+    /// Calls that may be in flight at the channel, all classes together.
+    pub limit: u32,
+}
+
+/// An operator's override.
+#[derive(Clone, Debug, Serialize)]
+pub struct OverrideView {
+    /// `forced_open`, `forced_closed` or `drain`.
+    pub mode: &'static str,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// When it ends by itself.
+    #[serde(serialize_with = "super::render::time")]
+    pub expires_at: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn mode<S: Serializer>(livemode: &bool, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(if *livemode { "live" } else { "test" })
+}
+
+fn by_class<S: Serializer>(breakers: &[BreakerView], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_map(breakers.iter().map(|breaker| (breaker.class.as_str(), breaker)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_shown_with_its_guards_by_class() {
+        let view = ChannelView {
+            id: "stripe_main".to_owned(),
+            provider: "stripe",
+            livemode: false,
+            methods: vec![MethodKind::CardToken],
+            wallets: vec![],
+            currencies: vec!["USD".to_owned()],
+            health: ChannelHealth::Up,
+            breaker: vec![BreakerView {
+                class: OperationClass::Pay,
+                state: "open",
+                reason: Some("consecutive"),
+                retry_after_ms: Some(1500),
+                calls: 12,
+                failures: 5,
+                in_flight: 0,
+                limit: 20,
+            }],
+            r#override: None,
+        };
+        insta::assert_snapshot!(serde_json::to_string(&view).expect("JSON"), @r#"{"id":"stripe_main","provider":"stripe","mode":"test","methods":["card_token"],"wallets":[],"currencies":["USD"],"health":"up","breaker":{"pay":{"state":"open","reason":"consecutive","retry_after_ms":1500,"calls":12,"failures":5,"in_flight":0,"limit":20}},"override":null}"#);
+    }
+}

@@ -1,0 +1,213 @@
+//! Query parameters and pages. A list is read by keyset: the cursor is the last id that was given out, sealed so that a client cannot make one
+//! up or carry one from another list. There are no totals: counting what has no bound has no bound.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, web};
+use aws_lc_rs::{constant_time, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::body::quoted;
+use super::problem::{Problem, ProblemCode};
+
+/// Objects on a page, unless the request says otherwise.
+const USUAL: i64 = 20;
+/// And at most.
+const MOST: i64 = 100;
+/// Bytes of the seal behind the id.
+const SEAL: usize = 8;
+
+/// A request's query parameters, each known and given once.
+#[derive(Clone, Debug)]
+pub struct Query(BTreeMap<String, String>);
+
+impl Query {
+    /// The parameters of `request`, which must be among `known`.
+    ///
+    /// # Errors
+    /// 400 `unknown_parameter` by name; 400 for one that is given twice or cannot be decoded.
+    pub fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+            .map_err(|_| Problem::new(ProblemCode::InvalidRequest, "The address's query cannot be decoded."))?;
+        let mut parameters = BTreeMap::new();
+        for (name, value) in pairs.into_inner() {
+            let shown = quoted(&name);
+            if !known.contains(&name.as_str()) {
+                let detail = match known {
+                    [] => format!("The parameter {shown} is unknown: this address takes none."),
+                    _ => format!("The parameter {shown} is unknown. Known here: {}.", known.join(", ")),
+                };
+                return Err(Problem::new(ProblemCode::UnknownParameter, detail).about(shown));
+            }
+            if parameters.insert(name, value).is_some() {
+                return Err(Problem::new(ProblemCode::InvalidRequest, format!("The parameter {shown} is given twice.")).about(shown));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The parameter's text, unless it is left out or empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// The parameter as `parse` reads it; `must` says what it must be.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn parsed<T>(&self, name: &'static str, must: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        parse(text).map(Some).ok_or_else(|| Problem::new(ProblemCode::InvalidRequest, format!("{name} must be {must}.")).about(name))
+    }
+
+    /// A name as merchants give them: visible ASCII, at most 64 characters.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn name(&self, name: &'static str) -> Result<Option<String>, Problem> {
+        self.parsed(name, "1 to 64 visible ASCII characters", |text| {
+            (text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+        })
+    }
+
+    /// A time.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
+        self.parsed(name, "an RFC 3339 time such as 2026-11-21T23:01:14Z", |text| text.parse().ok())
+    }
+
+    /// How many objects the page may have.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn limit(&self) -> Result<i64, Problem> {
+        let limit =
+            self.parsed("limit", &format!("a whole number from 1 to {MOST}"), |text| text.parse().ok().filter(|limit| (1..=MOST).contains(limit)))?;
+        Ok(limit.unwrap_or(USUAL))
+    }
+
+    /// The id at which the last page of `list` ended.
+    ///
+    /// # Errors
+    /// 400 `invalid_cursor`.
+    pub fn cursor(&self, secret: &[u8; 32], list: &str) -> Result<Option<Uuid>, Problem> {
+        let Some(text) = self.text("cursor") else { return Ok(None) };
+        open_cursor(secret, list, text).map(Some).ok_or_else(|| {
+            Problem::new(ProblemCode::InvalidCursor, "The cursor is not one that this list gave out: take it from next_cursor, unchanged.")
+                .about("cursor")
+        })
+    }
+}
+
+/// A page's body. `rows` may have one object more than `limit`: it only says that there is another page.
+pub fn list(mut rows: Vec<(Uuid, Value)>, limit: i64, secret: &[u8; 32], list: &str) -> Value {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = rows.last().filter(|_| has_more).map(|(id, _)| seal_cursor(secret, list, *id));
+    let data: Vec<Value> = rows.into_iter().map(|(_, object)| object).collect();
+    json!({"object": "list", "data": data, "has_more": has_more, "next_cursor": next_cursor})
+}
+
+fn seal(secret: &[u8; 32], list: &str, id: Uuid) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret));
+    context.update(b"cursor\n");
+    context.update(list.as_bytes());
+    context.update(b"\n");
+    context.update(id.as_bytes());
+    context.sign()
+}
+
+fn seal_cursor(secret: &[u8; 32], list: &str, id: Uuid) -> String {
+    let mut bytes = id.as_bytes().to_vec();
+    bytes.extend_from_slice(&seal(secret, list, id).as_ref()[..SEAL]);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn open_cursor(secret: &[u8; 32], list: &str, text: &str) -> Option<Uuid> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (id, given) = bytes.split_at_checked(16)?;
+    let id = Uuid::from_slice(id).ok()?;
+    constant_time::verify_slices_are_equal(given, &seal(secret, list, id).as_ref()[..SEAL]).ok()?;
+    Some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECRET: [u8; 32] = [7; 32];
+
+    fn query(text: &str, known: &[&str]) -> Result<Query, Problem> {
+        Query::of(&TestRequest::with_uri(&format!("/x?{text}")).to_http_request(), known)
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_opens_for_its_own_list_only(id in any::<u128>(), flipped in 0usize..24) {
+            let id = Uuid::from_u128(id);
+            let cursor = seal_cursor(&SECRET, "payments", id);
+            prop_assert_eq!(open_cursor(&SECRET, "payments", &cursor), Some(id));
+            prop_assert_eq!(open_cursor(&SECRET, "refunds", &cursor), None);
+            let mut bytes = URL_SAFE_NO_PAD.decode(&cursor).expect("base64url");
+            bytes[flipped] ^= 1;
+            prop_assert_eq!(open_cursor(&SECRET, "payments", &URL_SAFE_NO_PAD.encode(bytes)), None);
+        }
+
+        #[test]
+        fn arbitrary_cursors_and_queries_never_panic(text in "\\PC{0,60}") {
+            prop_assert_eq!(open_cursor(&SECRET, "payments", &text), None);
+        }
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_by_name() {
+        let problem = query("sync=true", &["include"]).expect_err("unknown");
+        assert_eq!((problem.code(), problem.param()), (ProblemCode::UnknownParameter, Some("sync")));
+    }
+
+    #[test]
+    fn a_parameter_given_twice_is_refused() {
+        let problem = query("limit=1&limit=2", &["limit"]).expect_err("twice");
+        assert_eq!((problem.code(), problem.param()), (ProblemCode::InvalidRequest, Some("limit")));
+    }
+
+    #[test]
+    fn brackets_may_be_written_plainly_or_encoded() {
+        for text in ["created_at[gte]=2026-11-21T23:01:14Z", "created_at%5Bgte%5D=2026-11-21T23%3A01%3A14Z"] {
+            let read = query(text, &["created_at[gte]"]).expect("known").time("created_at[gte]").expect("a time");
+            assert_eq!(read, Some("2026-11-21T23:01:14Z".parse().expect("a time")));
+        }
+    }
+
+    #[test]
+    fn a_limit_is_one_to_a_hundred_and_twenty_by_default() {
+        let limit = |text: &str| query(text, &["limit"]).expect("known").limit().map_err(|problem| problem.code());
+        assert_eq!(limit(""), Ok(20));
+        assert_eq!(limit("limit=100"), Ok(100));
+        for text in ["limit=0", "limit=101", "limit=-1", "limit=ten", "limit=1.0"] {
+            assert_eq!(limit(text), Err(ProblemCode::InvalidRequest), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_shows_no_more_than_its_limit_and_where_to_go_on() {
+        let rows: Vec<_> = (1..=3u128).map(|n| (Uuid::from_u128(n), json!(n))).collect();
+        let page = list(rows.clone(), 2, &SECRET, "payments");
+        assert_eq!(page["data"], json!([1, 2]));
+        assert_eq!(page["has_more"], json!(true));
+        let cursor = page["next_cursor"].as_str().expect("a cursor");
+        assert_eq!(open_cursor(&SECRET, "payments", cursor), Some(Uuid::from_u128(2)));
+        let page = list(rows, 3, &SECRET, "payments");
+        assert_eq!((&page["has_more"], &page["next_cursor"]), (&json!(false), &Value::Null));
+    }
+}

@@ -1,0 +1,162 @@
+//! `/v1/payments`: create, read, list, capture, cancel. Each handler is one script: who asks, which key, what is asked, ask the router, render.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::ask::{self, Asking};
+use super::field::Fields;
+use super::key::Merchant;
+use super::page::{self, Query};
+use super::problem::{Problem, ProblemCode};
+use super::render::{self, Include};
+use super::{Api, answers, body, idempotency, key, payment_request};
+use crate::domain::{PaymentId, PaymentStatus};
+use crate::router::{Authorize, Capture, Claim, Void};
+use crate::store::payment::PageOfPayments;
+
+const LIST: &str = "payments";
+
+/// `POST /v1/payments`.
+pub async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let merchant = key::merchant(&api, &request).await?;
+    Query::of(&request, &[])?;
+    let key = idempotency::key(&request)?;
+    let body = body::object(&request, payload, api.settings.body_limit, false).await?;
+    let now = api.clock.wall();
+    let parsed = payment_request::parse(&body, merchant, &*api.channels, api.settings.deadline, now)?;
+    let claim = claim(&api, &request, merchant, &key, &body);
+    if let Some(objection) = parsed.objection {
+        // What was accepted once is answered again, though it would not be accepted now.
+        let known = api.read(move |store| async move { store.known_key(claim.digest).await }).await?;
+        if known.is_none() {
+            return Err(objection);
+        }
+    }
+    let asking = Asking { api: &api, request: &request, key: &key, amount: Some(parsed.request.amount) };
+    let answer = ask::router(asking, Authorize { request: parsed.request, claim, wait: api.settings.answer_within }).await?;
+    Ok(answers::money(&answer, &render::payment(&answer.payment)))
+}
+
+/// `POST /v1/payments/{id}/capture`.
+pub async fn capture(request: HttpRequest, payload: web::Payload, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let merchant = key::merchant(&api, &request).await?;
+    Query::of(&request, &[])?;
+    let payment = payment_id(&request)?;
+    let key = idempotency::key(&request)?;
+    let body = body::object(&request, payload, api.settings.body_limit, true).await?;
+    let amount = Fields::of(&body, &["amount"])?.amount("amount", None)?;
+    let claim = claim(&api, &request, merchant, &key, &body);
+    let asking = Asking { api: &api, request: &request, key: &key, amount };
+    let answer = ask::router(asking, Capture { merchant: merchant.id, payment, amount, claim, wait: api.settings.answer_within }).await?;
+    Ok(answers::money(&answer, &render::payment_for(&answer.payment, answer.subject)))
+}
+
+/// `POST /v1/payments/{id}/cancel`.
+pub async fn cancel(request: HttpRequest, payload: web::Payload, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let merchant = key::merchant(&api, &request).await?;
+    Query::of(&request, &[])?;
+    let payment = payment_id(&request)?;
+    let key = idempotency::key(&request)?;
+    let body = body::object(&request, payload, api.settings.body_limit, true).await?;
+    Fields::of(&body, &[])?;
+    let claim = claim(&api, &request, merchant, &key, &body);
+    let asking = Asking { api: &api, request: &request, key: &key, amount: None };
+    let answer = ask::router(asking, Void { merchant: merchant.id, payment, claim, wait: api.settings.answer_within }).await?;
+    Ok(answers::money(&answer, &render::payment(&answer.payment)))
+}
+
+/// `GET /v1/payments/{id}`.
+pub async fn read(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let merchant = key::merchant(&api, &request).await?;
+    let query = Query::of(&request, &["include"])?;
+    let include = include(&query)?;
+    let id = payment_id(&request)?;
+    let found = api.read(move |store| async move { store.payment_of(merchant.id, id).await }).await?;
+    let payment = found.ok_or_else(no_such_payment)?;
+    ask::remember(&request, id);
+    let events = if include.events { api.read(move |store| async move { store.events(id).await }).await? } else { Vec::new() };
+    Ok(answers::json(StatusCode::OK, &render::payment_with(&payment, include, &events)))
+}
+
+/// `GET /v1/payments`.
+pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let merchant = key::merchant(&api, &request).await?;
+    let query = Query::of(&request, &["status", "channel", "merchant_order_id", "created_at[gte]", "created_at[lt]", "cursor", "limit"])?;
+    let limit = query.limit()?;
+    let statuses = PaymentStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(", ");
+    let page = PageOfPayments {
+        before: query.cursor(&api.fingerprint_secret, LIST)?,
+        since: query.time("created_at[gte]")?.map(ceiling),
+        until: query.time("created_at[lt]")?.map(ceiling),
+        status: query.parsed("status", &format!("one of {statuses}"), PaymentStatus::parse)?,
+        order: query.name("merchant_order_id")?,
+        channel: query.name("channel")?,
+        limit: limit + 1,
+    };
+    let payments = api.read(move |store| async move { store.payments(merchant.id, &page).await }).await?;
+    let rows = payments.iter().map(|payment| Ok((payment.id.0, answers::value(&render::payment(payment))?))).collect::<Result<Vec<_>, Problem>>()?;
+    Ok(answers::json(StatusCode::OK, &page::list(rows, limit, &api.fingerprint_secret, LIST)))
+}
+
+/// Ids keep milliseconds: a bound between two of them means the later one.
+fn ceiling(at: Timestamp) -> Timestamp {
+    let floor = at.as_millisecond();
+    let whole = Timestamp::from_millisecond(floor).ok().filter(|whole| *whole >= at);
+    whole.or_else(|| Timestamp::from_millisecond(floor.saturating_add(1)).ok()).unwrap_or(at)
+}
+
+fn include(query: &Query) -> Result<Include, Problem> {
+    let mut include = Include::default();
+    for name in query.text("include").into_iter().flat_map(|names| names.split(',')) {
+        match name.trim() {
+            "attempts" => include.attempts = true,
+            "refunds" => include.refunds = true,
+            "events" => include.events = true,
+            _ => {
+                return Err(Problem::new(
+                    ProblemCode::InvalidRequest,
+                    "include must be made of attempts, refunds, events, with commas between them.",
+                )
+                .about("include"));
+            }
+        }
+    }
+    Ok(include)
+}
+
+fn claim(api: &Api, request: &HttpRequest, merchant: Merchant, key: &str, body: &Map<String, Value>) -> Claim {
+    idempotency::claim(&api.fingerprint_secret, merchant.id, key, request.method().as_str(), request.path(), body)
+}
+
+/// The payment in the address. What is not an id is nobody's payment.
+fn payment_id(request: &HttpRequest) -> Result<PaymentId, Problem> {
+    request.match_info().get("id").and_then(|id| id.parse().ok()).ok_or_else(no_such_payment)
+}
+
+pub(super) fn no_such_payment() -> Problem {
+    Problem::new(ProblemCode::NotFound, "There is no such payment.")
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn an_unknown_include_is_refused_by_what_is_known() {
+        let read = |text: &str| include(&Query::of(&TestRequest::with_uri(&format!("/x?{text}")).to_http_request(), &["include"]).expect("known"));
+        assert_eq!(read("include=events,attempts").expect("known"), Include { attempts: true, refunds: false, events: true });
+        assert_eq!(read("").expect("nothing"), Include::default());
+        assert_eq!(read("include=everything").expect_err("unknown").param(), Some("include"));
+    }
+
+    #[test]
+    fn a_bound_between_two_milliseconds_leaves_out_the_earlier() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        assert_eq!(ceiling(at("2026-11-21T23:01:14.000Z")), at("2026-11-21T23:01:14.000Z"));
+        assert_eq!(ceiling(at("2026-11-21T23:01:14.000001Z")), at("2026-11-21T23:01:14.001Z"));
+    }
+}

@@ -1,0 +1,88 @@
+//! Every address, with the methods it takes. What is not here is a 404, and another method on what is here a 405 with `Allow`: both as problem
+//! details.
+
+use actix_web::http::Method;
+use actix_web::middleware::from_fn;
+use actix_web::{Resource, Scope, web};
+
+use super::problem::{Problem, ProblemCode};
+use super::{Api, notification, observe, operations, payment, refund};
+
+/// The templates of all addresses: the only values of the metrics' label `route`, beside `unmatched`.
+pub(super) const TEMPLATES: &[&str] = &[
+    "/v1/payments",
+    "/v1/payments/{id}",
+    "/v1/payments/{id}/capture",
+    "/v1/payments/{id}/cancel",
+    "/v1/refunds",
+    "/v1/refunds/{id}",
+    "/v1/notifications/{channel}",
+    "/livez",
+    "/readyz",
+    "/version",
+    "/metrics",
+    "/ops/v1/channels",
+    "/ops/v1/unknowns",
+    "/ops/v1/integrity",
+];
+
+/// The merchants' and providers' routes, and the operators' too where the settings say so. Register it last: it answers every address.
+pub fn routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
+    let operators = api.settings.serve_operations;
+    let mut scope = with_probes(whole(api))
+        .service(on("/v1/payments", "GET, HEAD, POST").route(web::post().to(payment::create)).route(get(payment::list)))
+        .service(on("/v1/payments/{id}", "GET, HEAD").route(get(payment::read)))
+        .service(on("/v1/payments/{id}/capture", "POST").route(web::post().to(payment::capture)))
+        .service(on("/v1/payments/{id}/cancel", "POST").route(web::post().to(payment::cancel)))
+        .service(on("/v1/refunds", "GET, HEAD, POST").route(web::post().to(refund::create)).route(get(refund::list)))
+        .service(on("/v1/refunds/{id}", "GET, HEAD").route(get(refund::read)))
+        .service(on("/v1/notifications/{channel}", "POST").route(web::post().to(notification::receive)));
+    if operators {
+        scope = with_operations(scope);
+    }
+    config.service(scope.wrap(from_fn(observe::observe)));
+}
+
+/// The operators' routes alone, for a listener of their own. Register it last: it answers every address.
+pub fn operations_routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
+    config.service(with_operations(with_probes(whole(api))).wrap(from_fn(observe::observe)));
+}
+
+fn whole(api: web::Data<Api>) -> Scope {
+    web::scope("")
+        .app_data(api)
+        .default_service(web::to(|| async { Err::<&str, _>(Problem::new(ProblemCode::UnknownRoute, "There is nothing at this address.")) }))
+}
+
+fn with_probes(scope: Scope) -> Scope {
+    scope
+        .service(on("/livez", "GET, HEAD").route(get(operations::livez)))
+        .service(on("/readyz", "GET, HEAD").route(get(operations::readyz)))
+        .service(on("/version", "GET, HEAD").route(get(operations::version)))
+}
+
+fn with_operations(scope: Scope) -> Scope {
+    scope
+        .service(on("/metrics", "GET, HEAD").route(get(operations::metrics)))
+        .service(on("/ops/v1/channels", "GET, HEAD").route(get(operations::channels)))
+        .service(on("/ops/v1/unknowns", "GET, HEAD").route(get(operations::unknowns)))
+        .service(on("/ops/v1/integrity", "GET, HEAD").route(get(operations::integrity)))
+}
+
+/// An address, which refuses every method that is not routed with `Allow: methods`.
+fn on(template: &'static str, methods: &'static str) -> Resource {
+    web::resource(template).default_service(web::to(move || async move {
+        Err::<&str, _>(Problem::new(ProblemCode::MethodNotAllowed, format!("This address takes {methods}.")).allowing(methods))
+    }))
+}
+
+/// `GET`, and `HEAD`, which is a `GET` whose body the server leaves out (RFC 9110, 9.3.2).
+fn get<H, Args>(handler: H) -> actix_web::Route
+where
+    H: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    H::Output: actix_web::Responder + 'static,
+{
+    use actix_web::guard;
+    web::route().guard(guard::Any(guard::Method(Method::GET)).or(guard::Method(Method::HEAD))).to(handler)
+}
