@@ -16,8 +16,8 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::channel::breaker::Reason;
 use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
+use crate::channel::breaker::Reason;
 use crate::channel::guard::ChannelGuard;
 use crate::channel::handle::ChannelHandle;
 use crate::channel::http_pool::{Address, PoolSettings, tls_config};
@@ -161,7 +161,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         channels: settings.database.channel_connections * channels.len(),
     };
     let handle = runtime.handle().clone();
-    let (store, fingerprint_secret) = spawned(runtime, open_store(database_url, sizes, handle.clone(), clock.clone())).await?;
+    let (store, fingerprint_secret) = open_store(&database_url, sizes, &handle, &clock).await?;
 
     let watch_arbiter = Arbiter::try_new()?;
     let tls = tls_config().map_err(|error| StartError::Setting(format!("TLS cannot be set up: {error}")))?;
@@ -284,14 +284,9 @@ async fn wait_for_stop(asked: &mut watch::Receiver<bool>) -> Result<(), StartErr
     Ok(())
 }
 
-/// Runs a future of the database on the runtime that its connections belong to.
-async fn spawned<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = Result<T, StartError>> + Send + 'static) -> Result<T, StartError> {
-    runtime.spawn(work).await.map_err(|error| StartError::Setting(format!("the start was cut short: {error}")))?
-}
-
-async fn open_store(url: String, sizes: PoolSizes, handle: tokio::runtime::Handle, clock: Clock) -> Result<(Store, [u8; 32]), StartError> {
-    schema::migrate(&url).await?;
-    let store = Store::open(&url, sizes, &handle).await?;
+async fn open_store(url: &str, sizes: PoolSizes, runtime: &tokio::runtime::Handle, clock: &Clock) -> Result<(Store, [u8; 32]), StartError> {
+    schema::migrate(url).await?;
+    let store = Store::open(url, sizes, runtime).await?;
     store.ensure_partitions(clock.wall()).await?;
     let unfit = store.check_statements().await?;
     if let Some((name, why)) = unfit.first() {
@@ -336,7 +331,8 @@ fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Cl
         priority: settings.priority,
     };
     let supervised = SupervisorSettings::default();
-    let (supervisor, standing) = ChannelSupervisor::new(settings.id.as_str().into(), supervised, Arc::clone(&guard), clock.clone(), move || blueprint.build());
+    let (supervisor, standing) =
+        ChannelSupervisor::new(settings.id.as_str().into(), supervised, Arc::clone(&guard), clock.clone(), move || blueprint.build());
     if !supervisor.start(&watch.handle()) {
         return Err(fault("its supervisor cannot be started".to_owned()));
     }

@@ -44,7 +44,8 @@ impl GuardObserver {
             late += snapshot.counters.late;
             for state in STATES {
                 let here = if state == snapshot.state { 1.0 } else { 0.0 };
-                metrics::gauge!("breakwater_breaker_state", "channel" => channel(), "operation" => class.as_str(), "state" => state.as_str()).set(here);
+                metrics::gauge!("breakwater_breaker_state", "channel" => channel(), "operation" => class.as_str(), "state" => state.as_str())
+                    .set(here);
             }
         }
         metrics::gauge!("breakwater_channel_concurrency_limit", "channel" => channel()).set(f64::from(self.guard.limit()));

@@ -85,7 +85,8 @@ pub fn run(args: &DemoArgs) -> ExitCode {
 fn demo(args: &DemoArgs) -> Result<(), String> {
     let data_dir = data_dir(args)?;
     let level = args.log_level.parse::<Level>().map_err(|_| format!("--log-level {}: use error, warn, info, debug or trace", args.log_level))?;
-    telemetry::install_logs_to_file(LogFormat::Json, level, &data_dir.join("demo.log")).map_err(|error| format!("{}: {error}", data_dir.display()))?;
+    telemetry::install_logs_to_file(LogFormat::Json, level, &data_dir.join("demo.log"))
+        .map_err(|error| format!("{}: {error}", data_dir.display()))?;
     let errands = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     if args.reset {
         errands.block_on(neighbour::end(&data_dir.join("sandbox")))?;
