@@ -145,7 +145,13 @@ fn event_kinds(before: &Payment, after: &Payment, source: Source) -> Vec<(&'stat
                 "from": old.map(|old| old.state.as_str()), "to": attempt.state.as_str(),
             });
             let late = attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversed;
-            kinds.push((if late { "payment.late_success_reversed" } else { attempt_event(attempt.state) }, body.to_string()));
+            let named = old.is_some_and(|old| old.state == attempt.state);
+            let kind = match (late, named) {
+                (true, _) => "payment.late_success_reversed",
+                (false, true) => "attempt.named",
+                (false, false) => attempt_event(attempt.state),
+            };
+            kinds.push((kind, body.to_string()));
         }
     }
     if after.captured > before.captured && before.status == PaymentStatus::RequiresCapture && after.status == PaymentStatus::Succeeded {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::domain::{Failure, KeyClaim, Payment, PaymentId, PaymentStatus, RefundId, Subject};
+use crate::domain::{Failure, KeyClaim, Payment, PaymentId, PaymentStatus, RefundId, RefundSource, RefundStatus, Subject};
 use crate::store::{JournalError, StoreError};
 
 /// A merchant's idempotency key with its request's fingerprint.
@@ -49,10 +49,15 @@ impl Answer {
 pub fn is_settled(payment: &Payment, subject: Subject) -> bool {
     match subject {
         Subject::Payment => payment.is_worth_answering(),
-        Subject::Cancel => payment.status.is_final(),
+        // Money that was found taken is on its way back: the cancel is only done when it is.
+        Subject::Cancel => payment.status.is_final() && (payment.captured == 0 || returned_for_cancel(payment)),
         Subject::Capture(n) => payment.attempt(n).is_none_or(|attempt| !attempt.state.is_open() && attempt.due_at.is_none()),
-        Subject::Refund(n) => payment.refund(n).is_none_or(|refund| refund.status != crate::domain::RefundStatus::Processing),
+        Subject::Refund(n) => payment.refund(n).is_none_or(|refund| refund.status != RefundStatus::Processing),
     }
+}
+
+fn returned_for_cancel(payment: &Payment) -> bool {
+    payment.refunds.iter().any(|refund| refund.source == RefundSource::Cancel && refund.status != RefundStatus::Processing)
 }
 
 /// Why a flow did not do as asked. Nothing was sent for any of these, and nothing written, except where a variant says otherwise.

@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
 mod database;
+mod faults_of_ours;
 mod journal;
+mod races;
 mod truth_table;
 mod world;

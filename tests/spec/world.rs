@@ -12,7 +12,7 @@ use breakwater::cli::client::{self, Answer};
 use breakwater::clock::Clock;
 use breakwater::config::{ChannelSettings, Settings};
 use breakwater::provider::{self, Provider};
-use breakwater::sandbox::{AccountSettings, Sandbox, SandboxSettings};
+use breakwater::sandbox::{Sandbox, SandboxSettings};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -155,6 +155,10 @@ impl World {
 
     pub async fn create(&self, body: &Value) -> Reply {
         self.post("/v1/payments", &unique("key"), body).await
+    }
+
+    pub async fn create_owned(&self, body: Value) -> Reply {
+        self.create(&body).await
     }
 
     pub async fn refund(&self, payment: &str, amount: i64) -> Reply {
