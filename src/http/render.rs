@@ -304,7 +304,6 @@ pub fn rfc3339(at: Timestamp) -> String {
 ///
 /// # Errors
 /// The serializer's own.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 pub fn time<S: Serializer>(at: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(&format_args!("{at:.3}"))
 }

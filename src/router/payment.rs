@@ -60,7 +60,7 @@ impl Flows {
         };
         let (lease, send_by) = self.lease(chosen.channel, PAY_CALLS);
         let payment = match self.open(request, claim, &chosen, lease).await? {
-            Opened::New(payment) => payment,
+            Opened::New(payment) => *payment,
             Opened::Known(payment) => return self.replay(payment, claim).await,
         };
         let payment = self.carry(payment, chosen.channel, chosen.permit, send_by, route, &mut stopwatch).await?;
@@ -143,7 +143,7 @@ impl Flows {
         for _ in 0..OVERTAKEN {
             let intent = Intent { change: change.clone(), takes_over };
             match self.shared.store.journal.open(intent).await? {
-                IntentVerdict::Applied => return Ok(Opened::New(change.after)),
+                IntentVerdict::Applied => return Ok(Opened::New(Box::new(change.after))),
                 IntentVerdict::KeyTaken(known) => return Ok(Opened::Known(known)),
                 IntentVerdict::OrderTaken(holder) => {
                     // An order whose payment is long gone counts as paid.
@@ -214,7 +214,7 @@ impl Flows {
                 match self.write_change(change).await? {
                     Written::Done(after) => {
                         self.tell(&payment, &after, Source::Reply);
-                        payment = after;
+                        payment = *after;
                         done = !added;
                         break;
                     }
@@ -346,7 +346,7 @@ impl Flows {
             let change = Change::between(&payment, touched(draft, self.now()), Source::Merchant).claiming(message.claim.on(Subject::Capture(n)));
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
-                    let after = self.carry_out(after, n, &channel, send_by, &mut stopwatch).await?;
+                    let after = self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await?;
                     return self.wait_for_end(after, Subject::Capture(n), until, stopwatch.ours()).await;
                 }
                 Claimed::Known(answer) => return Ok(answer),
@@ -386,8 +386,8 @@ impl Flows {
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
                     let after = match void {
-                        Some((n, channel, send_by)) => self.carry_out(after, n, &channel, send_by, &mut stopwatch).await?,
-                        None => after,
+                        Some((n, channel, send_by)) => self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await?,
+                        None => *after,
                     };
                     return self.wait_for_end(after, Subject::Cancel, until, stopwatch.ours()).await;
                 }
@@ -404,7 +404,7 @@ impl Flows {
         Ok(match self.shared.store.journal.commit(change).await? {
             ChangeVerdict::Applied => {
                 self.shared.waiting.tell(&after);
-                Claimed::Won(after)
+                Claimed::Won(Box::new(after))
             }
             ChangeVerdict::KeyTaken => match self.known(claim).await? {
                 Some(answer) => Claimed::Known(answer),
@@ -500,13 +500,13 @@ impl Flows {
 }
 
 enum Opened {
-    New(Payment),
+    New(Box<Payment>),
     Known(PaymentId),
 }
 
 /// What became of a change that wins a key.
 pub(super) enum Claimed {
-    Won(Payment),
+    Won(Box<Payment>),
     Known(Answer),
     Overtaken,
 }

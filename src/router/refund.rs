@@ -46,7 +46,7 @@ impl Flows {
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
                     metrics::counter!("breakwater_refunds_total", "channel" => pay.channel.clone(), "status" => "processing").increment(1);
-                    let after = self.carry_out(after, attempt_n, &channel, send_by, &mut stopwatch).await?;
+                    let after = self.carry_out(*after, attempt_n, &channel, send_by, &mut stopwatch).await?;
                     // A refund that the channel works on may take days: only one that is in flight is worth waiting for.
                     let wait = after.refund(refund_n).is_some_and(|refund| refund.outcome == Outcome::Unknown);
                     let until = if wait { until } else { tokio::time::Instant::now() };
@@ -77,7 +77,7 @@ impl Flows {
         draft.followed_up(carrier, now);
         let change = Change::between(payment, touched(draft, now), Source::Query).fenced(carrier, fence);
         if let Written::Done(after) = self.write_change(change).await? {
-            self.carry_out(after, n, &channel, send_by, &mut Stopwatch::start()).await?;
+            self.carry_out(*after, n, &channel, send_by, &mut Stopwatch::start()).await?;
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl Flows {
         draft.followed_up(carrier, now);
         let change = Change::between(payment, touched(draft, now), Source::Query).fenced(carrier, fence);
         if let Written::Done(after) = self.write_change(change).await? {
-            self.carry_out(after, n, &channel, send_by, &mut Stopwatch::start()).await?;
+            self.carry_out(*after, n, &channel, send_by, &mut Stopwatch::start()).await?;
         }
         Ok(())
     }

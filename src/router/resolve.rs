@@ -161,7 +161,7 @@ impl Flows {
                 Written::Done(after)
                     if matches!(attempt.operation, Operation::Refund | Operation::Reversal) && self.key_is_alive(attempt, contract) =>
                 {
-                    return self.resend(after, claim, channel).await;
+                    return self.resend(*after, claim, channel).await;
                 }
                 Written::Done(_) | Written::Overtaken => return Ok("not_found"),
             }
@@ -206,7 +206,7 @@ impl Flows {
                 draft.followed_up(claim.n, now);
                 let change = Change::between(&payment, touched(draft, now), Source::Query).fenced(claim.n, claim.fence);
                 if let Written::Done(after) = self.write_change(change).await? {
-                    self.carry_out(after, n, &channel, send_by, &mut Stopwatch::start()).await?;
+                    self.carry_out(*after, n, &channel, send_by, &mut Stopwatch::start()).await?;
                 }
             }
         }

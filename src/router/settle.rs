@@ -42,7 +42,7 @@ impl Flows {
             match self.write(&payment, draft, source).await? {
                 Written::Done(after) => {
                     self.tell(&payment, &after, source);
-                    return Ok(Settled { payment: after, learned });
+                    return Ok(Settled { payment: *after, learned });
                 }
                 Written::Overtaken => payment = self.reload(payment.id).await?,
             }
@@ -61,7 +61,7 @@ impl Flows {
         match self.shared.store.journal.commit(change).await? {
             ChangeVerdict::Applied => {
                 self.shared.waiting.tell(&after);
-                Ok(Written::Done(after))
+                Ok(Written::Done(Box::new(after)))
             }
             ChangeVerdict::Stale | ChangeVerdict::Fenced | ChangeVerdict::KeyTaken | ChangeVerdict::RefundTaken => Ok(Written::Overtaken),
         }
@@ -96,7 +96,7 @@ impl Flows {
 #[derive(Debug)]
 pub(super) enum Written {
     /// On disk: the payment as it now is.
-    Done(Payment),
+    Done(Box<Payment>),
     /// Somebody else was first: nothing was written.
     Overtaken,
 }
