@@ -279,9 +279,16 @@ async fn wait_for_stop(asked: &mut watch::Receiver<bool>) -> Result<(), StartErr
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        _ = asked.wait_for(|stop| *stop) => {}
+        () = asked_to_stop(asked) => {}
     }
     Ok(())
+}
+
+/// Until somebody in the process asks; nobody left who could is no request.
+async fn asked_to_stop(asked: &mut watch::Receiver<bool>) {
+    if asked.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn open_store(url: &str, sizes: PoolSizes, runtime: &tokio::runtime::Handle, clock: &Clock) -> Result<(Store, [u8; 32]), StartError> {
