@@ -105,12 +105,20 @@ impl Payment {
         self.look_again(n, now);
     }
 
+    /// When attempt `n`, as it now is, must be looked at next. A customer who is waited for is looked after when the wait ends, at the latest.
+    pub fn next_look(&self, n: i16, now: Timestamp) -> Option<Timestamp> {
+        let attempt = self.attempt(n)?;
+        let due = due(attempt.operation, attempt.state, attempt.tries, None, self.capture_before, now)?;
+        let waits = attempt.state == AttemptState::ActionRequired && self.request.expires_at > now;
+        Some(if waits { due.min(self.request.expires_at) } else { due })
+    }
+
     /// Moves attempt `n` one rung up the ladder, after a look that told nothing new.
     pub fn look_again(&mut self, n: i16, now: Timestamp) {
-        let capture_before = self.capture_before;
+        let next_look = self.next_look(n, now);
         if let Some(attempt) = self.attempt_mut(n) {
             if attempt.state != AttemptState::Sent {
-                attempt.due_at = due(attempt.operation, attempt.state, attempt.tries, None, capture_before, now);
+                attempt.due_at = next_look;
                 attempt.tries = attempt.tries.saturating_add(1);
             }
             attempt.lease_owner = None;
@@ -144,9 +152,9 @@ impl Payment {
             Operation::Reversal => self.reversal_entered(state, now),
             Operation::Refund => self.refund_entered(before, state, amount),
         }
-        let capture_before = self.capture_before;
+        let next_look = self.next_look(n, now);
         if let Some(attempt) = self.attempt_mut(n) {
-            attempt.due_at = due(operation, attempt.state, attempt.tries, None, capture_before, now);
+            attempt.due_at = next_look;
             attempt.tries = 1;
         }
         if let Some(refund_n) = refund_n {

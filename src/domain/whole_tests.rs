@@ -275,3 +275,15 @@ fn a_refund_that_the_channel_takes_back_frees_what_it_had_reserved() {
     learn(&mut payment, 2, Fact::Returned).expect("legal");
     assert_eq!((payment.refunded, payment.refundable(), payment.refunds[0].status), (0, 100, RefundStatus::Returned));
 }
+
+#[test]
+fn a_customer_who_is_waited_for_is_looked_after_when_the_wait_ends_at_the_latest() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::ActionRequired).expect("legal");
+    let expiry = payment.request.expires_at;
+    let shortly_before = expiry - SignedDuration::from_secs(1);
+    payment.attempts[0].tries = 100;
+    assert_eq!(payment.next_look(1, shortly_before), Some(expiry));
+    assert!(payment.next_look(1, expiry).is_some_and(|next| next > expiry));
+    assert_eq!(payment.duty(1, &CONTRACT, expiry), Duty::Close);
+}

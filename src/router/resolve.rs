@@ -12,7 +12,6 @@ use super::flows::{Channel, Flows, call, new_key};
 use super::payment::{Stopwatch, touched};
 use super::settle::{Settled, Written};
 use crate::clock::Moment;
-use crate::domain::contract::rung;
 use crate::domain::{
     Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, OperationClass, Payment, Source,
 };
@@ -166,7 +165,7 @@ impl Flows {
                 Written::Done(_) | Written::Overtaken => return Ok("not_found"),
             }
         }
-        self.postpone(claim, attempt).await?;
+        self.postpone(claim, &payment).await?;
         Ok("not_found")
     }
 
@@ -180,7 +179,7 @@ impl Flows {
         let contract = channel.handle.provider().contract();
         if !self.key_is_alive(&attempt, contract) && matches!(attempt.state, AttemptState::Unknown) {
             // Outside its life the same key would be another request: only a query may speak of this one.
-            self.postpone(claim, &attempt).await?;
+            self.postpone(claim, &payment).await?;
             return Ok("key_expired");
         }
         let verb = Verb::sending(attempt.operation);
@@ -243,19 +242,15 @@ impl Flows {
         if learned == Learned::Changed {
             return Ok("changed");
         }
-        if let Some(attempt) = payment.attempt(claim.n) {
-            self.postpone(claim, attempt).await?;
-        }
+        self.postpone(claim, &payment).await?;
         Ok(if learned == Learned::Seen { "unchanged" } else { "contradiction" })
     }
 
-    async fn postpone(&self, claim: &Claim, attempt: &Attempt) -> Result<(), FlowError> {
-        let pause = match attempt.state {
-            AttemptState::ActionRequired if attempt.tries < 40 => SignedDuration::from_secs(3),
-            AttemptState::ActionRequired => rung(attempt.tries - 35),
-            _ => rung(attempt.tries),
-        };
-        Ok(self.shared.store.postpone(claim.payment, claim.n, claim.fence, self.now() + pause, true).await?)
+    /// Gives the lease back and sets the next look, a rung higher.
+    async fn postpone(&self, claim: &Claim, payment: &Payment) -> Result<(), FlowError> {
+        let now = self.now();
+        let next = payment.next_look(claim.n, now).unwrap_or(now + SignedDuration::from_mins(1));
+        Ok(self.shared.store.postpone(claim.payment, claim.n, claim.fence, next, true).await?)
     }
 }
 

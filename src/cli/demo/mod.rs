@@ -184,18 +184,21 @@ fn plan(database_url: &str, listener: TcpListener, neighbour: &sandbox::Running)
     let mut settings = Settings::default();
     settings.database.read_connections = 16;
     let stripe = provider::find("stripe").ok_or("this build knows no Stripe")?;
-    let channels = neighbour
+    let mut channels: Vec<ChannelPlan> = neighbour
         .channels
         .iter()
         .map(|(id, address)| {
             let account = sandbox::AccountSettings::stripe(id);
             let mut channel = ChannelSettings::test(id, "stripe", address, &account.secret_key);
             channel.notification_secrets = vec![account.webhook_secret.into()];
-            // The first of the alphabet would be the backup: the main account comes first.
             channel.priority = if id.ends_with("_main") { 10 } else { 20 };
+            // Room for a load test: the sandbox is near, and has no contract about rates.
+            channel.pool_size = 512;
             ChannelPlan { settings: channel, provider: stripe }
         })
         .collect();
+    // The alphabet would put the backup first.
+    channels.sort_by_key(|channel| channel.settings.priority);
     Ok(Plan { settings, database_url: database_url.to_owned(), channels, clock: Clock::system(), listener, operations_listener: None })
 }
 
