@@ -84,7 +84,6 @@ pub struct OverrideView {
     pub expires_at: Timestamp,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 fn mode<S: Serializer>(livemode: &bool, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(if *livemode { "live" } else { "test" })
 }

@@ -40,7 +40,7 @@ use actix::Addr;
 use tokio::runtime::Handle;
 
 pub use self::directory::{BreakerView, ChannelDirectory, ChannelHealth, ChannelView, OverrideView};
-pub use self::observe::describe_metrics;
+pub use self::observe::create_series_at_zero;
 pub use self::problem::{Problem, ProblemCode};
 pub use self::readiness::{Phase, Readiness};
 pub use self::routes::{operations_routes, routes};
@@ -78,7 +78,7 @@ pub struct Api {
 pub struct Memory {
     /// Owners of keys that were seen lately.
     pub keys: key::KeyMemory,
-    /// Merchants' requests in flight.
+    /// Requests in flight.
     pub(super) in_flight: AtomicUsize,
 }
 
@@ -92,12 +92,13 @@ pub struct ApiSettings {
     pub deadline: Duration,
     /// Bytes of a merchant's body, at most. Default 64 KiB.
     pub body_limit: usize,
-    /// Merchants' requests in flight in this process, at most; beyond that 503. Default 4,096. It bounds memory: a request in flight holds its
-    /// body and its flow.
+    /// Requests in flight in this process, at most; beyond that a merchant's is 503, an operator's is still answered. Default 4,096. It bounds
+    /// memory: a request in flight holds its body and its flow.
     pub max_requests: usize,
     /// Whether the merchants' listener serves `/ops` and `/metrics` too. Default false; demo does.
     pub serve_operations: bool,
-    /// Whether `/metrics` needs an operator's token. Default true; false is for a listener that only the machine itself reaches.
+    /// Whether `/metrics` on the merchants' listener needs an operator's token. Default true; false is for a listener that only the machine
+    /// itself reaches. On the operators' own listener it never does.
     pub metrics_need_token: bool,
     /// What a problem's `type` begins with, before `/errors/<code>`. Default `https://breakwater.example`.
     pub problem_base: String,

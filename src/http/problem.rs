@@ -7,6 +7,7 @@
 //! What a flow refuses becomes a problem in `refusal.rs`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -188,6 +189,8 @@ struct Body<'a> {
     retry: Retry,
     request_id: Option<String>,
     existing: Option<&'a str>,
+    #[serde(flatten)]
+    more: Option<BTreeMap<&'static str, &'a Value>>,
 }
 
 impl Problem {
@@ -280,16 +283,10 @@ impl Problem {
             retry: code.retry(),
             request_id: request_id.map(|id| id.to_string()),
             existing: existing.as_deref(),
-        };
-        let text = match more {
-            None => serde_json::to_vec(&body),
-            Some((name, value)) => serde_json::to_value(&body).and_then(|mut body| {
-                body[*name] = value.clone();
-                serde_json::to_vec(&body)
-            }),
+            more: more.as_ref().map(|(name, value)| BTreeMap::from([(*name, value)])),
         };
         // Strings and numbers only: this cannot fail, and if it did, the status would still tell.
-        text.unwrap_or_default()
+        serde_json::to_vec(&body).unwrap_or_default()
     }
 }
 

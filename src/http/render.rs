@@ -308,7 +308,6 @@ pub fn time<S: Serializer>(at: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(&format_args!("{at:.3}"))
 }
 
-#[expect(clippy::ref_option, reason = "serde hands references")]
 fn optional_time<S: Serializer>(at: &Option<Timestamp>, out: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => time(at, out),

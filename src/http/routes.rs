@@ -8,22 +8,23 @@ use actix_web::{Resource, Scope, web};
 use super::problem::{Problem, ProblemCode};
 use super::{Api, notification, observe, operations, payment, refund};
 
-/// The templates of all addresses: the only values of the metrics' label `route`, beside `unmatched`.
-pub(super) const TEMPLATES: &[&str] = &[
-    "/v1/payments",
-    "/v1/payments/{id}",
-    "/v1/payments/{id}/capture",
-    "/v1/payments/{id}/cancel",
-    "/v1/refunds",
-    "/v1/refunds/{id}",
-    "/v1/notifications/{channel}",
-    "/livez",
-    "/readyz",
-    "/version",
-    "/metrics",
-    "/ops/v1/channels",
-    "/ops/v1/unknowns",
-    "/ops/v1/integrity",
+/// The templates of all addresses, each with its methods and the code that a method usually answers. The templates are the only values of the
+/// metrics' label `route`, beside `unmatched`.
+pub(super) const ROUTES: &[(&str, &[(&str, &str)])] = &[
+    ("/v1/payments", &[("POST", "201"), ("GET", "200")]),
+    ("/v1/payments/{id}", &[("GET", "200")]),
+    ("/v1/payments/{id}/capture", &[("POST", "200")]),
+    ("/v1/payments/{id}/cancel", &[("POST", "202")]),
+    ("/v1/refunds", &[("POST", "201"), ("GET", "200")]),
+    ("/v1/refunds/{id}", &[("GET", "200")]),
+    ("/v1/notifications/{channel}", &[("POST", "200")]),
+    ("/livez", &[("GET", "200")]),
+    ("/readyz", &[("GET", "200")]),
+    ("/version", &[("GET", "200")]),
+    ("/metrics", &[("GET", "200")]),
+    ("/ops/v1/channels", &[("GET", "200")]),
+    ("/ops/v1/unknowns", &[("GET", "200")]),
+    ("/ops/v1/integrity", &[("GET", "200")]),
 ];
 
 /// The merchants' and providers' routes, and the operators' too where the settings say so. Register it last: it answers every address.
@@ -45,7 +46,7 @@ pub fn routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
 
 /// The operators' routes alone, for a listener of their own. Register it last: it answers every address.
 pub fn operations_routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
-    config.service(with_operations(with_probes(whole(api))).wrap(from_fn(observe::observe)));
+    config.service(with_operations(with_probes(whole(api))).app_data(operations::Apart).wrap(from_fn(observe::observe)));
 }
 
 fn whole(api: web::Data<Api>) -> Scope {
