@@ -2,13 +2,15 @@
 # The full path under load: wrk -> REST API -> journal -> channel -> sandbox over HTTP -> journal -> answer, everything on this machine.
 # Prints, for 64 and 256 connections, the median of interleaved rounds: payments a second, latency, CPU by process, WAL bytes a payment.
 #
-#   benches/full_path.sh [ROUNDS] [SECONDS]        (3 rounds of 10 s unless said; needs wrk and psql; takes a release build)
+#   benches/full_path.sh [ROUNDS] [SECONDS]        (3 rounds of 10 s unless said; needs wrk and psql)
+#
+# It builds the release profile, unless BREAKWATER_PROGRAM names a binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-3}
 seconds=${2:-10}
-cargo build --release --quiet
-program=target/release/breakwater
+program=${BREAKWATER_PROGRAM:-target/release/breakwater}
+[ -n "${BREAKWATER_PROGRAM:-}" ] || cargo build --release --quiet
 data=$(mktemp -d /tmp/breakwater-bench.XXXXXX)
 chmod 755 "$data"
 "$program" demo --json --no-traffic --port 0 --data-dir "$data" --log-level warn > "$data/ready.json" &
