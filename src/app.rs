@@ -31,6 +31,7 @@ use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Provider};
 use crate::router::flows::Channel;
 use crate::router::{FlowSettings, Flows, Router};
+use crate::store::inbox::Inbox;
 use crate::store::{PoolSizes, Store, StoreError, schema};
 use crate::telemetry;
 
@@ -168,7 +169,8 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let mut flows_channels = Vec::with_capacity(channels.len());
     for channel in &channels {
         let own = store.with_own_connections(settings.database.channel_connections)?;
-        flows_channels.push(start_channel(channel, &tls, &clock, own, &watch_arbiter)?);
+        let inbox = Inbox::open(&channel.settings.id, &own);
+        flows_channels.push(start_channel(channel, &tls, &clock, inbox, &watch_arbiter)?);
     }
     let flow_settings = FlowSettings {
         payment_flows: settings.limits.payment_flows,
@@ -306,7 +308,7 @@ async fn open_store(url: &str, sizes: PoolSizes, runtime: &tokio::runtime::Handl
 }
 
 /// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.
-fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Clock, store: Store, watch: &Arbiter) -> Result<Channel, StartError> {
+fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Clock, inbox: Inbox, watch: &Arbiter) -> Result<Channel, StartError> {
     let settings = &plan.settings;
     let fault = |what: String| StartError::Setting(format!("channel {}: {what}", settings.id));
     let mut guard_settings = settings.guard.clone();
@@ -344,7 +346,7 @@ fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Cl
         return Err(fault("its supervisor cannot be started".to_owned()));
     }
     let handle = ChannelHandle::new(plan.provider, candidate, guard, clock.clone(), standing);
-    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), store))
+    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), inbox))
 }
 
 /// The channels, as operators see them.

@@ -13,12 +13,14 @@ use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
 use super::answer::{Answer, FlowError, is_settled};
+use super::recent::Recent;
 use super::waiting::Waiting;
 use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
 use crate::domain::{Attempt, Candidate, Lease, Payment, Subject};
 use crate::provider::{Call, Credentials, Notification, NotificationError, Verb};
 use crate::store::Store;
+use crate::store::inbox::Inbox;
 
 /// Bounds and margins of the flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +60,8 @@ pub struct Channel {
     /// How long one of its calls may take.
     pub call_timeout: Duration,
     credentials: Credentials,
-    /// The store over the channel's own connections.
-    pub(super) store: Store,
+    /// Where its notifications are kept, over the channel's own connections.
+    pub(super) inbox: Inbox,
     /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
     doubtful: Arc<AtomicBool>,
     /// Whether a synthetic query is on its way.
@@ -68,8 +70,8 @@ pub struct Channel {
 
 impl Channel {
     /// A channel that has not failed yet.
-    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, store: Store) -> Self {
-        Self { handle, call_timeout, credentials, store, doubtful: Arc::default(), probed: Arc::default() }
+    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, inbox: Inbox) -> Self {
+        Self { handle, call_timeout, credentials, inbox, doubtful: Arc::default(), probed: Arc::default() }
     }
 
     /// Verifies and reads a notification.
@@ -114,6 +116,7 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) waiting: Waiting,
+    pub(super) recent: Recent,
     pub(super) settings: FlowSettings,
     pub(super) incarnation: Uuid,
     channels: HashMap<String, Channel>,
@@ -134,6 +137,7 @@ impl Flows {
                 store,
                 clock,
                 waiting: Waiting::default(),
+                recent: Recent::default(),
                 settings,
                 incarnation: Uuid::new_v4(),
                 channels,

@@ -6,8 +6,9 @@ use jiff::SignedDuration;
 use super::answer::FlowError;
 use super::flows::{Channel, Flows};
 use super::{Acknowledgement, Notify};
-use crate::domain::{Learned, PaymentId, Source};
+use crate::domain::{Contract, Learned, News, PaymentId, Source};
 use crate::provider::Notification;
+use crate::store::inbox::{Arrival, Closing};
 use crate::store::notification::NotificationState;
 
 /// How long a notification may have waited in the inbox before another process's work is taken for lost.
@@ -27,7 +28,13 @@ impl Flows {
             }
         };
         let id = channel.handle.id();
-        let new = channel.store.store_notification(id, &notification.event_id, &notification.kind, &message.body, self.now()).await?;
+        let arrival = Arrival {
+            event_id: notification.event_id.clone(),
+            kind: notification.kind.clone(),
+            body: message.body.to_vec(),
+            received_at: self.now(),
+        };
+        let new = channel.inbox.store(arrival).await?;
         if new {
             let flows = self.clone();
             let channel = channel.clone();
@@ -62,9 +69,19 @@ impl Flows {
             }
         };
         count(id, state.as_str());
-        if let Err(error) = channel.store.close_notification(id, &notification.event_id, state, note, payment, self.now()).await {
-            tracing::error!(channel = id, event = %notification.event_id, error = %error, "what became of a notification could not be written");
-        }
+        channel.inbox.close(Closing { event_id: notification.event_id.clone(), state, note, payment, at: self.now() });
+    }
+
+    /// Whether what this process remembers of the payment knows the news already.
+    fn knows(&self, id: PaymentId, key: &str, news: &News, contract: &Contract) -> bool {
+        let seen = self.shared.recent.recall(id, |payment| {
+            let attempt = payment.attempts.iter().find(|attempt| attempt.key == key)?;
+            if news.reference.is_some() && news.reference != attempt.reference {
+                return None;
+            }
+            Some(payment.clone().learn(attempt.n, news, Source::Notification, contract, self.now()) == Ok(Learned::Seen))
+        });
+        seen.flatten().unwrap_or(false)
     }
 
     async fn apply_notification(
@@ -77,6 +94,9 @@ impl Flows {
             return Ok((NotificationState::Quarantined, Some("it names no payment of ours"), None));
         };
         let Some(key) = &notification.attempt_key else { return Ok((NotificationState::Quarantined, Some("it names no attempt"), Some(id))) };
+        if self.knows(id, key, news, channel.handle.provider().contract()) {
+            return Ok((NotificationState::Applied, None, Some(id)));
+        }
         let Some(payment) = self.shared.store.payment(id).await? else {
             return Ok((NotificationState::Quarantined, Some("there is no such payment"), Some(id)));
         };

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod guard;
+pub mod inbox;
 pub mod integrity;
 pub mod journal;
 pub mod lease;

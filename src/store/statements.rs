@@ -1,7 +1,7 @@
 //! Every statement of this crate, in one list: a test (and `breakwater doctor`) prepares each on the migrated schema, so that a statement
 //! that no longer fits is found before a payment meets it.
 
-use super::{account, guard, integrity, journal, lease, notification, payment};
+use super::{account, guard, inbox, integrity, journal, lease, notification, payment};
 
 /// Whether a relation of that name exists.
 pub(super) const PARTITION_EXISTS: &str = "SELECT to_regclass($1::text) IS NOT NULL";
@@ -46,8 +46,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("account_add_operator", account::ADD_OPERATOR),
     ("account_installation", account::INSTALLATION),
     ("account_fingerprint_secret", account::FINGERPRINT_SECRET),
-    ("notification_store", notification::STORE),
-    ("notification_close", notification::CLOSE),
+    ("inbox_store", inbox::STORE),
+    ("inbox_close", inbox::CLOSE),
     ("notification_waiting", notification::WAITING),
     ("integrity_sums", integrity::SUMS),
     ("integrity_attempts", integrity::ATTEMPTS),
