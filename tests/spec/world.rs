@@ -41,7 +41,16 @@ pub struct World {
     pub sandbox: Option<Sandbox>,
     thread: Option<JoinHandle<()>>,
     directory: tempfile::TempDir,
+    settings: Settings,
+    channels: Vec<ChannelPlan>,
     closed: bool,
+}
+
+/// Another process of the product, as far as the database can tell: its own pools, journal, poller and channels.
+pub struct Peer {
+    pub url: String,
+    running: Running,
+    thread: JoinHandle<()>,
 }
 
 fn stripe(_: &str) -> &'static dyn Provider {
@@ -79,7 +88,7 @@ impl World {
         setup.sandbox.notify_url = Some(url.clone());
         let sandbox = Sandbox::start(setup.sandbox.clone()).await.expect("a sandbox");
         let clock = Clock::system();
-        let channels = setup
+        let channels: Vec<ChannelPlan> = setup
             .sandbox
             .accounts
             .iter()
@@ -95,25 +104,55 @@ impl World {
             })
             .collect();
         let plan = Plan {
-            settings: setup.settings,
+            settings: setup.settings.clone(),
             database_url: database_url.clone(),
-            channels,
+            channels: channels.clone(),
             clock: clock.clone(),
             listener,
             operations_listener: None,
         };
-        let (ready, started) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            app::run(plan, move |running| ready.send(running).expect("the test waits")).expect("served");
-        });
-        let running = tokio::task::spawn_blocking(move || started.recv().expect("it starts")).await.expect("it starts");
+        let (running, thread) = serve(plan).await;
         let (key, ops_token) = (format!("bwk_test_{}", "ab".repeat(32)), "bwo_test_operator".to_owned());
-        let world =
-            Self { url, key, ops_token, clock, running, database_url, sandbox: Some(sandbox), thread: Some(thread), directory, closed: false };
+        let world = Self {
+            url,
+            key,
+            ops_token,
+            clock,
+            running,
+            database_url,
+            sandbox: Some(sandbox),
+            thread: Some(thread),
+            directory,
+            settings: setup.settings,
+            channels,
+            closed: false,
+        };
         world.add_merchant("Shop", &world.key).await;
         let now = world.clock.wall();
         world.running.store.add_operator("tester", "admin", &sha256(&world.ops_token), now).await.expect("an operator");
         world
+    }
+
+    /// Starts another process on the same database.
+    pub async fn peer(&self) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let plan = Plan {
+            settings: self.settings.clone(),
+            database_url: self.database_url.clone(),
+            channels: self.channels.clone(),
+            clock: self.clock.clone(),
+            listener,
+            operations_listener: None,
+        };
+        let (running, thread) = serve(plan).await;
+        Peer { url, running, thread }
+    }
+
+    pub async fn post_to(&self, url: &str, path: &str, idempotency_key: &str, body: &Value) -> Reply {
+        let authorization = format!("Bearer {}", self.key);
+        let headers = [("authorization", authorization.as_str()), ("idempotency-key", idempotency_key), ("content-type", "application/json")];
+        Reply::of(client::send("POST", &format!("{url}{path}"), &headers, &body.to_string()).await.expect("an answer"))
     }
 
     pub async fn add_merchant(&self, name: &str, key: &str) -> Uuid {
@@ -300,6 +339,22 @@ impl World {
             assert!(payments.len() <= 1, "double: order {order} was paid by {payments:?}");
         }
     }
+}
+
+impl Peer {
+    pub async fn stop(self) {
+        self.running.stop();
+        tokio::task::spawn_blocking(move || self.thread.join()).await.expect("joined").expect("it stops in good order");
+    }
+}
+
+async fn serve(plan: Plan) -> (Running, JoinHandle<()>) {
+    let (ready, started) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        app::run(plan, move |running| ready.send(running).expect("the test waits")).expect("served");
+    });
+    let running = tokio::task::spawn_blocking(move || started.recv().expect("it starts")).await.expect("it starts");
+    (running, thread)
 }
 
 impl Drop for World {
