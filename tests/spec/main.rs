@@ -3,7 +3,9 @@
 
 mod database;
 mod faults_of_ours;
+mod input;
 mod journal;
+mod operations;
 mod races;
 mod truth_table;
 mod world;

@@ -252,6 +252,14 @@ impl World {
         assert!(self.directory.path().exists());
     }
 
+    /// For a test that asked the product itself to stop, and saw to the books: waits for its end.
+    pub async fn ended(mut self) {
+        self.closed = true;
+        let thread = self.thread.take().expect("runs");
+        tokio::task::spawn_blocking(move || thread.join()).await.expect("joined").expect("it stops in good order");
+        self.sandbox.take().expect("open").stop().await;
+    }
+
     pub async fn referee(&self) {
         let (client, connection) = tokio_postgres::connect(&self.database_url, tokio_postgres::NoTls).await.expect("the database");
         tokio::spawn(connection);
