@@ -373,10 +373,7 @@ async fn a_query_parameter_that_is_unknown_twice_or_out_of_range_is_refused_by_i
         ("/v1/refunds?payment_id=A-1".to_owned(), expect(400, "invalid_request", Some("payment_id"), "a payment's id")),
         (format!("{nobody}?include=everything"), expect(400, "invalid_request", Some("include"), "attempts, refunds, events")),
         (format!("{nobody}?expand=refunds"), expect(400, "unknown_parameter", Some("expand"), "Known here: include")),
-        (
-            "/v1/payments?4242424242424242=x".to_owned(),
-            expect(400, "unknown_parameter", Some("(hidden)"), "The parameter (hidden) is unknown"),
-        ),
+        ("/v1/payments?4242424242424242=x".to_owned(), expect(400, "unknown_parameter", Some("(hidden)"), "The parameter (hidden) is unknown")),
     ];
     for (path, expected) in cases {
         assert_problem(&path, &world.get(&path).await, &expected);

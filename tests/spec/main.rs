@@ -7,5 +7,6 @@ mod input;
 mod journal;
 mod operations;
 mod races;
+mod secrets;
 mod truth_table;
 mod world;

@@ -273,7 +273,11 @@ impl World {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        assert_eq!(left, 0, "stuck attempts");
+        if left > 0 {
+            let which =
+                open.replace("count(*)", "string_agg(concat_ws(' ', payment_id, n, operation, state, 'due', due_at, 'tries', tries, reason), '; ')");
+            panic!("stuck attempts: {:?}", client.query_one(&which, &[]).await.expect("readable").get::<_, Option<String>>(0));
+        }
         // lost, in our own books.
         assert_eq!(self.running.store.integrity().await.expect("readable"), []);
         let mut entries = Vec::new();
