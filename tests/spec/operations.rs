@@ -150,12 +150,11 @@ async fn an_operator_sees_each_channel_with_its_guards_and_what_is_in_doubt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn integrity_is_200_while_the_books_hold_and_409_with_each_difference_when_they_do_not() {
-    let world = World::start().await;
+    // A notification that is still to come would write over what is broken here.
+    let world = World::with(|setup| setup.sandbox.notifications = false).await;
     let first = world.pay(1_250).await.id();
     let order = unique("order");
     let second = world.create(&payment(500, &order)).await.id();
-    // A notification that is still to come would write over what is broken here.
-    world.eventually_metric("breakwater_notifications_total{channel=\"stripe_main\",result=\"applied\"}", |count| count >= 2.0).await;
     let whole = world.ops("/ops/v1/integrity").await;
     assert_eq!((whole.status, &whole.body["holds"], &whole.body["differences"]), (200, &json!(true), &json!([])), "{:#}", whole.body);
     assert!(whole.body["checked_at"].is_string());
@@ -238,7 +237,7 @@ async fn while_the_database_is_away_nothing_is_sent_and_the_same_key_pays_once_i
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_is_seen_in_readiness_takes_no_new_connection_and_answers_the_payment_in_flight() {
     let world = World::with(|setup| setup.timeout_ms = 5_000).await;
-    world.break_channel("stripe_main", &json!({"rate": 1.0, "latency_ms": 1_000})).await;
+    world.break_channel("stripe_main", &json!({"rate": 1.0, "latency_ms": 600})).await;
     let mut kept = Kept::open(&world).await;
     assert_eq!(kept.get("/readyz").await.expect("an answer").0, 200);
     let stop = async {
