@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::body::quoted;
 use super::directory::ChannelDirectory;
-use super::field::Fields;
+use super::field::{Fields, refuse_card_number};
 use super::key::Merchant;
 use super::problem::{Problem, ProblemCode};
 use crate::domain::method::RedirectFlow;
@@ -163,6 +163,7 @@ fn token(method: &Fields<'_>) -> Result<String, Problem> {
     if !fits || digits == token.len() {
         return Err(method.wrong("token", "must be a token such as pm_1Abc, not a card number"));
     }
+    refuse_card_number(token, method.name("token"))?;
     Ok(token.to_owned())
 }
 

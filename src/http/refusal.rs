@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::body::quoted;
 use super::problem::{Problem, ProblemCode as Code};
 use crate::router::FlowError;
 use crate::store::{JournalError, StoreError};
@@ -28,10 +29,10 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
         FlowError::KeyReused { existing, amount } => match asked.amount.filter(|asked| asked != amount) {
             Some(other) => Problem::new(
                 Code::IdempotencyKeyReused,
-                format!("Key {} created {existing} with amount {amount}; this request has {other}.", asked.key),
+                format!("Key {} created {existing} with amount {amount}; this request has {other}.", quoted(asked.key)),
             )
             .about("amount"),
-            None => Problem::new(Code::IdempotencyKeyReused, format!("Key {} stands for another request, about {existing}.", asked.key))
+            None => Problem::new(Code::IdempotencyKeyReused, format!("Key {} stands for another request, about {existing}.", quoted(asked.key)))
                 .about("Idempotency-Key"),
         }
         .existing(existing),

@@ -3,7 +3,10 @@
 
 mod database;
 mod faults_of_ours;
+mod input;
 mod journal;
+mod operations;
 mod races;
+mod secrets;
 mod truth_table;
 mod world;

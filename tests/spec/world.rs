@@ -291,6 +291,14 @@ impl World {
         assert!(self.directory.path().exists());
     }
 
+    /// For a test that asked the product itself to stop, and saw to the books: waits for its end.
+    pub async fn ended(mut self) {
+        self.closed = true;
+        let thread = self.thread.take().expect("runs");
+        tokio::task::spawn_blocking(move || thread.join()).await.expect("joined").expect("it stops in good order");
+        self.sandbox.take().expect("open").stop().await;
+    }
+
     pub async fn referee(&self) {
         let (client, connection) = tokio_postgres::connect(&self.database_url, tokio_postgres::NoTls).await.expect("the database");
         tokio::spawn(connection);
@@ -304,7 +312,11 @@ impl World {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        assert_eq!(left, 0, "stuck attempts");
+        if left > 0 {
+            let which =
+                open.replace("count(*)", "string_agg(concat_ws(' ', payment_id, n, operation, state, 'due', due_at, 'tries', tries, reason), '; ')");
+            panic!("stuck attempts: {:?}", client.query_one(&which, &[]).await.expect("readable").get::<_, Option<String>>(0));
+        }
         // lost, in our own books.
         assert_eq!(self.running.store.integrity().await.expect("readable"), []);
         let mut entries = Vec::new();
