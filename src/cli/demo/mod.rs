@@ -145,10 +145,10 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
             }
         });
     });
+    drop(cluster);
     if served.is_ok() {
         say(args, "stopped; the data stay");
     }
-    drop(cluster);
     served.map_err(|error| explain(&error))
 }
 
@@ -221,7 +221,7 @@ fn announce(line: &ReadyLine, json: bool, moved: bool, data_dir: &Path) {
         serde_json::to_string(line).unwrap_or_default() + "\n"
     } else {
         let moved = if moved { "   (the port you asked for is taken)" } else { "" };
-        let create = format!("curl -s {}/v1/payments -u {}: -H 'Content-Type: application/json'", line.url, line.api_key);
+        let create = format!("curl -s -w '\\n' {}/v1/payments -u {}: -H 'Content-Type: application/json'", line.url, line.api_key);
         format!(
             r#"Breakwater is running, and a sandbox plays Stripe. No real money moves.
 
@@ -239,11 +239,11 @@ Paste these into another terminal, one after the other:
     -d '{{"amount":1250,"currency":"CNY","merchant_order_id":"A-'$(date +%s)'","payment_method":{{"type":"card_token","token":"pm_card_visa"}}}}'); echo "$PAYMENT"
 
   # 2. a refund of it
-  curl -s {url}/v1/refunds -u {key}: -H 'Content-Type: application/json' -H "Idempotency-Key: back-$(date +%s)" \
+  curl -s -w '\n' {url}/v1/refunds -u {key}: -H 'Content-Type: application/json' -H "Idempotency-Key: back-$(date +%s)" \
     -d '{{"payment_id":"'$(echo "$PAYMENT" | grep -o 'pay_[0-9a-f]*' | head -1)'","merchant_refund_id":"R-'$(date +%s)'","amount":250}}'
 
-  # 3. a payment while the third party is broken: it charges, and never answers; the last line heals it
-  curl -s -X PUT {sandbox}/_control/stripe_main/faults -d '{{"mode":"timeout_processed"}}' && \
+  # 3. the third party breaks: it charges, and never answers. A payment finds out all the same; the last line heals it
+  curl -s -w '\n' -X PUT {sandbox}/_control/stripe_main/faults -d '{{"mode":"timeout_processed"}}' && \
   {create} -H "Idempotency-Key: lost-$(date +%s)" \
     -d '{{"amount":1250,"currency":"CNY","merchant_order_id":"B-'$(date +%s)'","payment_method":{{"type":"card_token","token":"pm_card_visa"}}}}' && \
   curl -s -X DELETE {sandbox}/_control/stripe_main/faults
