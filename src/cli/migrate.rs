@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{fail, print};
+use super::{fail, next, print};
 use crate::clock::Clock;
 use crate::config::DATABASE_URL;
 use crate::store::pool::{self, Purpose};
@@ -46,18 +46,4 @@ async fn migrate(url: &str) -> Result<u32, StoreError> {
     schema::migrate(url).await?;
     let client = pool::connect(url, Purpose::Reads, 1, &tokio::runtime::Handle::current())?.get().await?;
     schema::ensure_partitions(&client, Clock::system().wall()).await
-}
-
-/// What to do about it.
-const fn next(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Settings(_) | StoreError::Migrator(sqlx::Error::Configuration(_)) => "correct the address: postgres://user@host:5432/name",
-        StoreError::Away(_) | StoreError::Migrator(_) => {
-            "check that the address is right, the server runs and the database exists, then run it again"
-        }
-        StoreError::Migration(_) => {
-            "the schema was not changed by the migration that failed; run it with the version of breakwater that made the schema, or a later one"
-        }
-        StoreError::Refused { .. } | StoreError::Unreadable(_) => "check that the user owns the schema, then run it again: what was done is kept",
-    }
 }

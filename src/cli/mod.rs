@@ -17,6 +17,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::StartError;
+use crate::store::StoreError;
+
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage. NO_COLOR turns colours off.
 
 Examples:
@@ -75,6 +78,29 @@ fn fail(why: &str) -> ExitCode {
     // When standard error is gone too, the exit code is all that is left.
     let _ = writeln!(std::io::stderr(), "breakwater: {why}");
     ExitCode::FAILURE
+}
+
+/// Why the system did not start, and what to do about it.
+fn explain(error: &StartError) -> String {
+    match error {
+        StartError::Store(store) => format!("{error}; {}", next(store)),
+        StartError::Unfit(_) => format!("{error}; run the version of breakwater that made the schema, or a later one"),
+        StartError::Listen { .. } | StartError::System(_) | StartError::Setting(_) => error.to_string(),
+    }
+}
+
+/// What to do about a database that refuses.
+const fn next(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Settings(_) | StoreError::Migrator(sqlx::Error::Configuration(_)) => "correct the address: postgres://user@host:5432/name",
+        StoreError::Away(_) | StoreError::Migrator(_) => {
+            "check that the address is right, the server runs and the database exists, then run it again"
+        }
+        StoreError::Migration(_) => {
+            "the schema was not changed by the migration that failed; run it with the version of breakwater that made the schema, or a later one"
+        }
+        StoreError::Refused { .. } | StoreError::Unreadable(_) => "check that the user owns the schema, then run it again: what was done is kept",
+    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use clap::Args;
 use secrecy::ExposeSecret;
 
-use super::fail;
+use super::{explain, fail};
 use crate::app::{self, Plan};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::telemetry;
 
-/// Serve payments from a settings file.
+/// Serve payments from a settings file
+///
+/// It brings the schema up to date first. It has no TLS of its own: put a proxy in front.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   breakwater config example > breakwater.toml
@@ -31,8 +33,10 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let settings = match Settings::load(&args.config) {
         Ok(settings) => settings,
         Err(faults) => {
-            let list: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            return fail(&list.join("\n"));
+            for fault in &faults {
+                fail(&fault.to_string());
+            }
+            return ExitCode::FAILURE;
         }
     };
     telemetry::install_logs(settings.log.format, settings.log.level);
@@ -47,6 +51,6 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string()),
+        Err(error) => fail(&explain(&error)),
     }
 }

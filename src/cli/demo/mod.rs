@@ -15,7 +15,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::keys::Keys;
-use super::fail;
+use super::{explain, fail};
 use crate::app::{self, ChannelPlan, Plan};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterOptions};
@@ -26,13 +26,13 @@ use crate::{provider, sandbox, store, telemetry};
 const PORTS: u16 = 20;
 const DATABASE: &str = "breakwater";
 
-/// Run the whole system: private Postgres, sandbox, orchestrator, sample traffic.
+/// Run the whole system: private Postgres, sandbox, orchestrator, sample traffic
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   breakwater demo
   breakwater demo --port 8081 --no-traffic
-  breakwater demo --json | head -1        one line of JSON when ready
-  breakwater demo --reset                 start clean: payments, keys and the sandbox's book are erased
+  breakwater demo --json > demo.json &
+  breakwater demo --reset
 
 Postgres 15 or later must be on this machine (its programs, not a running server), or give --database-url.
 Exit codes: 0 stopped in good order, 1 it could not start, 2 wrong usage.")]
@@ -40,23 +40,24 @@ pub struct DemoArgs {
     /// The port of the API; a taken one moves to the next
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
-    /// Where everything is kept
-    #[arg(long, env = "BREAKWATER_DEMO_DIR")]
+    /// Where everything is kept [default: breakwater-demo in $XDG_DATA_HOME, or in ~/.local/share]
+    #[arg(long, env = "BREAKWATER_DEMO_DIR", value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
     /// Send no sample payments
     #[arg(long)]
     pub no_traffic: bool,
-    /// Start clean
+    /// Start clean: erase the private database, the keys and the sandbox's book (a --database-url is left as it is)
     #[arg(long)]
     pub reset: bool,
-    /// Print exactly one line of JSON when ready
+    /// Print exactly one line of JSON when ready, with addresses and keys, and nothing else
     #[arg(long)]
     pub json: bool,
-    /// Use this database instead of a private one
-    #[arg(long, env = "BREAKWATER_DATABASE_URL", hide_env_values = true)]
+    /// Use this database instead of a private one; it gets the sample merchant and the sample payments
+    // Never from the environment: what `serve` is told there may be the real database.
+    #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
     /// How much is logged, to the file demo.log in the data directory
-    #[arg(long, default_value = "info")]
+    #[arg(long, default_value = "info", value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: String,
 }
 
@@ -89,16 +90,19 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", data_dir.display()))?;
     let errands = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     if args.reset {
-        errands.block_on(neighbour::end(&data_dir.join("sandbox")))?;
-        Keys::erase(&data_dir)?;
+        // The cluster first: its lock refuses while another demo runs here, and then that one loses nothing.
         if args.database_url.is_none() {
             Cluster::erase(&data_dir.join("postgres"), &ClusterOptions::default()).map_err(|error| error.to_string())?;
         }
+        errands.block_on(neighbour::end(&data_dir.join("sandbox")))?;
+        Keys::erase(&data_dir)?;
     }
     // Spawned from the main thread, and held until the end of this function: its end is the cluster's.
     let cluster = match &args.database_url {
         Some(_) => None,
         None => {
+            let once = if data_dir.join("postgres/data").exists() { "" } else { " with a new database: some seconds, this once" };
+            say(args, &format!("starting a private Postgres{once}"));
             let cluster = Cluster::start(&data_dir.join("postgres"), &ClusterOptions::default()).map_err(|error| error.to_string())?;
             cluster.ensure_database(DATABASE).map_err(|error| error.to_string())?;
             Some(cluster)
@@ -110,6 +114,7 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
         (None, None) => return Err("there is no database".to_owned()),
     };
     let keys = Keys::keep(&data_dir)?;
+    say(args, "starting the sandbox and Breakwater");
     let (listener, port, moved) = bind(args.port)?;
     let url = format!("http://127.0.0.1:{port}");
     let neighbour = errands.block_on(neighbour::start(&data_dir.join("sandbox"), &url))?;
@@ -141,7 +146,18 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
         });
     });
     drop(cluster);
-    served.map_err(|error| error.to_string())
+    if served.is_ok() {
+        say(args, "stopped; the data stay");
+    }
+    served.map_err(|error| explain(&error))
+}
+
+/// Says on standard error how far it is. Not with `--json`: there a script is reading.
+fn say(args: &DemoArgs, progress: &str) {
+    if !args.json {
+        // Nobody may be reading: the demo goes on.
+        let _ = writeln!(std::io::stderr(), "breakwater: {progress}");
+    }
 }
 
 /// The sample merchant, with its key, and an operator. The same at each start.
@@ -207,32 +223,36 @@ fn announce(line: &ReadyLine, json: bool, moved: bool, data_dir: &Path) {
     let text = if json {
         serde_json::to_string(line).unwrap_or_default() + "\n"
     } else {
-        let moved = if moved { " (the port you asked for is taken)" } else { "" };
+        let moved = if moved { "   (the port you asked for is taken)" } else { "" };
+        let create = format!("curl -s -w '\\n' {}/v1/payments -u {}: -H 'Content-Type: application/json'", line.url, line.api_key);
         format!(
-            "Breakwater is running.
+            r#"Breakwater is running, and a sandbox plays Stripe. No real money moves.
 
   API        {url}{moved}
   key        {key}
-  operators  {url}/ops/v1/channels   token {ops}
-  metrics    {url}/metrics
+  operators  {url}/ops/v1/channels   with the token {ops}
+  metrics    {url}/metrics   with the same token
   sandbox    {sandbox}/_control
-  data       {data}   (log: demo.log)
+  data       {data}   (the log is demo.log)
 
-Try it:
+Paste these into another terminal, one after the other:
 
-  # a payment
-  curl -s {url}/v1/payments -u {key}: -H 'Content-Type: application/json' -H \"Idempotency-Key: try-$RANDOM\" \\
-    -d '{{\"amount\":1250,\"currency\":\"CNY\",\"merchant_order_id\":\"A-'$RANDOM'\",\"payment_method\":{{\"type\":\"card_token\",\"token\":\"pm_card_visa\"}}}}'
+  # 1. a payment
+  PAYMENT=$({create} -H "Idempotency-Key: try-$(date +%s)" \
+    -d '{{"amount":1250,"currency":"CNY","merchant_order_id":"A-'$(date +%s)'","payment_method":{{"type":"card_token","token":"pm_card_visa"}}}}'); echo "$PAYMENT"
 
-  # a refund of it (put its id)
-  curl -s {url}/v1/refunds -u {key}: -H 'Content-Type: application/json' -H \"Idempotency-Key: try-$RANDOM\" \\
-    -d '{{\"payment_id\":\"pay_…\",\"merchant_refund_id\":\"R-'$RANDOM'\",\"amount\":250}}'
+  # 2. a refund of it
+  curl -s -w '\n' {url}/v1/refunds -u {key}: -H 'Content-Type: application/json' -H "Idempotency-Key: back-$(date +%s)" \
+    -d '{{"payment_id":"'$(echo "$PAYMENT" | grep -o 'pay_[0-9a-f]*' | head -1)'","merchant_refund_id":"R-'$(date +%s)'","amount":250}}'
 
-  # the third party stalls after charging: what is charged twice? (heal it with -X DELETE)
-  curl -s -X PUT {sandbox}/_control/stripe_main/faults -d '{{\"mode\":\"timeout_processed\",\"rate\":1.0}}'
+  # 3. the third party breaks: it charges, and never answers. A payment finds out all the same; the last line heals it
+  curl -s -w '\n' -X PUT {sandbox}/_control/stripe_main/faults -d '{{"mode":"timeout_processed"}}' && \
+  {create} -H "Idempotency-Key: lost-$(date +%s)" \
+    -d '{{"amount":1250,"currency":"CNY","merchant_order_id":"B-'$(date +%s)'","payment_method":{{"type":"card_token","token":"pm_card_visa"}}}}' && \
+  curl -s -X DELETE {sandbox}/_control/stripe_main/faults
 
-Ctrl-C stops it; the data stay. --reset starts clean.
-",
+Ctrl-C stops it; the data stay. `breakwater demo --reset` starts clean.
+"#,
             url = line.url,
             key = line.api_key,
             ops = line.ops_token,
