@@ -22,7 +22,7 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
         FlowError::NotFound(what) => Problem::new(Code::NotFound, format!("There is no such {what}.")),
         FlowError::NoChannel(why) => Problem::new(Code::NoChannel, format!("No channel of this installation can take this payment: {why}.")),
         FlowError::NotCarried(failure) => Problem::new(Code::ChannelCannotCarry, failure.message.clone()),
-        FlowError::EveryChannelShut { retry_after } => {
+        FlowError::EveryChannelShut { retry_after, .. } => {
             Problem::new(Code::EveryChannelShut, "Every channel that could take this is shut. Nothing was written: key and order are free.")
                 .retry_after(*retry_after)
         }
@@ -130,7 +130,7 @@ mod tests {
         let cases: Vec<(FlowError, u16)> = vec![
             (FlowError::NotFound("payment"), 404),
             (FlowError::NoChannel("no channel takes JPY".to_owned()), 422),
-            (FlowError::EveryChannelShut { retry_after: Duration::from_secs(5) }, 503),
+            (FlowError::EveryChannelShut { full: false, retry_after: Duration::from_secs(5) }, 503),
             (FlowError::InFlight { existing: payment() }, 409),
             (FlowError::DuplicateOrder { existing: payment() }, 409),
             (FlowError::DuplicateRefund { existing: refund }, 409),

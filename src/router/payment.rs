@@ -12,7 +12,7 @@ use super::answer::{Answer, Claim, FlowError};
 use super::flows::{Channel, Flows, call, new_key};
 use super::settle::{OVERTAKEN, Written};
 use super::{Authorize, Capture, Void};
-use crate::channel::guard::Permit;
+use crate::channel::guard::{Permit, Rejected};
 use crate::clock::Moment;
 use crate::domain::{
     AttemptState, Change, Fact, Failure, FailureCode, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId, PaymentRequest,
@@ -23,6 +23,9 @@ use crate::store::{ChangeVerdict, Intent, IntentVerdict};
 
 /// How long a caller is asked to stay away when every channel is shut and none says for how long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often, and how long apart, a full channel is looked at again before the caller is told: 50 ms in all.
+const ROOM_LOOKS: u32 = 10;
+const ROOM_EVERY: Duration = Duration::from_millis(5);
 /// A pay attempt makes at most this many calls: a first step for the reference, then the one that moves money.
 const PAY_CALLS: u32 = 2;
 
@@ -54,9 +57,9 @@ impl Flows {
             return self.replay_or(claim, FlowError::NoChannel(why)).await;
         }
         let mut route = Route { remaining: plan.channels.into() };
-        let chosen = match self.choose(&request, &mut route, "first of the plan") {
+        let chosen = match self.choose_within_a_moment(&request, &mut route, claim).await? {
             Ok(chosen) => chosen,
-            Err(error) => return self.replay_or(claim, error).await,
+            Err(replay) => return Ok(replay),
         };
         let (lease, send_by) = self.lease(chosen.channel, PAY_CALLS);
         let payment = match self.open(request, claim, &chosen, lease).await? {
@@ -69,11 +72,36 @@ impl Flows {
         self.wait_for_end(payment, Subject::Payment, until, ours).await
     }
 
+    /// The first channel that agrees. Where all are only full, room is waited for, for a moment: a burst is not an outage. A key that is known
+    /// by then is answered for what it stands for: many with one key may be the burst.
+    async fn choose_within_a_moment(
+        &self,
+        request: &PaymentRequest,
+        route: &mut Route,
+        claim: Claim,
+    ) -> Result<Result<Chosen<'_>, Answer>, FlowError> {
+        let plan = route.remaining.clone();
+        for look in 0..=ROOM_LOOKS {
+            let error = match self.choose(request, route, "first of the plan") {
+                Ok(chosen) => return Ok(Ok(chosen)),
+                Err(error) => error,
+            };
+            let full = matches!(error, FlowError::EveryChannelShut { full: true, .. });
+            if !full || look == ROOM_LOOKS {
+                return self.replay_or(claim, error).await.map(Err);
+            }
+            tokio::time::sleep(ROOM_EVERY).await;
+            route.remaining.clone_from(&plan);
+        }
+        Err(FlowError::Overloaded)
+    }
+
     /// The next channel of the route whose guard gives a permit. Nothing is written for one that does not.
     fn choose(&self, request: &PaymentRequest, route: &mut Route, reason: &str) -> Result<Chosen<'_>, FlowError> {
         let mut retry_after: Option<Duration> = None;
         let mut refused: Option<Failure> = None;
         let mut skipped = String::new();
+        let mut full = true;
         while let Some(id) = route.remaining.pop_front() {
             let Some(channel) = self.channel(&id) else { continue };
             if let Some(failure) = self.refuses(channel, request) {
@@ -87,10 +115,12 @@ impl Flows {
                     return Ok(Chosen { channel, permit, reason: format!("{reason}{skipped}") });
                 }
                 Ok(_unused) => {
+                    full = false;
                     count_decision(&id, "no_actor");
                     skipped.push_str(&format!("; {id}: being rebuilt"));
                 }
                 Err(rejected) => {
+                    full &= matches!(rejected, Rejected::InFlight { .. });
                     count_decision(&id, rejected.as_str());
                     skipped.push_str(&format!("; {id}: {}", rejected.as_str()));
                     let wait = rejected.retry_after().unwrap_or(RETRY_AFTER);
@@ -100,7 +130,9 @@ impl Flows {
         }
         match (refused, retry_after) {
             (Some(failure), None) => Err(FlowError::NotCarried(failure)),
-            (_, retry_after) => Err(FlowError::EveryChannelShut { retry_after: retry_after.unwrap_or(RETRY_AFTER) }),
+            (_, retry_after) => {
+                Err(FlowError::EveryChannelShut { full: full && retry_after.is_some(), retry_after: retry_after.unwrap_or(RETRY_AFTER) })
+            }
         }
     }
 
@@ -254,10 +286,11 @@ impl Flows {
         for _ in 0..PAY_CALLS {
             let Some(attempt) = payment.attempt(n) else { return Ok(None) };
             // A next step is a call of its own, and passes the guard like the first.
-            let permit = match permit.take().map_or_else(|| channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()), Ok) {
-                Ok(permit) => permit,
-                Err(_) => return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))),
+            let permit = match permit.take() {
+                Some(permit) => Some(permit),
+                None => self.permit_for_next_step(channel, send_by).await,
             };
+            let Some(permit) = permit else { return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))) };
             let done =
                 stopwatch.theirs(channel.handle.perform(call(payment, attempt, Verb::Pay), permit, self.call_deadline(channel), Some(send_by))).await;
             self.note(channel, &done);
@@ -279,6 +312,18 @@ impl Flows {
             }
         }
         Ok(Some(News::unknown()))
+    }
+
+    /// A permit for the next step of an attempt that has begun: where the channel is only full, its turn is waited for.
+    async fn permit_for_next_step(&self, channel: &Channel, send_by: Moment) -> Option<Permit> {
+        loop {
+            let now = self.shared.clock.boot();
+            match channel.handle.guard().admit(OperationClass::Pay, now) {
+                Ok(permit) => return Some(permit),
+                Err(Rejected::InFlight { .. }) if now + channel.call_timeout < send_by => tokio::time::sleep(ROOM_EVERY).await,
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Writes the reference of attempt `n`. False when the attempt is no longer on its way: then nothing more may be sent for it.
