@@ -300,12 +300,19 @@ pub(super) fn call(payment: &Payment, attempt: &Attempt, verb: Verb) -> Call {
         pay_reference: pay.and_then(|pay| pay.reference.clone()),
         reference: if attempt.operation == crate::domain::Operation::Pay { None } else { attempt.reference.clone() },
         reverses: pay.filter(|_| attempt.operation == crate::domain::Operation::Reversal).map(|pay| pay.key.clone()),
-        held: request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0,
+        held: is_only_held(payment, attempt),
         description: request.description.clone(),
         return_url: request.return_url.clone(),
         expires_at: request.expires_at,
         attempted_at: attempt.created_at,
     }
+}
+
+/// Whether money that is to be undone is only held. A reversal that the channel refused as the release of a hold goes on as giving back: the hold
+/// was taken meanwhile.
+fn is_only_held(payment: &Payment, attempt: &Attempt) -> bool {
+    let refused = attempt.operation == crate::domain::Operation::Reversal && attempt.state == crate::domain::AttemptState::Declined;
+    payment.request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0 && !refused
 }
 
 fn is_being_undone(attempt: &Attempt) -> bool {

@@ -107,7 +107,7 @@ impl Flows {
         let Some(reply) = self.ask(&payment, &attempt, claim, channel, verb).await? else { return Ok("shut") };
         match reply {
             Reply::News { news, .. } => {
-                let Some(news) = reading(&attempt, news) else { return self.absent(payment, claim, channel, &attempt).await };
+                let Some(news) = reading(&attempt, verb, news) else { return self.absent(payment, claim, channel, &attempt).await };
                 let still_open = matches!(news.fact, Fact::ActionRequired | Fact::Accepted | Fact::Unknown);
                 if close && still_open && attempt.operation == Operation::Pay {
                     return self.close(payment, claim, channel, &attempt).await;
@@ -242,6 +242,11 @@ impl Flows {
         if learned == Learned::Changed {
             return Ok("changed");
         }
+        // A hold that was in doubt and still stands: what was to be done about it is done now.
+        let stands = payment.current_pay().is_some_and(|pay| pay.n == claim.n && pay.state == AttemptState::Authorized);
+        if stands && learned == Learned::Seen && payment.follow_up(self.now()) == Some(FollowUp::Void) {
+            return self.follow(payment, claim, FollowUp::Void).await;
+        }
         self.postpone(claim, &payment).await?;
         Ok(if learned == Learned::Seen { "unchanged" } else { "contradiction" })
     }
@@ -280,7 +285,7 @@ fn synthetic_query(channel: &Channel, now: jiff::Timestamp) -> crate::provider::
 
 /// What a query of the payment says about an attempt that is not the payment itself: a capture is done when the payment is, a void when it is
 /// closed. `None`: the channel shows the hold as if nothing had been asked.
-fn reading(attempt: &Attempt, news: News) -> Option<News> {
+fn reading(attempt: &Attempt, verb: Verb, news: News) -> Option<News> {
     match (attempt.operation, news.fact) {
         (Operation::Pay | Operation::Refund, _) => Some(news),
         (_, Fact::Unknown | Fact::Accepted) => Some(News::of(news.fact)),
@@ -289,8 +294,49 @@ fn reading(attempt: &Attempt, news: News) -> Option<News> {
         (Operation::Void, Fact::Closed) => Some(News::of(Fact::Approved)),
         // It was captured after all: there is nothing left to release.
         (Operation::Void, Fact::Approved) => Some(News::of(Fact::Declined)),
+        // Asked after a hold, and shown as paid: it was taken, so there is money to give back and nothing to release.
+        (Operation::Reversal, Fact::Approved) if verb == Verb::Query => Some(News::of(Fact::Declined)),
         (Operation::Reversal, Fact::Approved | Fact::Closed) => Some(News { reference: news.reference, ..News::of(Fact::Approved) }),
         (Operation::Reversal, Fact::Declined) => Some(News { failure: news.failure, ..News::of(Fact::Declined) }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reversal() -> Attempt {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        Attempt {
+            n: 2,
+            operation: Operation::Reversal,
+            channel: "a".to_owned(),
+            key: "0".repeat(32),
+            state: AttemptState::Unknown,
+            amount: 100,
+            refund_n: None,
+            reference: None,
+            failure: None,
+            next_action: None,
+            due_at: Some(now),
+            tries: 0,
+            not_found_since: None,
+            lease_owner: None,
+            lease_until: None,
+            fence: 0,
+            reason: String::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    #[test]
+    fn a_hold_that_was_to_be_released_and_is_shown_as_paid_was_not_given_back() {
+        let fact = |verb, fact| reading(&reversal(), verb, News::of(fact)).map(|news| news.fact);
+        assert_eq!(fact(Verb::Query, Fact::Approved), Some(Fact::Declined));
+        assert_eq!(fact(Verb::Query, Fact::Closed), Some(Fact::Approved), "released");
+        assert_eq!(fact(Verb::QueryRefund, Fact::Approved), Some(Fact::Approved), "given back");
+        assert_eq!(fact(Verb::Query, Fact::Authorized), None, "held as if nothing had been asked");
     }
 }

@@ -5,5 +5,6 @@ mod database;
 mod faults_of_ours;
 mod journal;
 mod races;
+mod review;
 mod truth_table;
 mod world;

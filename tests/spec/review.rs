@@ -1,0 +1,26 @@
+//! What a reader of the code asked himself, as tests: what the channel does behind our back, and what races with the poller.
+
+use serde_json::json;
+
+use crate::world::{World, payment, unique};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_was_captured_on_the_channels_own_pages_and_is_canceled_goes_back_without_a_storm_of_voids() {
+    let world = World::with(|setup| setup.sandbox.notifications = false).await;
+    let mut body = payment(1_000, &unique("order"));
+    body["capture_method"] = json!("manual");
+    let hold = world.create(&body).await;
+    assert_eq!(hold.text("status"), "requires_capture", "{:#}", hold.body);
+    let sandbox = world.sandbox.as_ref().expect("open");
+    let url = format!("{}/v1/payment_intents/{}/capture", sandbox.channel_url("stripe_main").expect("served"), hold.text("channel_reference"));
+    let headers = [("authorization", "Bearer sk_test_stripe_main"), ("content-type", "application/x-www-form-urlencoded")];
+    let captured = breakwater::cli::client::send("POST", &url, &headers, "").await.expect("an answer");
+    assert_eq!(captured.status, 200, "{}", String::from_utf8_lossy(&captured.body));
+    let canceled = world.post(&format!("/v1/payments/{}/cancel", hold.id()), &unique("key"), &json!({})).await;
+    assert!([200, 202].contains(&canceled.status), "{:#}", canceled.body);
+    let end = world.eventually(&hold.id(), |payment| payment["amount_refunded"] == 1_000).await;
+    assert_eq!(end["status"], "succeeded");
+    let voids = end["attempts"].as_array().expect("attempts").iter().filter(|attempt| attempt["operation"] == "void").count();
+    assert_eq!(voids, 1, "{end:#}");
+    world.close().await;
+}
