@@ -12,7 +12,7 @@ use super::answer::{Answer, Claim, FlowError};
 use super::flows::{Channel, Flows, call, new_key};
 use super::settle::{OVERTAKEN, Written};
 use super::{Authorize, Capture, Void};
-use crate::channel::guard::Permit;
+use crate::channel::guard::{Permit, Rejected};
 use crate::clock::Moment;
 use crate::domain::{
     AttemptState, Change, Fact, Failure, FailureCode, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId, PaymentRequest,
@@ -25,6 +25,9 @@ use crate::store::{ChangeVerdict, Intent, IntentVerdict};
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A pay attempt makes at most this many calls: a first step for the reference, then the one that moves money.
 const PAY_CALLS: u32 = 2;
+/// How often, and how far apart, a further step looks for room in a full channel: 50 ms together.
+const ROOM_LOOKS: u32 = 10;
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// The channels of a plan that were not tried yet.
 pub(super) struct Route {
@@ -178,12 +181,13 @@ impl Flows {
             let contract = channel.handle.provider().contract();
             // The outcome and the next attempt's intent are one commit: there is no moment at which a crash finds a failed payment that goes on.
             let mut next: Option<(Channel, Permit, Moment)> = None;
-            let mut done = false;
+            let mut goes_on = None;
             for _ in 0..OVERTAKEN {
                 let now = self.now();
                 let mut draft = payment.clone();
                 if !matches!(draft.learn(n, &news, Source::Reply, contract, now), Ok(crate::domain::Learned::Changed)) {
-                    return Ok(payment);
+                    // Somebody knew more already, or it cannot be: that is told, and nothing follows from it.
+                    return Ok(self.settle(payment, n, &news, Source::Reply, contract).await?.payment);
                 }
                 if draft.current_pay().is_some_and(|pay| pay.n == n) && draft.may_try_another_channel(now) {
                     if next.is_none()
@@ -215,7 +219,7 @@ impl Flows {
                     Written::Done(after) => {
                         self.tell(&payment, &after, Source::Reply);
                         payment = *after;
-                        done = !added;
+                        goes_on = Some(added);
                         break;
                     }
                     Written::Overtaken => {
@@ -228,13 +232,14 @@ impl Flows {
                     }
                 }
             }
-            match next {
-                Some((next_channel, next_permit, next_send_by)) if !done => {
+            match (goes_on, next) {
+                (Some(true), Some((next_channel, next_permit, next_send_by))) => {
                     channel = next_channel;
                     permit = Some(next_permit);
                     send_by = next_send_by;
                 }
-                _ => return Ok(payment),
+                (Some(_), _) => return Ok(payment),
+                (None, _) => return Err(FlowError::Internal(format!("{} changes faster than its outcome can be written", payment.id))),
             }
         }
     }
@@ -254,7 +259,11 @@ impl Flows {
         for _ in 0..PAY_CALLS {
             let Some(attempt) = payment.attempt(n) else { return Ok(None) };
             // A next step is a call of its own, and passes the guard like the first.
-            let permit = match permit.take().map_or_else(|| channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()), Ok) {
+            let admitted = match permit.take() {
+                Some(permit) => Ok(permit),
+                None => self.admit_next_step(channel).await,
+            };
+            let permit = match admitted {
                 Ok(permit) => permit,
                 Err(_) => return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))),
             };
@@ -279,6 +288,19 @@ impl Flows {
             }
         }
         Ok(Some(News::unknown()))
+    }
+
+    /// Leave for a further step. What was begun is worth a short wait for room: without it a crowd of first steps would keep the second ones out,
+    /// and the busier the channel, the fewer payments would be carried to their end.
+    async fn admit_next_step(&self, channel: &Channel) -> Result<Permit, Rejected> {
+        let mut looks = ROOM_LOOKS;
+        loop {
+            match channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()) {
+                Err(Rejected::InFlight { .. }) if looks > 0 => looks -= 1,
+                answer => return answer,
+            }
+            tokio::time::sleep(ROOM_PAUSE).await;
+        }
     }
 
     /// Writes the reference of attempt `n`. False when the attempt is no longer on its way: then nothing more may be sent for it.

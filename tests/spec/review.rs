@@ -1,5 +1,6 @@
 //! What a reader of the code asked himself, as tests: what the channel does behind our back, and what races with the poller.
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::world::{World, payment, unique};
@@ -22,5 +23,17 @@ async fn a_hold_that_was_captured_on_the_channels_own_pages_and_is_canceled_goes
     assert_eq!(end["status"], "succeeded");
     let voids = end["attempts"].as_array().expect("attempts").iter().filter(|attempt| attempt["operation"] == "void").count();
     assert_eq!(voids, 1, "{end:#}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_channel_took_the_first_step_of_is_carried_to_its_end() {
+    let world = World::with(|setup| setup.max_in_flight = Some(10)).await;
+    let replies = join_all((0..60).map(|_| world.pay(1_250))).await;
+    for reply in &replies {
+        let turned_away = reply.status == 503;
+        assert!(turned_away || reply.body["status"] == "succeeded", "{} {:#}", reply.status, reply.body);
+    }
+    assert!(replies.iter().any(|reply| reply.status == 201), "{:#}", replies[0].body);
     world.close().await;
 }
