@@ -59,7 +59,7 @@ impl Flows {
         let mut route = Route { remaining: plan.channels.into() };
         let chosen = match self.choose(&request, &mut route, "first of the plan") {
             Ok(chosen) => chosen,
-            Err(error) => return self.replay_or(claim, error).await,
+            Err(error) => return self.replay_or(claim, self.taken_or(&request, error).await?).await,
         };
         let (lease, send_by) = self.lease(chosen.channel, PAY_CALLS);
         let payment = match self.open(request, claim, &chosen, lease).await? {
@@ -501,6 +501,14 @@ impl Flows {
             Some(answer) => Ok(answer),
             None => Err(FlowError::InFlight { existing }),
         }
+    }
+
+    /// An order that another payment holds is told so, though no channel could take a new payment for it now either.
+    async fn taken_or(&self, request: &PaymentRequest, error: FlowError) -> Result<FlowError, FlowError> {
+        let digest = crate::domain::OrderDigest::of(request.merchant, &request.order);
+        let Some(holder) = self.shared.store.order_holder(digest).await? else { return Ok(error) };
+        let free = self.shared.store.payment(holder).await?.is_some_and(|payment| payment.frees_its_order());
+        Ok(if free { error } else { FlowError::DuplicateOrder { existing: holder } })
     }
 
     /// A known key is a replay, whatever keeps a new payment from being made.

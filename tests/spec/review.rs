@@ -37,3 +37,27 @@ async fn what_a_full_channel_took_the_first_step_of_is_carried_to_its_end() {
     assert!(replies.iter().any(|reply| reply.status == 201), "{:#}", replies[0].body);
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_every_channel_is_shut_a_known_key_is_a_replay_and_a_taken_order_is_told_so() {
+    let world = World::start().await;
+    let (key, order) = (unique("key"), unique("order"));
+    let paid = world.post("/v1/payments", &key, &payment(1_250, &order)).await;
+    assert_eq!(paid.status, 201, "{:#}", paid.body);
+    world.break_channel("stripe_main", &json!({"mode": "refuse", "rate": 1.0})).await;
+    let mut shut = false;
+    for _ in 0..200 {
+        shut = world.pay(1_250).await.status == 503;
+        if shut {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(shut, "the breaker opens");
+    let replayed = world.post("/v1/payments", &key, &payment(1_250, &order)).await;
+    assert_eq!((replayed.status, replayed.id()), (201, paid.id()), "{:#}", replayed.body);
+    let taken = world.create(&payment(1_250, &order)).await;
+    assert_eq!((taken.status, taken.text("code"), taken.text("existing")), (409, "duplicate_order", paid.id().as_str()), "{:#}", taken.body);
+    world.heal("stripe_main").await;
+    world.close().await;
+}
