@@ -237,6 +237,8 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     readiness.enter(Phase::Stopping);
     let grace = Duration::from_millis(settings.server.shutdown_grace_ms);
     let _all_or_late = tokio::time::timeout(grace, futures_util::future::join_all(handles.iter().map(|handle| handle.stop(true)))).await.is_ok();
+    // Nobody waits for an answer any more: what is due is left to the next process, or the flows would never all be done.
+    poller_arbiter.stop();
     let flown = tokio::time::timeout(grace, async {
         while !flows.are_idle() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -245,7 +247,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     if flown.await.is_err() {
         tracing::warn!("some flows are still in flight after the grace: they are on disk, and will be resolved");
     }
-    for arbiter in [poller_arbiter, router_arbiter, watch_arbiter] {
+    for arbiter in [router_arbiter, watch_arbiter] {
         arbiter.stop();
     }
     tracing::info!("stopped");

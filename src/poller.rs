@@ -40,6 +40,8 @@ const GAUGES_EVERY: u64 = 8;
 const KEYS_LIVE_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Keys forgotten at a time.
 const PRUNE_BATCH: i64 = 1_000;
+/// Batches in one round of housekeeping: fewer keys than are won in the same time, and the table would grow for ever.
+const PRUNE_BATCHES: u32 = 64;
 
 /// Look for what is due, now.
 #[derive(Clone, Copy, Debug)]
@@ -150,11 +152,16 @@ struct Round {
 impl Round {
     async fn run(&self, sweep: u64) -> Result<SweepReport, StoreError> {
         let now = self.clock.wall();
-        if sweep.is_multiple_of(HOUSEKEEPING_EVERY) {
-            self.keep_house(now).await?;
+        // Neither may keep what is due waiting.
+        if sweep.is_multiple_of(HOUSEKEEPING_EVERY)
+            && let Err(error) = self.keep_house(now).await
+        {
+            tracing::error!(error = %error, "the poller could not keep the house");
         }
-        if sweep.is_multiple_of(GAUGES_EVERY) {
-            self.read_gauges(now).await?;
+        if sweep.is_multiple_of(GAUGES_EVERY)
+            && let Err(error) = self.read_gauges(now).await
+        {
+            tracing::error!(error = %error, "the poller could not read its gauges");
         }
         self.flows.probe_channels();
         let room = i64::try_from(self.flows.room_for_inquiries()).unwrap_or(i64::MAX);
@@ -162,7 +169,7 @@ impl Round {
         let mut report = SweepReport::default();
         if limit > 0 {
             let until = now + SignedDuration::try_from(self.settings.lease).unwrap_or(SignedDuration::from_secs(15));
-            let claims = self.store.claim_due(self.flows.incarnation(), now, until, limit, &[]).await?;
+            let claims = self.store.claim_due(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room()).await?;
             report.claimed = claims.len();
             for claim in claims {
                 // Handed over, not awaited: a look that hangs on its channel keeps its lease and nothing else.
@@ -181,9 +188,21 @@ impl Round {
         if made > 0 {
             tracing::info!(partitions = made, "partitions were made ahead of time");
         }
-        self.store.prune_keys(now - KEYS_LIVE_FOR, PRUNE_BATCH).await?;
         if let Err(error) = self.flows.empty_inbox().await {
             tracing::error!(error = %error, "the inbox of notifications could not be emptied");
+        }
+        if let Err(error) = self.prune(now).await {
+            tracing::error!(error = %error, "old keys could not be forgotten");
+        }
+        Ok(())
+    }
+
+    /// Forgets old keys: as many as a busy hour brings, in small batches.
+    async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
+        for _ in 0..PRUNE_BATCHES {
+            if self.store.prune_keys(now - KEYS_LIVE_FOR, PRUNE_BATCH).await? < PRUNE_BATCH.unsigned_abs() {
+                break;
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::attempt::{AttemptState, Fact, IllegalFact, Step, step};
-use super::contract::{Contract, due};
+use super::contract::{Contract, due, rung};
 use super::failure::{Failure, FailureCode};
 use super::news::{News, Source};
 use super::operation::Operation;
@@ -67,11 +67,19 @@ impl Payment {
                 }
                 Ok(if fresh { Learned::Changed } else { Learned::Seen })
             }
+            // Taken from a hold that is known to have ended unpaid: both cannot be true, and money that belongs to no paid attempt is not booked.
+            Step::To(AttemptState::Succeeded) if operation == Operation::Capture && !self.stands() => Ok(Learned::Contradiction),
             Step::To(state) => {
                 self.enter(n, state, news, contract, now);
                 Ok(Learned::Changed)
             }
         }
+    }
+
+    /// Whether there is a pay attempt whose money is held or taken.
+    fn stands(&self) -> bool {
+        let stands = |state| matches!(state, AttemptState::Authorized | AttemptState::Succeeded);
+        self.attempts.iter().any(|attempt| attempt.operation == Operation::Pay && stands(attempt.state))
     }
 
     /// Keeps the reference that a first step yielded: it must be on disk before the next step may move money.
@@ -167,16 +175,29 @@ impl Payment {
     /// What must be sent next is sent by whoever takes the lease of the attempt that is due: so that something is.
     fn call_for_follow_up(&mut self, now: Timestamp) {
         use super::duty::FollowUp;
+        let mut when = now;
         let carrier = match self.follow_up(now) {
             None => return,
             Some(FollowUp::Reverse { pay }) => Some(pay),
-            Some(FollowUp::Void | FollowUp::RefundForCancel) => self.current_pay().map(|pay| pay.n),
+            Some(FollowUp::Void) => {
+                when = self.next_void(now);
+                self.current_pay().map(|pay| pay.n)
+            }
+            Some(FollowUp::RefundForCancel) => self.current_pay().map(|pay| pay.n),
             Some(FollowUp::RefundAgain { refund }) => self.refund_attempt(refund).map(|attempt| attempt.n),
         };
         if let Some(attempt) = carrier.and_then(|n| self.attempt_mut(n)) {
-            attempt.due_at = Some(now);
+            attempt.due_at = Some(when);
             attempt.lease_owner = None;
             attempt.lease_until = None;
+        }
+    }
+
+    /// When a hold that the channel would not release may be asked after, and released again.
+    fn next_void(&self, now: Timestamp) -> Timestamp {
+        match self.refused_voids() {
+            0 => now,
+            refused => now + rung(refused - 1),
         }
     }
 
@@ -246,23 +267,27 @@ impl Payment {
                     self.settle_hold(AttemptState::Succeeded, now);
                 }
             }
-            AttemptState::Declined | AttemptState::Closed | AttemptState::NotFound => self.capture_reserved -= amount,
+            AttemptState::Declined | AttemptState::Closed | AttemptState::NotFound => {
+                self.capture_reserved -= amount;
+                self.ask_after_hold(now);
+            }
             _ => {}
+        }
+    }
+
+    /// The channel would not act on the hold: what became of it is for a query to say.
+    fn ask_after_hold(&mut self, when: Timestamp) {
+        if let Some(pay) = self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Authorized) {
+            pay.due_at = Some(when);
         }
     }
 
     fn void_entered(&mut self, state: AttemptState, contract: &Contract, now: Timestamp) {
         match state {
             AttemptState::Succeeded | AttemptState::Closed => self.settle_hold(AttemptState::Closed, now),
-            // The channel would not release it: what became of the hold is for a query to say.
             AttemptState::Declined | AttemptState::NotFound => {
-                let lapse = self.capture_before.get_or_insert(now + hold(contract));
-                let lapse = *lapse;
-                if let Some(pay) =
-                    self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Authorized)
-                {
-                    pay.due_at = Some(now.min(lapse));
-                }
+                self.capture_before.get_or_insert(now + hold(contract));
+                self.ask_after_hold(self.next_void(now));
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::ResponseFuture;
@@ -17,10 +17,13 @@ use super::recent::Recent;
 use super::waiting::Waiting;
 use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
-use crate::domain::{Attempt, Candidate, Lease, Payment, Subject};
+use crate::domain::{Attempt, Candidate, Lease, OperationClass, Payment, Subject};
 use crate::provider::{Call, Credentials, Notification, NotificationError, Verb};
 use crate::store::Store;
 use crate::store::inbox::Inbox;
+
+/// How often a channel's unknowns are made due at once, at most.
+const HASTEN_EVERY: Duration = Duration::from_secs(5);
 
 /// Bounds and margins of the flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub struct Channel {
     pub(super) inbox: Inbox,
     /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
     doubtful: Arc<AtomicBool>,
+    /// When its unknowns were last made due, in nanoseconds of boot time; 0 for never.
+    hastened_at: Arc<AtomicU64>,
     /// Whether a synthetic query is on its way.
     probed: Arc<AtomicBool>,
 }
@@ -71,7 +76,7 @@ pub struct Channel {
 impl Channel {
     /// A channel that has not failed yet.
     pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, inbox: Inbox) -> Self {
-        Self { handle, call_timeout, credentials, inbox, doubtful: Arc::default(), probed: Arc::default() }
+        Self { handle, call_timeout, credentials, inbox, doubtful: Arc::default(), hastened_at: Arc::default(), probed: Arc::default() }
     }
 
     /// Verifies and reads a notification.
@@ -94,9 +99,16 @@ impl Channel {
         self.probed.store(false, Ordering::Relaxed);
     }
 
-    /// True once, at the first answer after a failure.
-    pub(super) fn has_recovered(&self) -> bool {
-        self.doubtful.load(Ordering::Relaxed) && self.doubtful.swap(false, Ordering::Relaxed)
+    /// True once, at the first answer after a failure, and at most every [`HASTEN_EVERY`]: at a channel that fails now and then, every answer
+    /// follows a failure, and all its unknowns would be written and asked after again and again, their ladder notwithstanding.
+    pub(super) fn has_recovered(&self, now: Moment) -> bool {
+        let last = self.hastened_at.load(Ordering::Relaxed);
+        let rested = last == 0 || now.since(Moment::from_nanos(last)) >= HASTEN_EVERY;
+        let recovered = self.doubtful.load(Ordering::Relaxed) && rested && self.doubtful.swap(false, Ordering::Relaxed);
+        if recovered {
+            self.hastened_at.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        recovered
     }
 }
 
@@ -175,6 +187,14 @@ impl Flows {
         self.shared.payment_flows.available_permits() == settings.payment_flows
             && self.shared.refund_flows.available_permits() == settings.refund_flows
             && self.shared.inquiries.available_permits() == settings.inquiries
+    }
+
+    /// The channels that would not even be asked now: their attempts are left where they are, or a shut channel's backlog would be taken up and
+    /// put back sweep after sweep, and leave no place in the batch for the others'.
+    pub fn channels_without_room(&self) -> Vec<String> {
+        let now = self.shared.clock.boot();
+        let shut = |channel: &&Channel| !channel.handle.guard().would_admit(OperationClass::Resolve, now);
+        self.channels().filter(shut).map(|channel| channel.handle.id().to_owned()).collect()
     }
 
     /// How many more looks may be started now.
@@ -304,12 +324,19 @@ pub(super) fn call(payment: &Payment, attempt: &Attempt, verb: Verb) -> Call {
         pay_reference: pay.and_then(|pay| pay.reference.clone()),
         reference: if attempt.operation == crate::domain::Operation::Pay { None } else { attempt.reference.clone() },
         reverses: pay.filter(|_| attempt.operation == crate::domain::Operation::Reversal).map(|pay| pay.key.clone()),
-        held: request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0,
+        held: is_only_held(payment, attempt),
         description: request.description.clone(),
         return_url: request.return_url.clone(),
         expires_at: request.expires_at,
         attempted_at: attempt.created_at,
     }
+}
+
+/// Whether money that is to be undone is only held. A reversal that the channel refused as the release of a hold goes on as giving back: the hold
+/// was taken meanwhile.
+fn is_only_held(payment: &Payment, attempt: &Attempt) -> bool {
+    let refused = attempt.operation == crate::domain::Operation::Reversal && attempt.state == crate::domain::AttemptState::Declined;
+    payment.request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0 && !refused
 }
 
 fn is_being_undone(attempt: &Attempt) -> bool {

@@ -49,10 +49,16 @@ impl Flows {
     /// Applies what was received and not applied before a process ended.
     pub async fn empty_inbox(&self) -> Result<(), FlowError> {
         for waiting in self.shared.store.waiting_notifications(self.now() - INBOX_PATIENCE, INBOX_BATCH).await? {
-            let Some(channel) = self.channel(&waiting.channel).cloned() else { continue };
             // It was verified before it was stored: its bytes need no signature now.
-            if let Ok(notification) = channel.handle.provider().read_notification(&waiting.body) {
-                self.apply_and_close(&channel, &notification).await;
+            let known = self.channel(&waiting.channel).cloned();
+            let read = known.and_then(|channel| channel.handle.provider().read_notification(&waiting.body).ok().map(|read| (channel, read)));
+            match read {
+                Some((channel, notification)) => self.apply_and_close(&channel, &notification).await,
+                // Left as received, it would stand before later ones at every look.
+                None => {
+                    let why = "its channel is not in the settings, or it cannot be read";
+                    self.shared.store.quarantine_notification(&waiting.channel, &waiting.event_id, why, self.now()).await?;
+                }
             }
         }
         Ok(())

@@ -88,7 +88,7 @@ impl Flows {
             };
             let full = matches!(error, FlowError::EveryChannelShut { full: true, .. });
             if !full || look == ROOM_LOOKS {
-                return self.replay_or(claim, error).await.map(Err);
+                return self.replay_or(claim, self.taken_or(request, error).await?).await.map(Err);
             }
             tokio::time::sleep(ROOM_EVERY).await;
             route.remaining.clone_from(&plan);
@@ -210,12 +210,13 @@ impl Flows {
             let contract = channel.handle.provider().contract();
             // The outcome and the next attempt's intent are one commit: there is no moment at which a crash finds a failed payment that goes on.
             let mut next: Option<(Channel, Permit, Moment)> = None;
-            let mut done = false;
+            let mut goes_on = None;
             for _ in 0..OVERTAKEN {
                 let now = self.now();
                 let mut draft = payment.clone();
                 if !matches!(draft.learn(n, &news, Source::Reply, contract, now), Ok(crate::domain::Learned::Changed)) {
-                    return Ok(payment);
+                    // Somebody knew more already, or it cannot be: that is told, and nothing follows from it.
+                    return Ok(self.settle(payment, n, &news, Source::Reply, contract).await?.payment);
                 }
                 if draft.current_pay().is_some_and(|pay| pay.n == n) && draft.may_try_another_channel(now) {
                     if next.is_none()
@@ -247,7 +248,7 @@ impl Flows {
                     Written::Done(after) => {
                         self.tell(&payment, &after, Source::Reply);
                         payment = *after;
-                        done = !added;
+                        goes_on = Some(added);
                         break;
                     }
                     Written::Overtaken => {
@@ -260,13 +261,14 @@ impl Flows {
                     }
                 }
             }
-            match next {
-                Some((next_channel, next_permit, next_send_by)) if !done => {
+            match (goes_on, next) {
+                (Some(true), Some((next_channel, next_permit, next_send_by))) => {
                     channel = next_channel;
                     permit = Some(next_permit);
                     send_by = next_send_by;
                 }
-                _ => return Ok(payment),
+                (Some(_), _) => return Ok(payment),
+                (None, _) => return Err(FlowError::Internal(format!("{} changes faster than its outcome can be written", payment.id))),
             }
         }
     }
@@ -524,6 +526,14 @@ impl Flows {
             Some(answer) => Ok(answer),
             None => Err(FlowError::InFlight { existing }),
         }
+    }
+
+    /// An order that another payment holds is told so, though no channel could take a new payment for it now either.
+    async fn taken_or(&self, request: &PaymentRequest, error: FlowError) -> Result<FlowError, FlowError> {
+        let digest = crate::domain::OrderDigest::of(request.merchant, &request.order);
+        let Some(holder) = self.shared.store.order_holder(digest).await? else { return Ok(error) };
+        let free = self.shared.store.payment(holder).await?.is_some_and(|payment| payment.frees_its_order());
+        Ok(if free { error } else { FlowError::DuplicateOrder { existing: holder } })
     }
 
     /// A known key is a replay, whatever keeps a new payment from being made.

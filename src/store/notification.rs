@@ -8,6 +8,10 @@ use super::{Store, StoreError};
 pub(super) const WAITING: &str =
     "SELECT channel, event_id, body FROM notification WHERE state = 'received' AND received_at < $1 ORDER BY received_at LIMIT $2";
 
+/// Sets one aside that nobody can apply.
+pub(super) const QUARANTINE: &str =
+    "UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE channel = $1 AND event_id = $2 AND state = 'received'";
+
 /// What became of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotificationState {
@@ -42,6 +46,16 @@ pub struct WaitingNotification {
 }
 
 impl Store {
+    /// Sets a notification aside for a person: nobody here can apply it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn quarantine_notification(&self, channel: &str, event_id: &str, why: &str, now: Timestamp) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        client.execute(QUARANTINE, &[&channel, &event_id, &why, &now]).await?;
+        Ok(())
+    }
+
     /// Up to `limit` notifications that were received before `before` and not applied: the process ended in between.
     ///
     /// # Errors

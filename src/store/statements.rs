@@ -48,6 +48,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("account_fingerprint_secret", account::FINGERPRINT_SECRET),
     ("inbox_store", inbox::STORE),
     ("inbox_close", inbox::CLOSE),
+    ("notification_quarantine", notification::QUARANTINE),
     ("notification_waiting", notification::WAITING),
     ("integrity_sums", integrity::SUMS),
     ("integrity_attempts", integrity::ATTEMPTS),

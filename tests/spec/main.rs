@@ -7,6 +7,7 @@ mod input;
 mod journal;
 mod operations;
 mod races;
+mod review;
 mod secrets;
 mod truth_table;
 mod world;

@@ -27,6 +27,8 @@ pub struct Setup {
     pub settings: Settings,
     /// How long a call of a channel may take.
     pub timeout_ms: u64,
+    /// How many calls of a channel may be in flight; its default when left out.
+    pub max_in_flight: Option<u32>,
     /// Speaks a channel's protocol instead of the provider that its settings name.
     pub provider: fn(&str) -> &'static dyn Provider,
 }
@@ -69,7 +71,7 @@ impl Setup {
         settings.database.read_connections = 8;
         settings.database.channel_connections = 1;
         settings.poller.sweep_every_ms = 50;
-        Self { sandbox, settings, timeout_ms: 700, provider: stripe }
+        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, provider: stripe }
     }
 }
 
@@ -99,6 +101,7 @@ impl World {
                 settings.notification_secrets = vec![account.webhook_secret.clone().into()];
                 settings.priority = i32::try_from(place).expect("few");
                 settings.timeout_ms = setup.timeout_ms;
+                settings.guard.max_in_flight = setup.max_in_flight.unwrap_or(settings.guard.max_in_flight);
                 settings.connect_timeout_ms = settings.connect_timeout_ms.min(setup.timeout_ms);
                 ChannelPlan { provider: (setup.provider)(&account.id), settings }
             })
