@@ -142,6 +142,8 @@ problem_codes! {
     CaptureExceedsHold = "capture_exceeds_hold", 422, Client, Never, "The capture exceeds what is held";
     /// More than was captured and is not yet spoken for.
     RefundExceedsCaptured = "refund_exceeds_captured", 422, Client, Never, "The refund exceeds what was captured";
+    /// The channel no longer takes refunds of so old a payment.
+    RefundWindowClosed = "refund_window_closed", 422, Channel, Never, "The payment is too old to be refunded over its channel";
     /// A fault of ours. What was sent is on disk and will be resolved.
     InternalFault = "internal_fault", 500, Breakwater, SameKey, "An internal fault";
     /// Too much is in flight.

@@ -63,6 +63,10 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
             Problem::new(Code::CaptureExceedsHold, format!("{capturable} minor units are held and not yet captured; the request is for more."))
                 .about("amount")
         }
+        FlowError::RefundWindowClosed { days } => Problem::new(
+            Code::RefundWindowClosed,
+            format!("Its channel takes refunds for {days} days after the payment. Give the money back another way."),
+        ),
         FlowError::RefundExceedsCaptured { refundable } => {
             Problem::new(Code::RefundExceedsCaptured, format!("{refundable} minor units can still be refunded; the request is for more."))
                 .about("amount")
@@ -138,6 +142,7 @@ mod tests {
             (FlowError::PaymentUnresolved, 409),
             (FlowError::CaptureExceedsHold { capturable: 1 }, 422),
             (FlowError::RefundExceedsCaptured { refundable: 1 }, 422),
+            (FlowError::RefundWindowClosed { days: 180 }, 422),
             (FlowError::Notification(NotificationError::BadSignature), 400),
             (FlowError::Overloaded, 503),
             (FlowError::Journal(JournalError::Full), 503),

@@ -132,6 +132,12 @@ pub enum FlowError {
         /// What is left, in minor units.
         refundable: i64,
     },
+    /// The channel no longer takes refunds of so old a payment.
+    #[error("the channel takes refunds for {days} days")]
+    RefundWindowClosed {
+        /// For how long it does.
+        days: u64,
+    },
     /// A notification that is not authentic or cannot be read.
     #[error(transparent)]
     Notification(#[from] crate::provider::NotificationError),

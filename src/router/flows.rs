@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::ResponseFuture;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uuid::Uuid;
 
 use super::answer::{Answer, FlowError, is_settled};
@@ -22,6 +22,8 @@ use crate::provider::{Call, Credentials, Notification, NotificationError, Verb};
 use crate::store::Store;
 use crate::store::inbox::Inbox;
 
+/// Notifications that are applied at once.
+const APPLYING: usize = 256;
 /// How often a channel's unknowns are made due at once, at most.
 const HASTEN_EVERY: Duration = Duration::from_secs(5);
 
@@ -137,6 +139,7 @@ pub(super) struct Shared {
     payment_flows: Arc<Semaphore>,
     refund_flows: Arc<Semaphore>,
     inquiries: Arc<Semaphore>,
+    applying: Arc<Semaphore>,
 }
 
 impl Flows {
@@ -158,6 +161,7 @@ impl Flows {
                 payment_flows: Arc::new(Semaphore::new(settings.payment_flows)),
                 refund_flows: Arc::new(Semaphore::new(settings.refund_flows)),
                 inquiries: Arc::new(Semaphore::new(settings.inquiries)),
+                applying: Arc::new(Semaphore::new(APPLYING)),
             }),
         }
     }
@@ -187,6 +191,7 @@ impl Flows {
         self.shared.payment_flows.available_permits() == settings.payment_flows
             && self.shared.refund_flows.available_permits() == settings.refund_flows
             && self.shared.inquiries.available_permits() == settings.inquiries
+            && self.shared.applying.available_permits() == APPLYING
     }
 
     /// The channels that would not even be asked now: their attempts are left where they are, or a shut channel's backlog would be taken up and
@@ -195,6 +200,11 @@ impl Flows {
         let now = self.shared.clock.boot();
         let shut = |channel: &&Channel| !channel.handle.guard().would_admit(OperationClass::Resolve, now);
         self.channels().filter(shut).map(|channel| channel.handle.id().to_owned()).collect()
+    }
+
+    /// Room to apply one more notification now; it goes back when dropped.
+    pub(super) fn place_in_inbox(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.applying).try_acquire_owned().ok()
     }
 
     /// How many more looks may be started now.

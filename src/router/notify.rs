@@ -36,9 +36,15 @@ impl Flows {
         };
         let new = channel.inbox.store(arrival).await?;
         if new {
-            let flows = self.clone();
-            let channel = channel.clone();
-            self.spawn(async move { flows.apply_and_close(&channel, &notification).await });
+            // In a flood the rest waits on disk, and is taken up from there.
+            if let Some(place) = self.place_in_inbox() {
+                let flows = self.clone();
+                let channel = channel.clone();
+                self.spawn(async move {
+                    flows.apply_and_close(&channel, &notification).await;
+                    drop(place);
+                });
+            }
         } else {
             count(id, "repeated");
         }

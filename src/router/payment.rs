@@ -66,7 +66,9 @@ impl Flows {
             Opened::New(payment) => *payment,
             Opened::Known(payment) => return self.replay(payment, claim).await,
         };
-        let payment = self.carry(payment, chosen.channel, chosen.permit, send_by, route, &mut stopwatch).await?;
+        let opened = payment.clone();
+        let carried = self.carry(payment, chosen.channel, chosen.permit, send_by, route, &mut stopwatch).await;
+        let Some(payment) = self.unless_lost(carried, &opened)? else { return Ok(self.as_far_as_known(opened, Subject::Payment)) };
         let ours = stopwatch.ours();
         metrics::histogram!("breakwater_payment_overhead_seconds").record(ours.as_secs_f64());
         self.wait_for_end(payment, Subject::Payment, until, ours).await
@@ -393,7 +395,9 @@ impl Flows {
             let change = Change::between(&payment, touched(draft, self.now()), Source::Merchant).claiming(message.claim.on(Subject::Capture(n)));
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
-                    let after = self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await?;
+                    let known = (*after).clone();
+                    let carried = self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await;
+                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Capture(n))) };
                     return self.wait_for_end(after, Subject::Capture(n), until, stopwatch.ours()).await;
                 }
                 Claimed::Known(answer) => return Ok(answer),
@@ -432,10 +436,12 @@ impl Flows {
             let change = Change::between(&payment, touched(draft, now), Source::Merchant).claiming(message.claim.on(Subject::Cancel));
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
-                    let after = match void {
-                        Some((n, channel, send_by)) => self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await?,
-                        None => *after,
+                    let known = (*after).clone();
+                    let carried = match void {
+                        Some((n, channel, send_by)) => self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await,
+                        None => Ok(*after),
                     };
+                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Cancel)) };
                     return self.wait_for_end(after, Subject::Cancel, until, stopwatch.ours()).await;
                 }
                 Claimed::Known(answer) => return Ok(answer),
@@ -490,6 +496,25 @@ impl Flows {
             }
         };
         Ok(self.settle(payment, n, &news, Source::Reply, channel.handle.provider().contract()).await?.payment)
+    }
+
+    /// What a flow carried, unless the database was lost on the way: then what was sent is on disk since before, its outcome is not, and nobody
+    /// may be told that nothing was sent.
+    pub(super) fn unless_lost(&self, carried: Result<Payment, FlowError>, known: &Payment) -> Result<Option<Payment>, FlowError> {
+        match carried {
+            Ok(payment) => Ok(Some(payment)),
+            Err(error @ (FlowError::Journal(_) | FlowError::Store(_))) => {
+                tracing::error!(payment = %known.id, error = %error, "the outcome could not be written: the attempt will be asked after");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The answer to a caller while the database is away: the payment as it was last written, on its way.
+    #[expect(clippy::unused_self, reason = "a flow's answer, beside the others")]
+    pub(super) fn as_far_as_known(&self, payment: Payment, subject: Subject) -> Answer {
+        Answer { payment: std::sync::Arc::new(payment), subject, replayed: false, ours: Duration::ZERO }
     }
 
     /// The channel of an attempt that exists. Settings that no longer have it are a fault of whoever removed it.

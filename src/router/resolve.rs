@@ -159,7 +159,9 @@ impl Flows {
             match self.write(&payment, draft, Source::Query).await? {
                 // What was never taken and is still wanted goes again, with its number.
                 Written::Done(after)
-                    if matches!(attempt.operation, Operation::Refund | Operation::Reversal) && self.key_is_alive(attempt, contract) =>
+                    if attempt.operation != Operation::Pay
+                        && !(attempt.operation == Operation::Capture && after.cancel_requested)
+                        && self.key_is_alive(attempt, contract) =>
                 {
                     return self.resend(*after, claim, channel).await;
                 }

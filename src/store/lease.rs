@@ -25,7 +25,7 @@ pub(super) const HASTEN: &str = "UPDATE attempt SET due_at = $2::timestamptz + r
      AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3";
 
 /// Makes one attempt due now.
-pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3 WHERE payment_id = $1 AND n = $2 AND due_at > $3";
+pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3 WHERE payment_id = $1 AND n = $2 AND (due_at IS NULL OR due_at > $3)";
 
 /// An attempt that is ours to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]

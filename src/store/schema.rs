@@ -69,7 +69,9 @@ async fn ensure_partition(client: &Client, table: &str, storage: &str, from: Dat
         Ok(()) => Ok(true),
         Err(error) => {
             client.batch_execute("ROLLBACK").await?;
-            Err(error.into())
+            // Another process may have made it in the same moment.
+            let made_elsewhere: bool = client.query_one(super::statements::PARTITION_EXISTS, &[&name]).await?.try_get(0)?;
+            if made_elsewhere { Ok(false) } else { Err(error.into()) }
         }
     }
 }
