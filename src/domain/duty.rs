@@ -75,6 +75,8 @@ impl Payment {
             AttemptState::Sent | AttemptState::Unknown | AttemptState::Accepted | AttemptState::ActionRequired => Duty::Query,
             // The channel would not act on the hold: it may be taken or gone. What follows is decided on what a query says.
             AttemptState::Authorized if self.hold_is_doubtful() => Duty::Query,
+            // An end that somebody doubts (a message about another amount, say) is asked after.
+            AttemptState::Declined | AttemptState::Closed | AttemptState::NotFound | AttemptState::NotSent if attempt.due_at.is_some() => Duty::Query,
             _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
         }
     }

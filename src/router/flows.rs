@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::ResponseFuture;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::answer::{Answer, FlowError, is_settled};
@@ -140,6 +141,7 @@ pub(super) struct Shared {
     refund_flows: Arc<Semaphore>,
     inquiries: Arc<Semaphore>,
     applying: Arc<Semaphore>,
+    carrying: Arc<AtomicUsize>,
 }
 
 impl Flows {
@@ -162,6 +164,7 @@ impl Flows {
                 refund_flows: Arc::new(Semaphore::new(settings.refund_flows)),
                 inquiries: Arc::new(Semaphore::new(settings.inquiries)),
                 applying: Arc::new(Semaphore::new(APPLYING)),
+                carrying: Arc::default(),
             }),
         }
     }
@@ -192,6 +195,7 @@ impl Flows {
             && self.shared.refund_flows.available_permits() == settings.refund_flows
             && self.shared.inquiries.available_permits() == settings.inquiries
             && self.shared.applying.available_permits() == APPLYING
+            && self.shared.carrying.load(Ordering::Relaxed) == 0
     }
 
     /// The channels that would not even be asked now: their attempts are left where they are, or a shut channel's backlog would be taken up and
@@ -254,6 +258,15 @@ impl Flows {
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(FlowError::Internal("the flow ended without an answer".to_owned()))) })
     }
 
+    /// Runs the part of a flow that goes on when its caller was answered; a stop waits for it.
+    pub(super) fn go_on<T: Send + 'static>(&self, part: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        let under_way = UnderWay::begin(&self.shared.carrying);
+        self.shared.runtime.spawn(async move {
+            let _under_way = under_way;
+            part.await
+        })
+    }
+
     /// Runs a follow-up of a flow as a task of its own.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.runtime.spawn(task);
@@ -303,6 +316,22 @@ impl Flows {
     /// The payment as it now is.
     pub(super) async fn reload(&self, id: crate::domain::PaymentId) -> Result<Payment, FlowError> {
         self.shared.store.payment(id).await?.ok_or_else(|| FlowError::Internal(format!("{id} is not in the database")))
+    }
+}
+
+/// One more part under way, until it is dropped.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -67,11 +67,30 @@ impl Flows {
             Opened::Known(payment) => return self.replay(payment, claim).await,
         };
         let opened = payment.clone();
-        let carried = self.carry(payment, chosen.channel, chosen.permit, send_by, route, &mut stopwatch).await;
-        let Some(payment) = self.unless_lost(carried, &opened)? else { return Ok(self.as_far_as_known(opened, Subject::Payment)) };
-        let ours = stopwatch.ours();
-        metrics::histogram!("breakwater_payment_overhead_seconds").record(ours.as_secs_f64());
-        self.wait_for_end(payment, Subject::Payment, until, ours).await
+        let mut waiter = self.shared.waiting.watch(opened.id);
+        let carrying = {
+            let (flows, channel, permit) = (self.clone(), chosen.channel.clone(), chosen.permit);
+            self.go_on(async move {
+                let carried = flows.carry(payment, &channel, permit, send_by, route, &mut stopwatch).await;
+                (carried, stopwatch.ours())
+            })
+        };
+        // Whatever comes first: the flow's end, news from elsewhere that is enough, or the end of the caller's patience. The flow goes on.
+        tokio::select! {
+            biased;
+            carried = carrying => {
+                let (carried, ours) = carried.map_err(|error| FlowError::Internal(format!("the flow of {} broke off: {error}", opened.id)))?;
+                metrics::histogram!("breakwater_payment_overhead_seconds").record(ours.as_secs_f64());
+                match self.unless_lost(carried, &opened)? {
+                    Some(payment) => self.wait_for_end(payment, Subject::Payment, until, ours).await,
+                    None => Ok(self.as_far_as_known(opened, Subject::Payment)),
+                }
+            }
+            heard = waiter.until(until, |payment| payment.is_worth_answering()) => {
+                let payment = heard.map_or(opened, |heard| (*heard).clone());
+                Ok(self.as_far_as_known(payment, Subject::Payment))
+            }
+        }
     }
 
     /// The first channel that agrees. Where all are only full, room is waited for, for a moment: a burst is not an outage. A key that is known
