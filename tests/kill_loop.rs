@@ -39,6 +39,8 @@ const KILLED_AFTER_MS: std::ops::Range<u64> = 50..1_500;
 const KILLED_WHILE_STARTING: u64 = 6;
 /// How long what is open after the last restart may take to end: the longest lease, the sandbox's search lag and the ladder fit in it many times.
 const ENDS_WITHIN: Duration = Duration::from_secs(240);
+/// Beyond this the last payments are shown. No fault: something to look at.
+const SLOW: Duration = Duration::from_secs(40);
 
 fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
@@ -65,8 +67,7 @@ async fn a_process_that_is_killed_again_and_again_charges_nobody_twice_and_loses
         let pause = Duration::from_millis(dice.within(KILLED_AFTER_MS));
         tokio::time::sleep(pause).await;
         market.check(&shoppers);
-        victim.kill();
-        market.shut();
+        victim.kill(|| market.shut());
         victim = Victim::start(&home);
         if dice.one_in(KILLED_WHILE_STARTING) {
             restarts.killed_while_starting += 1;
@@ -96,8 +97,11 @@ async fn a_process_that_is_killed_again_and_again_charges_nobody_twice_and_loses
     let stuck = referee.waits_until_nothing_is_open(last_restart + ENDS_WITHIN).await;
     let resolved_after = last_restart.elapsed();
     let verdict = referee.judges(&orders, stuck).await;
+    if resolved_after > SLOW {
+        say(&format!("the last to end, {:.1} s after the last restart:\n{}", resolved_after.as_secs_f64(), referee.shows_the_last().await));
+    }
 
-    victim.kill();
+    victim.kill(|| ());
     home.nothing_is_left_behind(&victim).await;
     let sandbox_ended = home.sandbox_ends(&victim).await;
 

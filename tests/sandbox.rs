@@ -931,3 +931,13 @@ async fn many_requests_with_one_key_at_once_charge_once() {
     assert!(answers.iter().any(|answer| answer.status == 200 && !answer.headers.contains_key("idempotent-replayed")));
     assert_eq!(world.book().await, [charge("k", 1250)]);
 }
+
+#[tokio::test]
+async fn somebody_who_looks_whether_a_sandbox_runs_does_not_keep_one_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let look = std::fs::File::create(folder.path().join("sandbox.json")).unwrap();
+    look.lock().unwrap();
+    // The start is polled first, and finds the lock taken.
+    let (started, ()) = tokio::join!(Sandbox::start(settings(folder.path())), async { drop(look) });
+    started.unwrap().stop().await;
+}

@@ -154,15 +154,17 @@ impl Flows {
             return self.apply(payment, claim, channel, &news).await;
         }
         if attempt.not_found_since.is_none() {
+            // A capture that was canceled meanwhile must not be sent again; a void or a refund is wanted until it is done.
+            let wanted = match attempt.operation {
+                Operation::Refund | Operation::Reversal | Operation::Void => true,
+                Operation::Capture => !payment.cancel_requested,
+                Operation::Pay => false,
+            };
             let mut draft = payment.clone();
             draft.not_found(claim.n, now);
             match self.write(&payment, draft, Source::Query).await? {
                 // What was never taken and is still wanted goes again, with its number.
-                Written::Done(after)
-                    if attempt.operation != Operation::Pay
-                        && !(attempt.operation == Operation::Capture && after.cancel_requested)
-                        && self.key_is_alive(attempt, contract) =>
-                {
+                Written::Done(after) if wanted && self.key_is_alive(attempt, contract) => {
                     return self.resend(*after, claim, channel).await;
                 }
                 Written::Done(_) | Written::Overtaken => return Ok("not_found"),

@@ -69,6 +69,18 @@ impl Lock {
         }
     }
 
+    /// Takes the lock to keep it. Whoever looks whether a sandbox runs has it for an instant: that is waited out, for half a second at most.
+    pub(super) async fn take_to_keep(data_dir: &Path) -> io::Result<Option<Self>> {
+        const TRIES: u32 = 25;
+        for _ in 0..TRIES {
+            if let Some(lock) = Self::take(data_dir)? {
+                return Ok(Some(lock));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(None)
+    }
+
     /// Says where we are, for [`Running::find`].
     pub(super) fn publish(&mut self, running: &Running) -> io::Result<()> {
         self.write(&serde_json::to_vec(running)?)

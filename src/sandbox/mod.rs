@@ -110,7 +110,7 @@ impl Sandbox {
         let data = |source| SandboxError::Data { path: settings.data_dir.clone(), source };
         std::fs::create_dir_all(&settings.data_dir).map_err(data)?;
         let held = || SandboxError::Held { data_dir: settings.data_dir.clone() };
-        let lock = Lock::take(&settings.data_dir).map_err(data)?.ok_or_else(held)?;
+        let lock = Lock::take_to_keep(&settings.data_dir).await.map_err(data)?.ok_or_else(held)?;
 
         let remembered = lock.ports();
         let mut ports = BTreeMap::new();

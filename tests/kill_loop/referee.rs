@@ -132,6 +132,21 @@ impl Referee {
         }
     }
 
+    /// The payments that moved last, with their timelines: what the wait was for.
+    pub async fn shows_the_last(&self) -> String {
+        let sql = "SELECT payment_id FROM event GROUP BY payment_id ORDER BY max(created_at) DESC LIMIT 2";
+        let mut shown = String::new();
+        for row in self.database.query(sql, &[]).await.expect("readable") {
+            let _ = writeln!(shown, "{}", self.timeline(&payment_name(row.get(0))).await);
+        }
+        shown
+    }
+
+    async fn timeline(&self, payment: &str) -> String {
+        let (_, body) = self.get(&format!("/v1/payments/{payment}?include=attempts,refunds,events"), &self.line.api_key).await;
+        format!("{body:#}")
+    }
+
     /// All books, side by side. `stuck` are attempts that never ended.
     pub async fn judges(&self, orders: &[Order], stuck: Vec<(String, String)>) -> Verdict {
         let mut verdict = Verdict::default();
@@ -149,8 +164,7 @@ impl Referee {
         let resolved = "SELECT count(*) FROM event WHERE kind = 'payment.outcome_resolved'";
         verdict.unknowns_resolved = self.database.query_one(resolved, &[]).await.expect("readable").get(0);
         for suspect in suspects.iter().take(SHOWN) {
-            let (_, body) = self.get(&format!("/v1/payments/{suspect}?include=attempts,refunds,events"), &self.line.api_key).await;
-            verdict.evidence.push(format!("{body:#}"));
+            verdict.evidence.push(self.timeline(suspect).await);
         }
         verdict
     }
@@ -249,9 +263,12 @@ impl Referee {
                     }
                 }
                 let promised = wish.body["amount"].as_i64().unwrap_or(order.amount);
-                let took = wish.told.last().is_some_and(|(code, _, told)| *code == 200 && is_paid(told));
-                if wish.what == What::Capture && took && *captured != promised {
-                    faults.push(format!("the capture of {promised} was answered as done, and {captured} is captured"));
+                // None of our holds is refused by the third party, canceled after its capture, or left to lapse: what was asked for is taken.
+                if wish.what == What::Capture && *captured != promised {
+                    faults.push(format!("a capture of {promised} was answered {:?}, and {captured} is captured", wish.told));
+                }
+                if wish.what == What::Refund && wish.told.last().is_none_or(|(code, _, told)| (*code, told.as_str()) != (201, "succeeded")) {
+                    faults.push(format!("a refund was answered {:?}", wish.told));
                 }
             }
             if !faults.is_empty() {

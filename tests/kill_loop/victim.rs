@@ -136,10 +136,11 @@ impl Victim {
         self.line.as_ref().expect("it was ready")
     }
 
-    /// SIGKILL, and the wait for its end: nothing of ours answers after this.
-    pub fn kill(&mut self) {
+    /// SIGKILL, then `killed`, and the wait for its end: nothing of ours answers after this.
+    pub fn kill(&mut self, killed: impl FnOnce()) {
         assert!(self.process.try_wait().expect("ours").is_none(), "it ended by itself: {}", self.said());
         self.process.kill().expect("ours to kill");
+        killed();
         self.process.wait().expect("ours to wait for");
     }
 

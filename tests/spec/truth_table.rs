@@ -248,3 +248,34 @@ async fn a_second_channel_carries_what_the_first_certainly_did_not() {
     world.heal("stripe_main").await;
     world.close().await;
 }
+
+/// A hold, and a step after it that the third party never gets before it is healed: what the payment becomes.
+async fn sent_again(operation: &str, path: &str, became: &str) {
+    let world = World::with(|setup| {
+        setup.settings.server.answer_within_ms = 300;
+        setup.sandbox.notifications = false;
+    })
+    .await;
+    let mut body = payment(1_250, &unique("order"));
+    body["capture_method"] = json!("manual");
+    let hold = world.create(&body).await;
+    assert_eq!((hold.status, hold.text("status")), (201, "requires_capture"), "{:#}", hold.body);
+    world.break_channel("stripe_main", &json!({"mode": "timeout_not_processed", "rate": 1.0, "operations": [operation]})).await;
+    let asked = world.post(&format!("/v1/payments/{}/{path}", hold.id()), &unique("key"), &json!({})).await;
+    assert_eq!(asked.status, 202, "{:#}", asked.body);
+    world.heal("stripe_main").await;
+    let after = world.finally(&hold.id()).await;
+    assert_eq!(after["status"], became, "{after:#}");
+    assert_eq!(after["attempts"].as_array().map(Vec::len), Some(2), "with its own key, not as another attempt: {after:#}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_was_promised_and_never_arrived_is_sent_again() {
+    sent_again("capture", "capture", "succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_void_that_never_arrived_is_sent_again() {
+    sent_again("void", "cancel", "canceled").await;
+}
