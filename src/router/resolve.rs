@@ -142,10 +142,19 @@ impl Flows {
         }
     }
 
-    /// The channel does not have it. When that is final is the contract's to say.
-    async fn absent(&self, payment: Payment, claim: &Claim, channel: &Channel, attempt: &Attempt) -> Result<&'static str, FlowError> {
+    /// The channel does not have it. When that is final is the contract's to say; until then what is still wanted goes again with its number, at
+    /// each look: a crash between a look and its send costs a rung, and nothing else. Not for longer: a channel may repeat the failure that it once
+    /// answered to a number for ever.
+    async fn absent(&self, mut payment: Payment, claim: &Claim, channel: &Channel, attempt: &Attempt) -> Result<&'static str, FlowError> {
         let contract = channel.handle.provider().contract();
         let now = self.now();
+        let wanted = match attempt.operation {
+            Operation::Refund | Operation::Reversal | Operation::Void => true,
+            // Once a cancel was requested the hold is released instead.
+            Operation::Capture => !payment.cancel_requested,
+            // A repeat may charge: only the flow that the customer waits for sends it.
+            Operation::Pay => false,
+        };
         let never_chargeable = attempt.operation == Operation::Pay && contract.charges_only_with_reference && attempt.reference.is_none();
         let waited = attempt.not_found_since.is_some_and(|since| now.duration_since(since).unsigned_abs() >= contract.not_found_final_after);
         if never_chargeable || waited {
@@ -153,24 +162,21 @@ impl Flows {
             let news = News { failure: Some(failure), ..News::of(Fact::NotFound) };
             return self.apply(payment, claim, channel, &news).await;
         }
-        if attempt.not_found_since.is_none() {
-            // A capture that was canceled meanwhile must not be sent again; a void or a refund is wanted until it is done.
-            let wanted = match attempt.operation {
-                Operation::Refund | Operation::Reversal | Operation::Void => true,
-                Operation::Capture => !payment.cancel_requested,
-                Operation::Pay => false,
-            };
+        let first = attempt.not_found_since.is_none();
+        if first {
             let mut draft = payment.clone();
             draft.not_found(claim.n, now);
             match self.write(&payment, draft, Source::Query).await? {
-                // What was never taken and is still wanted goes again, with its number.
-                Written::Done(after) if wanted && self.key_is_alive(attempt, contract) => {
-                    return self.resend(*after, claim, channel).await;
-                }
-                Written::Done(_) | Written::Overtaken => return Ok("not_found"),
+                Written::Done(after) => payment = *after,
+                Written::Overtaken => return Ok("not_found"),
             }
         }
-        self.postpone(claim, &payment).await?;
+        if wanted && self.key_is_alive(attempt, contract) {
+            return self.resend(payment, claim, channel).await;
+        }
+        if !first {
+            self.postpone(claim, &payment).await?;
+        }
         Ok("not_found")
     }
 

@@ -117,6 +117,14 @@ impl Referee {
         }
     }
 
+    /// What happens from now on is told to nobody, until the next start of the process.
+    pub async fn stops_the_notifications(&self) {
+        let body = format!(r#"{{"notify_url":null,"pid":{}}}"#, self.line.pid);
+        let url = format!("{}/_control/_orchestrator", self.line.sandbox_url);
+        let answer = client::send("PUT", &url, &[("content-type", "application/json")], &body).await.expect("the sandbox answers");
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    }
+
     /// Waits for the end of everything open; what is still open at `deadline`.
     pub async fn waits_until_nothing_is_open(&self, deadline: Instant) -> Vec<(String, String)> {
         loop {

@@ -76,7 +76,7 @@ pub struct Told {
 }
 
 impl Market {
-    pub async fn open(&self, victim: &Victim) {
+    pub fn open(&self, victim: &Victim) {
         let line = victim.line();
         self.shop.send_replace(Some(Shop { url: line.url.clone(), key: line.api_key.clone() }));
     }

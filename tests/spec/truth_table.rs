@@ -249,7 +249,7 @@ async fn a_second_channel_carries_what_the_first_certainly_did_not() {
     world.close().await;
 }
 
-/// A hold, and a step after it that the third party never gets before it is healed: what the payment becomes.
+/// A hold, and a step after it that the third party does not get, nor its first repeat, before it is healed: what the payment becomes.
 async fn sent_again(operation: &str, path: &str, became: &str) {
     let world = World::with(|setup| {
         setup.settings.server.answer_within_ms = 300;
@@ -263,6 +263,11 @@ async fn sent_again(operation: &str, path: &str, became: &str) {
     world.break_channel("stripe_main", &json!({"mode": "timeout_not_processed", "rate": 1.0, "operations": [operation]})).await;
     let asked = world.post(&format!("/v1/payments/{}/{path}", hold.id()), &unique("key"), &json!({})).await;
     assert_eq!(asked.status, 202, "{:#}", asked.body);
+    // The channel was asked, and showed the hold as if nothing had been sent: the repeat is on its way.
+    let asked_about = |payment: &serde_json::Value| {
+        payment["events"].as_array().is_some_and(|events| events.iter().any(|event| event["type"] == "payment.updated"))
+    };
+    world.eventually(&hold.id(), asked_about).await;
     world.heal("stripe_main").await;
     let after = world.finally(&hold.id()).await;
     assert_eq!(after["status"], became, "{after:#}");
