@@ -1,6 +1,6 @@
 //! `breakwater serve`: the product, from a settings file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,6 +10,7 @@ use super::fail;
 use crate::app::{self, Plan};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::store::Store;
 use crate::telemetry;
 
 /// Serve payments from a settings file.
@@ -37,16 +38,26 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     };
     telemetry::install_logs(settings.log.format, settings.log.level);
     let database_url = settings.database.url.expose_secret().to_owned();
+    let config = args.config.clone();
     let served = Plan::new(settings, database_url, Clock::system()).and_then(|plan| {
         let address = plan.listener.local_addr();
-        app::run(plan, move |_| {
+        app::run(plan, move |running| {
             if let Ok(address) = address {
                 tracing::info!(%address, "ready");
             }
+            actix::spawn(async move { hint_at_first_operator(&running.store, &config).await });
         })
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// An installation without operators serves payments, but nobody can see or change anything under `/ops`: says how to add the first.
+async fn hint_at_first_operator(store: &Store, config: &Path) {
+    if let Ok(false) = store.has_operator().await {
+        let next = format!("breakwater operators add --role admin NAME --config {}", config.display());
+        tracing::warn!(next, "there is no operator yet: add the first one");
     }
 }
