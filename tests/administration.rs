@@ -1,10 +1,14 @@
 //! An installation set up from nothing over the command line, as an operator would: one database a test, in a private cluster, and the real
 //! program for every step.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
+use breakwater::cli::client;
 use breakwater::cluster::{Cluster, ClusterOptions};
+use breakwater::sandbox::{Sandbox, SandboxSettings};
 use serde_json::Value;
 
 /// A database that nobody has touched.
@@ -230,10 +234,7 @@ fn verdicts(doctor: &Output) -> Vec<(String, String)> {
     assert_eq!(report["healthy"] == true, doctor.status.code() == Some(0), "{report}");
     let checks = report["checks"].as_array().unwrap().iter();
     let pair = |check: &Value| (text(&check["check"]).to_owned(), text(&check["verdict"]).to_owned());
-    checks
-        .inspect(|check| assert!(check["verdict"] == "OK" || check["next"].is_string(), "{check} does not say what to do"))
-        .map(pair)
-        .collect()
+    checks.inspect(|check| assert!(check["verdict"] == "OK" || check["next"].is_string(), "{check} does not say what to do")).map(pair).collect()
 }
 
 fn failed(doctor: &Output) -> Vec<String> {
@@ -298,4 +299,169 @@ fn a_completion_script_names_every_command() {
             assert!(stdout(&script).contains(command), "{command} for {shell}");
         }
     }
+}
+
+/// A `serve` that runs, with its log.
+struct Serving {
+    child: Child,
+    url: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Serving {
+    fn start(database_url: &str, config: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_breakwater"))
+            .args(["serve", "--config", config.to_str().unwrap()])
+            .env_clear()
+            .env("BREAKWATER_DATABASE_URL", database_url)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
+        let mut serving = Self { child, url: String::new(), log };
+        let ready: Value = serde_json::from_str(&serving.says("\"ready\"")).unwrap();
+        serving.url = format!("http://{}", text(&ready["address"]));
+        serving
+    }
+
+    /// The first line of the log that holds `words`, once it is there.
+    fn says(&mut self, words: &str) -> String {
+        for _ in 0..600 {
+            let found = self.log.lock().unwrap().iter().find(|line| line.contains(words)).cloned();
+            if let Some(line) = found {
+                return line;
+            }
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended: {:?}", self.log.lock().unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("it never said {words}: {:?}", self.log.lock().unwrap())
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn stop(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert!(self.child.wait().unwrap().success(), "{:?}", self.log.lock().unwrap());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing running; one that did not has stopped it already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A payment of a new order with this key, and the status of its answer.
+async fn pay(url: &str, key: &str, order: &str, channel: Option<&str>) -> (u16, Value) {
+    let body = serde_json::json!({
+        "amount": 1250, "currency": "CNY", "merchant_order_id": order, "channel": channel,
+        "payment_method": {"type": "card_token", "token": "pm_card_visa"},
+    });
+    let authorization = format!("Bearer {key}");
+    let headers = [("authorization", authorization.as_str()), ("idempotency-key", order), ("content-type", "application/json")];
+    let answer = client::send("POST", &format!("{url}/v1/payments"), &headers, &body.to_string()).await.unwrap();
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+#[test]
+fn a_served_installation_keeps_merchants_channels_apart_and_tells_a_payment_from_its_rows() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let shop = Empty::migrated();
+    let folder = tempfile::tempdir().unwrap();
+    let mut sandbox_settings = SandboxSettings::new(folder.path());
+    sandbox_settings.notifications = false;
+    let accounts = sandbox_settings.accounts.clone();
+    let sandbox = runtime.block_on(Sandbox::start(sandbox_settings)).unwrap();
+    let config = folder.path().join("breakwater.toml");
+    let write = |owner: &str, level: &str| {
+        let mut file = format!("[server]\nlisten = \"127.0.0.1:0\"\noperations_on_main = true\n[log]\nlevel = \"{level}\"\n");
+        for (place, account) in accounts.iter().enumerate() {
+            let (id, secret, address) = (&account.id, &account.secret_key, sandbox.channel_url(&account.id).unwrap());
+            let owners = if place == 0 { owner } else { "" };
+            file += &format!(
+                "[[channels]]\nid = \"{id}\"\nprovider = \"stripe\"\nmode = \"test\"\naddress = \"{address}\"\nsecret_key = \"{secret}\"\n\
+                 priority = {place}\nmerchants = [{owners}]\n"
+            );
+        }
+        std::fs::write(&config, file).unwrap();
+    };
+    let (theirs, shared) = (accounts[0].id.as_str(), accounts[1].id.as_str());
+
+    write("\"Nieghbour\"", "info");
+    for name in ["Shop", "Neighbour"] {
+        shop.done(&["merchants", "add", name]);
+    }
+    let refusal = shop.refused(&["serve", "--config", config.to_str().unwrap()]);
+    assert!(refusal.contains(&format!("channels[{theirs}].merchants")) && refusal.contains("near it: \"Neighbour\""), "{refusal}");
+
+    write("\"Neighbour\"", "info");
+    let mut serving = Serving::start(&shop.url, &config);
+    serving.says("breakwater operators add --role admin NAME");
+    let url = serving.url.clone();
+    let key = |arguments: &[&str]| text(&shop.json(arguments)["key"]).to_owned();
+    let (ours, neighbours) = (key(&["keys", "add", "Shop"]), key(&["keys", "add", "Neighbour"]));
+
+    let pay = |key: &str, order: &str, channel: Option<&str>| runtime.block_on(pay(&url, key, order, channel));
+    let (status, paid) = pay(&neighbours, "N-1", None);
+    assert_eq!((status, text(&paid["channel"])), (201, theirs), "the first in order, and its owner's: {paid}");
+    let (status, paid) = pay(&ours, "A-1", None);
+    assert_eq!((status, text(&paid["channel"])), (201, shared), "{paid}");
+    let (status, foreign) = pay(&ours, "A-2", Some(theirs));
+    let (_, absent) = pay(&ours, "A-3", Some("no_such"));
+    assert_eq!((status, &foreign["code"]), (422, &absent["code"]), "what belongs to others is not there: {foreign}");
+
+    let shown = shop.done(&["payments", "get", text(&paid["id"]), "--timeline"]);
+    for part in ["succeeded, approved", "1250 CNY", "merchant  Shop, order A-1", shared, "payment.created", "payment.succeeded", "+"] {
+        assert!(shown.contains(part), "{part} in\n{shown}");
+    }
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+    let whole = shop.json(&["payments", "get", text(&paid["id"]), "--timeline"]);
+    assert_eq!(whole["payment"]["amount_captured"], 1250);
+    assert_eq!(whole["attempts"][0]["channel"], shared);
+    assert!(whole["attempts"][0]["reply_ms"].is_number(), "{whole}");
+    assert_eq!(whole["events"][0]["type"], "payment.created");
+    let absent = format!("pay_{}", "0".repeat(32));
+    assert!(shop.refused(&["payments", "get", &absent]).contains("has no payment"));
+
+    // A key in its grace works beside the new one. Processes remember keys for a while, so the ones that must not work were never seen.
+    let renewed = key(&["keys", "rotate", &ours]);
+    for (key, order) in [(&ours, "A-4"), (&renewed, "A-5")] {
+        assert_eq!(pay(key, order, None).0, 201);
+    }
+    let unseen = key(&["keys", "add", "Shop"]);
+    let instead = key(&["keys", "rotate", &unseen, "--grace", "0s"]);
+    assert_eq!(pay(&unseen, "A-6", None).0, 401);
+    assert_eq!(pay(&instead, "A-6", None).0, 201);
+    let brief = key(&["keys", "add", "Shop"]);
+    key(&["keys", "rotate", &brief]);
+    shop.look("UPDATE api_key SET expires_at = now() - interval '1 second' WHERE created_at = (SELECT max(created_at) FROM api_key WHERE expires_at IS NOT NULL)");
+    assert_eq!(pay(&brief, "A-7", None).0, 401, "its grace is over");
+
+    let operator = |arguments: &[&str]| text(&shop.json(arguments)["token"]).to_owned();
+    let first = operator(&["operators", "add", "--role", "admin", "alice"]);
+    let second = operator(&["operators", "rotate", "alice"]);
+    let third = operator(&["operators", "rotate", "alice"]);
+    for (token, status) in [(&first, 401), (&second, 200), (&third, 200), (&ours, 403)] {
+        let authorization = format!("Bearer {token}");
+        let asking = async { client::send("GET", &format!("{url}/ops/v1/channels"), &[("authorization", &authorization)], "").await };
+        assert_eq!(runtime.block_on(asking).unwrap().status, status, "the newest two open the door");
+    }
+
+    write("\"Neighbour\", \"Shop\"", "debug");
+    serving.signal(rustix::process::Signal::HUP);
+    serving.says("the log's level was changed");
+    assert!(serving.says("count from the next start").contains(&format!("channels[{theirs}]")));
+    std::fs::write(&config, "[log]\nlevel = \"loud\"").unwrap();
+    serving.signal(rustix::process::Signal::HUP);
+    assert!(serving.says("nothing was changed").contains("log.level"));
+    serving.stop();
+    drop(sandbox);
+    shop.cluster.stop().unwrap();
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use secrecy::ExposeSecret;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::fail;
 use crate::app::{self, Plan};
@@ -20,7 +21,9 @@ use crate::telemetry;
   breakwater config check --config breakwater.toml
   BREAKWATER_DATABASE_URL=postgres://… breakwater serve --config breakwater.toml
 
-SIGTERM or SIGINT stops it: /readyz answers 503, what is in flight finishes, exit code 0.")]
+SIGTERM or SIGINT stops it: /readyz answers 503, what is in flight finishes, exit code 0.
+SIGHUP reads the settings file again: a new log.level counts at once, of everything else it is logged that it needs a restart; a file with
+faults changes nothing, and its faults are logged.")]
 pub struct ServeArgs {
     /// The settings file
     #[arg(long, short, default_value = "breakwater.toml", env = "BREAKWATER_CONFIG")]
@@ -38,19 +41,49 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     };
     telemetry::install_logs(settings.log.format, settings.log.level);
     let database_url = settings.database.url.expose_secret().to_owned();
-    let config = args.config.clone();
+    let (config, running_with) = (args.config.clone(), settings.clone());
     let served = Plan::new(settings, database_url, Clock::system()).and_then(|plan| {
         let address = plan.listener.local_addr();
         app::run(plan, move |running| {
             if let Ok(address) = address {
                 tracing::info!(%address, "ready");
             }
+            actix::spawn(read_again_when_asked(config.clone(), running_with));
             actix::spawn(async move { hint_at_first_operator(&running.store, &config).await });
         })
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// At each SIGHUP: reads the settings file, takes over what can be, and says what cannot.
+async fn read_again_when_asked(config: PathBuf, mut running_with: Settings) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return tracing::warn!(%error, "SIGHUP cannot be listened to: the settings are read at the start only"),
+    };
+    while hangups.recv().await.is_some() {
+        let new = match Settings::load(&config) {
+            Ok(new) => new,
+            Err(faults) => {
+                for fault in faults {
+                    tracing::error!(%fault, "the settings have a fault: nothing was changed");
+                }
+                continue;
+            }
+        };
+        let differences = running_with.differences(&new);
+        if differences.level && telemetry::set_log_level(new.log.level) {
+            tracing::info!(from = %running_with.log.level, to = %new.log.level, "the log's level was changed");
+            running_with.log.level = new.log.level;
+        }
+        if !differences.at_restart.is_empty() {
+            tracing::warn!(changed = differences.at_restart.join(", "), "these settings differ, and count from the next start");
+        } else if !differences.level {
+            tracing::info!("the settings were read again: nothing differs");
+        }
     }
 }
 

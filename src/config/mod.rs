@@ -7,6 +7,7 @@
 //! ```text
 //! mod.rs      Settings and its sections, each field with its default, unit and what breaks at the extremes; load, from_toml
 //! channel.rs  one [[channels]] table           secret.rs   { env = … }, { file = … }
+//! reload.rs   what a change of the file means to a process that runs
 //! section.rs  reading a table field by field   fault.rs    what is wrong, where, and what to do
 //! example.toml  the same documentation as a file to start from; a test holds it against the code
 //! ```
@@ -17,6 +18,7 @@
 
 mod channel;
 mod fault;
+mod reload;
 mod secret;
 mod section;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use toml::{Table, Value};
 pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
 pub use self::fault::Fault;
 use self::fault::Faults;
+pub use self::reload::Differences;
 use self::secret::Sources;
 use self::section::Section;
 pub use crate::telemetry::LogFormat;
