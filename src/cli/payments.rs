@@ -215,8 +215,8 @@ fn since(delta: SignedDuration) -> String {
     let ms = delta.as_millis();
     match ms {
         ..10_000 => format!("+{ms} ms"),
-        ..600_000 => format!("+{} s", ms / 1_000),
-        ..172_800_000 => format!("+{} min", ms / 60_000),
+        10_000..600_000 => format!("+{} s", ms / 1_000),
+        600_000..172_800_000 => format!("+{} min", ms / 60_000),
         _ => format!("+{} d", ms / 86_400_000),
     }
 }

@@ -143,7 +143,7 @@ mod tests {
             order: "A-1".to_owned(),
             amount: 1_250,
             currency: Currency::parse("CNY").expect("a currency"),
-            method: PaymentMethod::Qr { wallet: Wallet::Alipay },
+            method: PaymentMethod::Qr { wallet: Some(Wallet::Alipay) },
             capture_method: CaptureMethod::Automatic,
             pinned_channel: pinned.map(str::to_owned),
             description: None,

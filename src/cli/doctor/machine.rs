@@ -67,7 +67,7 @@ async fn holder(address: SocketAddr) -> Option<String> {
 /// The room on the disk that holds `folder`; `None` when it is not on this machine, or may not be seen.
 pub(super) fn room(folder: &Path) -> Option<Check> {
     let disk = rustix::fs::statvfs(folder).ok()?;
-    let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+    let (free, all) = (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
     let found = format!("{} free of {} for the database's files", size(free), size(all));
     Some(if free < ROOM_FAIL {
         Check::fail("disk", found, "make room: a database without disk stops, and payments with it")
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn files_are_judged_by_what_full_pools_take() {
-        let mut settings = Settings::default();
-        settings.channels = vec![ChannelSettings::test("a", "stripe", "http://localhost:1", "sk_test_1")];
+        let channels = vec![ChannelSettings::test("a", "stripe", "http://localhost:1", "sk_test_1")];
+        let settings = Settings { channels, ..Settings::default() };
         assert_eq!(wanted_files(&settings), 2 + 16 + 64 + 2 + FILES_BESIDE);
         assert_eq!(judge_files(100, 200).verdict, Verdict::Fail);
         assert_eq!(judge_files(200 + CLIENTS - 1, 200).verdict, Verdict::Warn);
