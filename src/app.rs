@@ -15,6 +15,7 @@ use actix_web::web;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
 use crate::channel::breaker::Reason;
@@ -31,6 +32,7 @@ use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Provider};
 use crate::router::flows::Channel;
 use crate::router::{FlowSettings, Flows, Router};
+use crate::store::administration::Found;
 use crate::store::inbox::Inbox;
 use crate::store::{PoolSizes, Store, StoreError, schema};
 use crate::telemetry;
@@ -170,7 +172,8 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     for channel in &channels {
         let own = store.with_own_connections(settings.database.channel_connections)?;
         let inbox = Inbox::open(&channel.settings.id, &own);
-        flows_channels.push(start_channel(channel, &tls, &clock, inbox, &watch_arbiter)?);
+        let owners = owners_of(&channel.settings, &store, &clock).await?;
+        flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, &watch_arbiter)?);
     }
     let flow_settings = FlowSettings {
         payment_flows: settings.limits.payment_flows,
@@ -309,8 +312,35 @@ async fn open_store(url: &str, sizes: PoolSizes, runtime: &tokio::runtime::Handl
     Ok((store, secret))
 }
 
+/// The merchants that the channel's settings name.
+async fn owners_of(settings: &ChannelSettings, store: &Store, clock: &Clock) -> Result<Vec<Uuid>, StartError> {
+    let mode = settings.mode.livemode();
+    let mut owners = Vec::with_capacity(settings.merchants.len());
+    for name in &settings.merchants {
+        match store.find_merchant(name, Some(mode), clock.wall()).await? {
+            Found::One(merchant) => owners.push(merchant.id),
+            other => {
+                let mode = if mode { "live" } else { "test" };
+                return Err(StartError::Setting(format!(
+                    "channels[{}].merchants: {}; correct it, or add the merchant with: breakwater merchants add {name:?} --mode {mode}",
+                    settings.id,
+                    other.complaint(name, Some(mode))
+                )));
+            }
+        }
+    }
+    Ok(owners)
+}
+
 /// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.
-fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Clock, inbox: Inbox, watch: &Arbiter) -> Result<Channel, StartError> {
+fn start_channel(
+    plan: &ChannelPlan,
+    owners: Vec<Uuid>,
+    tls: &Arc<rustls::ClientConfig>,
+    clock: &Clock,
+    inbox: Inbox,
+    watch: &Arbiter,
+) -> Result<Channel, StartError> {
     let settings = &plan.settings;
     let fault = |what: String| StartError::Setting(format!("channel {}: {what}", settings.id));
     let mut guard_settings = settings.guard.clone();
@@ -340,6 +370,7 @@ fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Cl
         wallets: settings.wallets.clone(),
         currencies: settings.currencies.clone(),
         priority: settings.priority,
+        owners,
     };
     let supervised = SupervisorSettings::default();
     let (supervisor, standing) =
@@ -364,6 +395,10 @@ impl ChannelDirectory for Directory {
 
     fn known(&self, id: &str) -> bool {
         self.channels.iter().any(|channel| channel.handle.id() == id)
+    }
+
+    fn open_to(&self, id: &str, merchant: Uuid) -> bool {
+        self.channels.iter().any(|channel| channel.handle.id() == id && channel.handle.candidate().is_open_to(merchant))
     }
 }
 

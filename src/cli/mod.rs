@@ -4,12 +4,23 @@
 //! code is 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly (clap's own); `NO_COLOR` is honoured; a failure says
 //! what, where and what to do next.
 
+pub mod channels;
 pub mod client;
+pub mod completions;
 pub mod config;
+mod credential;
+pub mod database;
 pub mod demo;
+pub mod doctor;
+pub mod keys;
+pub mod merchants;
 pub mod migrate;
+pub mod operators;
+pub mod payments;
+mod person;
 pub mod sandbox;
 pub mod serve;
+mod table;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -26,7 +37,10 @@ Examples:
   breakwater demo
   breakwater config example > breakwater.toml
   breakwater config check --config breakwater.toml
-  breakwater migrate --database-url postgres://localhost/breakwater";
+  breakwater migrate --database-url postgres://localhost/breakwater
+  breakwater doctor --config breakwater.toml
+  breakwater operators add --role admin alice
+  breakwater merchants add \"Sample Shop\" && breakwater keys add \"Sample Shop\"";
 
 /// The arguments of `breakwater`.
 #[derive(Debug, Parser)]
@@ -44,6 +58,13 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Migrate(migrate::MigrateArgs),
     Config(config::ConfigArgs),
+    Merchants(merchants::MerchantsArgs),
+    Keys(keys::KeysArgs),
+    Operators(operators::OperatorsArgs),
+    Payments(payments::PaymentsArgs),
+    Channels(channels::ChannelsArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -62,6 +83,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Merchants(args) => merchants::run(&args),
+        Command::Keys(args) => keys::run(&args),
+        Command::Operators(args) => operators::run(&args),
+        Command::Payments(args) => payments::run(&args),
+        Command::Channels(args) => channels::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 
@@ -71,6 +99,12 @@ fn print(text: &str) -> ExitCode {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&format!("cannot write to standard output: {error}")),
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Says something on standard error that is no failure, and no result either.
+fn note(what: &str) {
+    // Nobody needs to read it.
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// Says on standard error why the command failed, in a sentence that says what to do; answers exit code 1.

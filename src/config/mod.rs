@@ -7,6 +7,7 @@
 //! ```text
 //! mod.rs      Settings and its sections, each field with its default, unit and what breaks at the extremes; load, from_toml
 //! channel.rs  one [[channels]] table           secret.rs   { env = … }, { file = … }
+//! reload.rs   what a change of the file means to a process that runs
 //! section.rs  reading a table field by field   fault.rs    what is wrong, where, and what to do
 //! example.toml  the same documentation as a file to start from; a test holds it against the code
 //! ```
@@ -17,6 +18,7 @@
 
 mod channel;
 mod fault;
+mod reload;
 mod secret;
 mod section;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use toml::{Table, Value};
 pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
 pub use self::fault::Fault;
 use self::fault::Faults;
+pub use self::reload::Differences;
 use self::secret::Sources;
 use self::section::Section;
 pub use crate::telemetry::LogFormat;
@@ -189,14 +192,25 @@ impl Settings {
     /// Every fault at once, in the order of the file's sections; never empty.
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
         let origin = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::from_toml(&text, &origin, &|name| std::env::var(name).ok()),
-            Err(error) => Err(vec![Fault {
-                file: origin,
-                field: String::new(),
-                what: format!("it cannot be read: {error}"),
-                next: "name another file with --config, or write one with: breakwater config example".to_owned(),
-            }]),
+        let text = read_file(path, &origin)?;
+        Self::from_toml(&text, &origin, &|name| std::env::var(name).ok())
+    }
+
+    /// The database's address alone, as [`Settings::load`] would find it, for those who administer the database and may not have the channels'
+    /// secrets. Nothing else of the file is looked at.
+    ///
+    /// # Errors
+    /// Every fault of `[database]`, or the one of a file that cannot be read; never empty.
+    pub fn load_database_url(path: &Path) -> Result<SecretString, Vec<Fault>> {
+        let origin = path.display().to_string();
+        let text = read_file(path, &origin)?;
+        let faults = Faults::of(&origin);
+        let env = |name: &str| std::env::var(name).ok();
+        let settings = parse(&text, &faults).map(|table| database(Section::new(String::new(), table, &faults).section("database"), &env, &faults));
+        let found = faults.into_found();
+        match settings {
+            Some(settings) if found.is_empty() => Ok(settings.url),
+            _ => Err(found),
         }
     }
 
@@ -213,15 +227,7 @@ impl Settings {
 
     /// Reads what can be read, and reports the rest to `faults`; the providers are a parameter so that tests need none.
     fn read(text: &str, env: &dyn Fn(&str) -> Option<String>, provider: &dyn Fn(&str) -> Option<ProviderDefaults>, faults: &Faults<'_>) -> Self {
-        let table = match toml::from_str::<Table>(text) {
-            Ok(table) => table,
-            Err(error) => {
-                // Its own rendering repeats the line, which may hold a secret.
-                let line = error.span().map_or(0, |span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
-                faults.add("", format!("line {line} is not TOML: {}", error.message()), "correct it; nothing else was looked at");
-                return Self::default();
-            }
-        };
+        let Some(table) = parse(text, faults) else { return Self::default() };
         let mut file = Section::new(String::new(), table, faults);
         let settings = Self {
             server: server(file.section("server")),
@@ -239,6 +245,30 @@ impl Settings {
         }
         file.end();
         settings
+    }
+}
+
+fn read_file(path: &Path, origin: &str) -> Result<String, Vec<Fault>> {
+    std::fs::read_to_string(path).map_err(|error| {
+        vec![Fault {
+            file: origin.to_owned(),
+            field: String::new(),
+            what: format!("it cannot be read: {error}"),
+            next: "name another file with --config, or write one with: breakwater config example".to_owned(),
+        }]
+    })
+}
+
+/// The file's tables, or a fault and nothing.
+fn parse(text: &str, faults: &Faults<'_>) -> Option<Table> {
+    match toml::from_str::<Table>(text) {
+        Ok(table) => Some(table),
+        Err(error) => {
+            // Its own rendering repeats the line, which may hold a secret.
+            let line = error.span().map_or(0, |span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
+            faults.add("", format!("line {line} is not TOML: {}", error.message()), "correct it; nothing else was looked at");
+            None
+        }
     }
 }
 

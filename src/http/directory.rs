@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 use crate::domain::{MethodKind, OperationClass, Wallet};
 
@@ -11,6 +12,8 @@ pub trait ChannelDirectory: Send + Sync {
     fn channels(&self) -> Vec<ChannelView>;
     /// Whether there is a channel of that id.
     fn known(&self, id: &str) -> bool;
+    /// Whether there is a channel of that id that this merchant's payments may go through. To them, a channel of others is not there.
+    fn open_to(&self, id: &str, merchant: Uuid) -> bool;
 }
 
 /// One channel.

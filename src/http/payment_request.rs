@@ -64,7 +64,7 @@ pub fn parse(
     let pinned_channel = fields.text("channel")?.map(str::to_owned);
     let nowhere = pinned_channel
         .as_deref()
-        .filter(|channel| !channels.known(channel))
+        .filter(|channel| !channels.open_to(channel, merchant.id))
         .map(|channel| Problem::new(ProblemCode::UnknownChannel, format!("This installation has no channel {}.", quoted(channel))).about("channel"));
     let deadline = SignedDuration::try_from(deadline).unwrap_or(SignedDuration::from_secs(30));
     let request = PaymentRequest {

@@ -53,8 +53,7 @@ impl Flows {
             metrics::counter!("breakwater_routing_decisions_total", "channel" => channel.clone(), "reason" => misfit.as_str()).increment(1);
         }
         if plan.channels.is_empty() {
-            let why = plan.misfits.iter().map(|(channel, misfit)| format!("{channel}: {}", misfit.as_str())).collect::<Vec<_>>().join(", ");
-            return self.replay_or(claim, FlowError::NoChannel(why)).await;
+            return self.replay_or(claim, FlowError::NoChannel(plan.why_not())).await;
         }
         let mut route = Route { remaining: plan.channels.into() };
         let chosen = match self.choose_within_a_moment(&request, &mut route, claim).await? {

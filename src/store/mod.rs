@@ -2,6 +2,8 @@
 //! or keeps what is not money. Constraints have names, and the names say what was violated.
 
 pub mod account;
+pub mod administration;
+pub mod diagnosis;
 pub mod guard;
 pub mod inbox;
 pub mod integrity;

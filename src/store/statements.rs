@@ -1,7 +1,7 @@
 //! Every statement of this crate, in one list: a test (and `breakwater doctor`) prepares each on the migrated schema, so that a statement
 //! that no longer fits is found before a payment meets it.
 
-use super::{account, guard, inbox, integrity, journal, lease, notification, payment};
+use super::{account, administration, diagnosis, guard, inbox, integrity, journal, lease, notification, payment, schema};
 
 /// Whether a relation of that name exists.
 pub(super) const PARTITION_EXISTS: &str = "SELECT to_regclass($1::text) IS NOT NULL";
@@ -46,6 +46,19 @@ pub const ALL: &[(&str, &str)] = &[
     ("account_add_operator", account::ADD_OPERATOR),
     ("account_installation", account::INSTALLATION),
     ("account_fingerprint_secret", account::FINGERPRINT_SECRET),
+    ("administration_merchant_add", administration::MERCHANT_ADD),
+    ("administration_merchants", administration::MERCHANTS),
+    ("administration_key_add", administration::KEY_ADD),
+    ("administration_keys", administration::KEYS),
+    ("administration_key_revoke", administration::KEY_REVOKE),
+    ("administration_key_rotate", administration::KEY_ROTATE),
+    ("administration_operator_add", administration::OPERATOR_ADD),
+    ("administration_operators", administration::OPERATORS),
+    ("administration_operator_revoke", administration::OPERATOR_REVOKE),
+    ("administration_operator_rotate", administration::OPERATOR_ROTATE),
+    ("administration_operator_exists", administration::OPERATOR_EXISTS),
+    ("schema_applied", schema::APPLIED),
+    ("diagnosis_server", diagnosis::SERVER),
     ("inbox_store", inbox::STORE),
     ("inbox_close", inbox::CLOSE),
     ("notification_quarantine", notification::QUARANTINE),
