@@ -10,6 +10,7 @@ pub mod demo;
 pub mod migrate;
 pub mod sandbox;
 pub mod serve;
+pub mod webhooks;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -41,6 +42,7 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Migrate(migrate::MigrateArgs),
     Config(config::ConfigArgs),
+    Webhooks(webhooks::WebhooksArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -59,6 +61,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Webhooks(args) => webhooks::run(&args),
     }
 }
 

@@ -6,4 +6,6 @@ mod faults_of_ours;
 mod journal;
 mod races;
 mod truth_table;
+mod webhook_receiver;
+mod webhooks;
 mod world;

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
 use crate::domain::payment::{Lease, NewAttempt};
 use crate::domain::{
-    Attempt, AttemptState, Bucket, CaptureMethod, Currency, EventId, Failure, FailureCode, NextAction, Operation, PaymentId, PaymentMethod,
-    PaymentRequest, Refund, RefundId, RefundSource, Wallet,
+    AttemptState, Bucket, CaptureMethod, Currency, EventId, Failure, FailureCode, NextAction, Operation, PaymentId, PaymentMethod, PaymentRequest,
+    Refund, RefundId, RefundSource, Wallet,
 };
 use crate::store::payment::EventRow;
 
