@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use actix::{Actor, Arbiter, System};
 use actix_web::web;
+use secrecy::ExposeSecret;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -28,6 +29,10 @@ use crate::clock::Clock;
 use crate::config::{ChannelSettings, Settings};
 use crate::domain::{Candidate, OperationClass};
 use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, Phase, Readiness};
+use crate::notifier::client::system_resolver;
+use crate::notifier::desk::Desk;
+use crate::notifier::seal::Sealer;
+use crate::notifier::{Notifier, NotifierSettings, Office};
 use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Provider};
 use crate::router::flows::Channel;
@@ -128,6 +133,8 @@ pub struct Running {
     pub flows: Flows,
     /// The router.
     pub router: actix::Addr<Router>,
+    /// What merchants do with their webhooks.
+    pub webhooks: Desk,
     stop: watch::Sender<bool>,
 }
 
@@ -161,7 +168,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let sizes = PoolSizes {
         journal: settings.database.journal_connections,
         reads: settings.database.read_connections,
-        channels: settings.database.channel_connections * channels.len(),
+        channels: settings.database.channel_connections * channels.len() + settings.webhooks.connections,
     };
     let handle = runtime.handle().clone();
     let (store, fingerprint_secret) = open_store(&database_url, sizes, &handle, &clock).await?;
@@ -201,6 +208,11 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         move |_| Poller::new(store, clock, flows, router, poller_settings, handle)
     });
 
+    let office = open_office(&settings, &store, &clock, fingerprint_secret, &tls, &handle)?;
+    let desk = office.desk();
+    let notifier_arbiter = Arbiter::try_new()?;
+    let _notifier = Notifier::start_in_arbiter(&notifier_arbiter.handle(), move |_| Notifier::new(office));
+
     let readiness = Arc::new(Readiness::default());
     let observers: Vec<_> = flows_channels
         .iter()
@@ -220,6 +232,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         },
         fingerprint_secret,
         channels: Arc::new(Directory { channels: flows_channels, clock }),
+        webhooks: desk.clone(),
         metrics: Arc::new(move || metrics.render()),
         readiness: Arc::clone(&readiness),
         memory: Memory::default(),
@@ -233,7 +246,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
 
     readiness.enter(Phase::Ready);
     let (stop, mut stopping) = watch::channel(false);
-    ready(Running { readiness: Arc::clone(&readiness), store, flows: flows.clone(), router, stop });
+    ready(Running { readiness: Arc::clone(&readiness), store, flows: flows.clone(), router, webhooks: desk, stop });
     wait_for_stop(&mut stopping).await?;
 
     tracing::info!("stopping: no longer ready, what is in flight finishes");
@@ -250,7 +263,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     if flown.await.is_err() {
         tracing::warn!("some flows are still in flight after the grace: they are on disk, and will be resolved");
     }
-    for arbiter in [router_arbiter, watch_arbiter] {
+    for arbiter in [notifier_arbiter, router_arbiter, watch_arbiter] {
         arbiter.stop();
     }
     tracing::info!("stopped");
@@ -330,6 +343,29 @@ async fn owners_of(settings: &ChannelSettings, store: &Store, clock: &Clock) -> 
         }
     }
     Ok(owners)
+}
+
+/// What delivers webhooks, over connections of its own: it takes none from payments.
+fn open_office(
+    settings: &Settings,
+    store: &Store,
+    clock: &Clock,
+    installation: [u8; 32],
+    tls: &Arc<rustls::ClientConfig>,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Arc<Office>, StartError> {
+    let webhooks = &settings.webhooks;
+    let key = webhooks.sealing_key.as_ref().map(ExposeSecret::expose_secret);
+    let sealer = Sealer::new(&installation, key).map_err(|error| StartError::Setting(format!("[webhooks] sealing_key: {error}")))?;
+    let own = store.with_own_connections(webhooks.connections)?;
+    let notifier = NotifierSettings {
+        every: Duration::from_millis(webhooks.sweep_every_ms),
+        timeout: Duration::from_millis(webhooks.timeout_ms),
+        in_flight: webhooks.in_flight,
+        per_endpoint: i64::from(webhooks.per_endpoint),
+        allow_private: webhooks.allow_private,
+    };
+    Ok(Office::new(own, clock.clone(), Arc::new(sealer), Arc::clone(tls), system_resolver(), notifier, runtime.clone()))
 }
 
 /// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.

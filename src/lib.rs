@@ -7,6 +7,7 @@
 //! main.rs  app.rs (the only place that wires)  config.rs  telemetry.rs  cli/ (one file a subcommand)
 //! 4  http/      routes, request and reply types, problem+json
 //! 3  router/    the Router actor and the flows: payment.rs and refund.rs are the two scripts to read    poller.rs   finds what is due
+//!    notifier/  delivers webhooks to merchants     representation/  payments and refunds as merchants read them
 //! 2  channel/   one actor per channel: transport, breaker, supervisor
 //! 1  store/     every SQL statement, the pools, the group-commit journal      provider/  third parties' protocols: pure encode and decode
 //! 0  domain/    money, ids, state machines, routing plan: no IO, no async, no clock, no floats      clock.rs  time, movable by hand
@@ -26,8 +27,10 @@ pub mod cluster;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod notifier;
 pub mod poller;
 pub mod provider;
+pub mod representation;
 pub mod router;
 pub mod sandbox;
 pub mod store;

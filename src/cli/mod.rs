@@ -21,6 +21,7 @@ mod person;
 pub mod sandbox;
 pub mod serve;
 mod table;
+pub mod webhooks;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -65,6 +66,7 @@ enum Command {
     Channels(channels::ChannelsArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
+    Webhooks(webhooks::WebhooksArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -90,6 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Channels(args) => channels::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Webhooks(args) => webhooks::run(&args),
     }
 }
 

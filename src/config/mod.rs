@@ -49,6 +49,9 @@ pub const DATABASE_URL: &str = "BREAKWATER_DATABASE_URL";
 
 const HOUR_MS: u64 = 3_600_000;
 
+/// Characters of a sealing key, at least.
+const SEALING_KEY_LEAST: usize = 32;
+
 /// Everything that an operator may say.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -60,6 +63,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The poller.
     pub poller: PollerSettings,
+    /// Webhooks to merchants.
+    pub webhooks: WebhookSettings,
     /// The log.
     pub log: LogSettings,
     /// The channels, in the file's order. None is allowed: payments are then answered that no channel can take them.
@@ -136,6 +141,30 @@ pub struct PollerSettings {
     pub lease_ms: u64,
 }
 
+/// `[webhooks]`: who tells merchants what happened.
+#[derive(Clone, Debug)]
+pub struct WebhookSettings {
+    /// Whether endpoints may be in private networks, and at loopback; default false. True lets every merchant make this process send POSTs into
+    /// the network that it stands in: for a demo, or where all merchants are in that network themselves.
+    pub allow_private: bool,
+    /// What signing secrets are sealed under in the database, a secret's source of 32 characters or more; default none: they are sealed under a key
+    /// that lies in the database too. It may be added at any time; once changed or removed, what was sealed under it must be rotated.
+    pub sealing_key: Option<SecretString>,
+    /// Between two rounds, in ms; default 250, 10 to 60,000. Too low is load on the database for nothing; too high is added to every webhook's
+    /// delay.
+    pub sweep_every_ms: u64,
+    /// How long an endpoint may take to answer, in ms; default 15,000, 50 to 60,000. Too low repeats what slow endpoints have taken already; too
+    /// high lets them hold their places for longer.
+    pub timeout_ms: u64,
+    /// Deliveries under way in this process; default 256, 1 to 4096. Too low delays all when many endpoints stall; too high takes sockets and
+    /// memory.
+    pub in_flight: usize,
+    /// Deliveries under way to one endpoint; default 8, 1 to 64. At 1 a distant endpoint falls behind; too high overruns small ones.
+    pub per_endpoint: u32,
+    /// Connections to the database for all this, beside the others; default 4, 1 to 64. Too low delays webhooks, and only those.
+    pub connections: usize,
+}
+
 /// `[log]`: what goes to stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogSettings {
@@ -176,6 +205,12 @@ impl Default for LimitSettings {
 impl Default for PollerSettings {
     fn default() -> Self {
         Self { sweep_every_ms: 250, batch: 64, lease_ms: 15_000 }
+    }
+}
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        Self { allow_private: false, sealing_key: None, sweep_every_ms: 250, timeout_ms: 15_000, in_flight: 256, per_endpoint: 8, connections: 4 }
     }
 }
 
@@ -234,6 +269,7 @@ impl Settings {
             database: database(file.section("database"), env, faults),
             limits: limits(file.section("limits")),
             poller: poller(file.section("poller")),
+            webhooks: webhooks(file.section("webhooks"), env, faults),
             log: log(file.section("log")),
             channels: channels(&mut file, env, provider, faults),
         };
@@ -353,6 +389,27 @@ fn poller(mut section: Section<'_>) -> PollerSettings {
         sweep_every_ms: section.number("sweep_every_ms", default.sweep_every_ms, 10, 60_000),
         batch: section.number("batch", default.batch, 1, 1_000),
         lease_ms: section.number("lease_ms", default.lease_ms, 1_000, HOUR_MS / 6),
+    };
+    section.end();
+    settings
+}
+
+fn webhooks(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>, faults: &Faults<'_>) -> WebhookSettings {
+    let default = WebhookSettings::default();
+    // It guards what may be live merchants' secrets, so it never stands in the file itself.
+    let key =
+        section.take("sealing_key").and_then(|value| secret::read(&value, &section.place("sealing_key"), Sources { env, literal: false }, faults));
+    if key.as_ref().is_some_and(|key| key.expose_secret().len() < SEALING_KEY_LEAST) {
+        section.fault("sealing_key", "it is shorter than 32 characters", "make one with: openssl rand -base64 32");
+    }
+    let settings = WebhookSettings {
+        allow_private: section.flag("allow_private", default.allow_private),
+        sealing_key: key,
+        sweep_every_ms: section.number("sweep_every_ms", default.sweep_every_ms, 10, 60_000),
+        timeout_ms: section.number("timeout_ms", default.timeout_ms, 50, 60_000),
+        in_flight: section.number("in_flight", default.in_flight, 1, 4_096),
+        per_endpoint: section.number("per_endpoint", default.per_endpoint, 1, 64),
+        connections: section.number("connections", default.connections, 1, 64),
     };
     section.end();
     settings

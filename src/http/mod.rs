@@ -13,6 +13,7 @@ pub mod ask;
 pub mod body;
 pub mod card;
 pub mod directory;
+pub mod event;
 pub mod field;
 pub mod idempotency;
 pub mod key;
@@ -29,6 +30,7 @@ pub mod refusal;
 pub mod render;
 pub mod routes;
 pub mod server;
+pub mod webhook;
 
 use std::fmt;
 use std::future::Future;
@@ -46,6 +48,7 @@ pub use self::readiness::{Phase, Readiness};
 pub use self::routes::{operations_routes, routes};
 pub use self::server::{serve, serve_operations};
 use crate::clock::Clock;
+use crate::notifier::desk::{Desk, DeskError};
 use crate::router::Router;
 use crate::store::{Store, StoreError};
 
@@ -65,6 +68,8 @@ pub struct Api {
     pub fingerprint_secret: [u8; 32],
     /// The channels.
     pub channels: Arc<dyn ChannelDirectory>,
+    /// What merchants do with their webhooks.
+    pub webhooks: Desk,
     /// Renders the metrics.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether the process wants traffic.
@@ -119,6 +124,25 @@ impl Default for ApiSettings {
 }
 
 impl Api {
+    /// Runs an act of a merchant's on their webhooks where the database's connections live, to its end even if the client goes away.
+    ///
+    /// # Errors
+    /// The problem to answer with.
+    pub(super) async fn at_desk<T, F>(&self, act: impl FnOnce(Desk) -> F) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<T, DeskError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.runtime.spawn(act(self.webhooks.clone())).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(refusal::desk_problem(&error)),
+            Err(error) => {
+                tracing::error!(%error, "an act on a webhook did not end");
+                Err(Problem::internal())
+            }
+        }
+    }
+
     /// Runs a read where the database's connections live, to its end even if the client goes away.
     ///
     /// # Errors

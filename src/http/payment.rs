@@ -101,7 +101,7 @@ pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespo
 }
 
 /// Ids keep milliseconds: a bound between two of them means the later one.
-fn ceiling(at: Timestamp) -> Timestamp {
+pub(super) fn ceiling(at: Timestamp) -> Timestamp {
     let floor = at.as_millisecond();
     let whole = Timestamp::from_millisecond(floor).ok().filter(|whole| *whole >= at);
     whole.or_else(|| Timestamp::from_millisecond(floor.saturating_add(1)).ok()).unwrap_or(at)

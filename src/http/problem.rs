@@ -116,6 +116,10 @@ problem_codes! {
     PaymentUnresolved = "payment_unresolved", 409, Channel, Query, "The payment is not resolved yet";
     /// The integrity check found differences.
     BooksDoNotHold = "books_do_not_hold", 409, Breakwater, Query, "The books do not hold";
+    /// The merchant has as many webhook endpoints as may be.
+    TooManyWebhookEndpoints = "too_many_webhook_endpoints", 409, Client, Never, "There are too many webhook endpoints";
+    /// The webhook endpoint is turned off.
+    WebhookEndpointDisabled = "webhook_endpoint_disabled", 409, Client, Query, "The webhook endpoint is turned off";
     /// The body is larger than this route takes.
     BodyTooLarge = "body_too_large", 413, Client, Never, "The body is too large";
     /// The body is not declared as plain JSON.
@@ -144,6 +148,8 @@ problem_codes! {
     RefundExceedsCaptured = "refund_exceeds_captured", 422, Client, Never, "The refund exceeds what was captured";
     /// The channel no longer takes refunds of so old a payment.
     RefundWindowClosed = "refund_window_closed", 422, Channel, Never, "The payment is too old to be refunded over its channel";
+    /// Webhooks are not sent to addresses of this kind.
+    WebhookUrlRefused = "webhook_url_refused", 422, Client, Never, "Webhooks are not sent to this address";
     /// A fault of ours. What was sent is on disk and will be resolved.
     InternalFault = "internal_fault", 500, Breakwater, SameKey, "An internal fault";
     /// Too much is in flight.
@@ -362,6 +368,8 @@ mod tests {
         409 capture_in_progress Client Query
         409 payment_unresolved Channel Query
         409 books_do_not_hold Breakwater Query
+        409 too_many_webhook_endpoints Client Never
+        409 webhook_endpoint_disabled Client Query
         413 body_too_large Client Never
         415 unsupported_media_type Client Never
         422 invalid_amount Client Never
@@ -375,6 +383,7 @@ mod tests {
         422 channel_cannot_carry Channel Never
         422 capture_exceeds_hold Client Never
         422 refund_exceeds_captured Client Never
+        422 webhook_url_refused Client Never
         500 internal_fault Breakwater SameKey
         503 overloaded Breakwater SameKey
         503 every_channel_shut Channel SameKey

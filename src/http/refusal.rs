@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::body::quoted;
 use super::problem::{Problem, ProblemCode as Code};
+use crate::notifier::desk::{DeskError, ENDPOINTS_MAX};
 use crate::router::FlowError;
 use crate::store::{JournalError, StoreError};
 
@@ -77,6 +78,22 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
         FlowError::Store(error) => store_problem(error),
         FlowError::Journal(error @ JournalError::Refused(_)) => fault(error),
         FlowError::Internal(_) => fault(error),
+    }
+}
+
+/// The problem that tells a merchant why an act on their webhooks was refused.
+pub fn desk_problem(error: &DeskError) -> Problem {
+    match error {
+        DeskError::NotFound(what) => Problem::new(Code::NotFound, format!("There is no such {what}.")),
+        DeskError::Address(why) => Problem::new(Code::WebhookUrlRefused, format!("url {why}.")).about("url"),
+        DeskError::TooMany => {
+            Problem::new(Code::TooManyWebhookEndpoints, format!("A merchant may have {ENDPOINTS_MAX} webhook endpoints; delete one."))
+        }
+        DeskError::Disabled => {
+            Problem::new(Code::WebhookEndpointDisabled, "The endpoint is turned off. Set enabled to true, and ask again.").about("enabled")
+        }
+        DeskError::Seal(_) | DeskError::Entropy(_) => fault(error),
+        DeskError::Store(error) => store_problem(error),
     }
 }
 

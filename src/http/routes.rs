@@ -6,7 +6,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{Resource, Scope, web};
 
 use super::problem::{Problem, ProblemCode};
-use super::{Api, notification, observe, operations, payment, refund};
+use super::{Api, event, notification, observe, operations, payment, refund, webhook};
 
 /// The templates of all addresses, each with its methods and the code that a method usually answers. The templates are the only values of the
 /// metrics' label `route`, beside `unmatched`.
@@ -17,6 +17,14 @@ pub(super) const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("/v1/payments/{id}/cancel", &[("POST", "202")]),
     ("/v1/refunds", &[("POST", "201"), ("GET", "200")]),
     ("/v1/refunds/{id}", &[("GET", "200")]),
+    ("/v1/events", &[("GET", "200")]),
+    ("/v1/events/{id}", &[("GET", "200")]),
+    ("/v1/events/{id}/redeliver", &[("POST", "202")]),
+    ("/v1/webhook_endpoints", &[("POST", "201"), ("GET", "200")]),
+    ("/v1/webhook_endpoints/{id}", &[("GET", "200"), ("PATCH", "200"), ("DELETE", "200")]),
+    ("/v1/webhook_endpoints/{id}/rotate_secret", &[("POST", "200")]),
+    ("/v1/webhook_endpoints/{id}/deliveries", &[("GET", "200")]),
+    ("/v1/webhook_endpoints/{id}/replay", &[("POST", "202")]),
     ("/v1/notifications/{channel}", &[("POST", "200")]),
     ("/livez", &[("GET", "200")]),
     ("/readyz", &[("GET", "200")]),
@@ -37,6 +45,19 @@ pub fn routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
         .service(on("/v1/payments/{id}/cancel", "POST").route(web::post().to(payment::cancel)))
         .service(on("/v1/refunds", "GET, HEAD, POST").route(web::post().to(refund::create)).route(get(refund::list)))
         .service(on("/v1/refunds/{id}", "GET, HEAD").route(get(refund::read)))
+        .service(on("/v1/events", "GET, HEAD").route(get(event::list)))
+        .service(on("/v1/events/{id}", "GET, HEAD").route(get(event::read)))
+        .service(on("/v1/events/{id}/redeliver", "POST").route(web::post().to(event::redeliver)))
+        .service(on("/v1/webhook_endpoints", "GET, HEAD, POST").route(web::post().to(webhook::create)).route(get(webhook::list)))
+        .service(
+            on("/v1/webhook_endpoints/{id}", "DELETE, GET, HEAD, PATCH")
+                .route(get(webhook::read))
+                .route(web::patch().to(webhook::change))
+                .route(web::delete().to(webhook::delete)),
+        )
+        .service(on("/v1/webhook_endpoints/{id}/rotate_secret", "POST").route(web::post().to(webhook::rotate_secret)))
+        .service(on("/v1/webhook_endpoints/{id}/deliveries", "GET, HEAD").route(get(webhook::deliveries)))
+        .service(on("/v1/webhook_endpoints/{id}/replay", "POST").route(web::post().to(webhook::replay)))
         .service(on("/v1/notifications/{channel}", "POST").route(web::post().to(notification::receive)));
     if operators {
         scope = with_operations(scope);

@@ -14,6 +14,7 @@ pub mod payment;
 pub mod pool;
 pub mod schema;
 pub mod statements;
+pub mod webhook;
 
 use std::sync::Arc;
 

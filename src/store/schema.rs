@@ -26,11 +26,12 @@ pub const MONTHS_AHEAD: i32 = 3;
 
 /// What is partitioned by time, the column of its range, and how full a page of it is filled: an updated payment should find room on its own
 /// page, so that no index is touched.
-const PARTITIONED: [(&str, &str); 4] = [
+const PARTITIONED: [(&str, &str); 5] = [
     ("payment", "fillfactor = 50, autovacuum_vacuum_insert_scale_factor = 0.02"),
     ("attempt", "fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05"),
     ("refund", "fillfactor = 80"),
     ("event", "autovacuum_vacuum_insert_scale_factor = 0.05"),
+    ("webhook_delivery", "fillfactor = 80"),
 ];
 
 /// Brings the schema at `url` up to date. Running it twice changes nothing.

@@ -1,6 +1,7 @@
 //! Every statement of this crate, in one list: a test (and `breakwater doctor`) prepares each on the migrated schema, so that a statement
 //! that no longer fits is found before a payment meets it.
 
+use super::webhook::{self, delivery, endpoint};
 use super::{account, administration, diagnosis, guard, inbox, integrity, journal, lease, notification, payment, schema};
 
 /// Whether a relation of that name exists.
@@ -67,4 +68,26 @@ pub const ALL: &[(&str, &str)] = &[
     ("integrity_attempts", integrity::ATTEMPTS),
     ("integrity_orders", integrity::ORDERS),
     ("integrity_sequences", integrity::SEQUENCES),
+    ("webhook_cursor", webhook::CURSOR),
+    ("webhook_fan_out", webhook::FAN_OUT),
+    ("webhook_advance", webhook::ADVANCE),
+    ("webhook_event_of", webhook::EVENT_OF),
+    ("webhook_event_list", webhook::EVENT_LIST),
+    ("webhook_event_at", webhook::EVENT_AT),
+    ("webhook_endpoint_add", endpoint::ADD),
+    ("webhook_endpoint_read", endpoint::READ),
+    ("webhook_endpoint_list", endpoint::LIST),
+    ("webhook_endpoint_change", endpoint::CHANGE),
+    ("webhook_endpoint_delete", endpoint::DELETE),
+    ("webhook_endpoint_rotate", endpoint::ROTATE),
+    ("webhook_endpoint_succeeded", endpoint::SUCCEEDED),
+    ("webhook_endpoint_failed", endpoint::FAILED),
+    ("webhook_endpoint_gone", endpoint::GONE),
+    ("webhook_delivery_claim", delivery::CLAIM),
+    ("webhook_delivery_settle", delivery::SETTLE),
+    ("webhook_delivery_expire", delivery::EXPIRE),
+    ("webhook_delivery_queue", delivery::QUEUE),
+    ("webhook_delivery_log", delivery::LOG),
+    ("webhook_delivery_redeliver", delivery::REDELIVER),
+    ("webhook_delivery_replay", delivery::REPLAY),
 ];

@@ -22,10 +22,14 @@ const POLL_RESULTS: [&str; 11] =
 /// What became of a provider's message: the states of the inbox, a repeat, one that was not believed.
 const NOTIFICATION_RESULTS: [&str; 5] = ["applied", "ignored", "quarantined", "repeated", "refused"];
 
+/// What a try to deliver a webhook came to: `notifier/courier.rs`.
+const WEBHOOK_OUTCOMES: [&str; 9] =
+    ["delivered", "answered_error", "redirected", "gone", "timed_out", "unreachable", "address_refused", "unsigned", "given_up"];
+
 const POOLS: [&str; 2] = ["journal", "reads"];
 const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
 const LANES: [&str; 2] = ["intent", "change"];
-const ACTORS: [&str; 2] = ["router", "poller"];
+const ACTORS: [&str; 3] = ["router", "poller", "notifier"];
 const FLOWS: [&str; 3] = ["payment", "refund", "inquiry"];
 
 /// Each breaker's state, and the changes that it makes by itself; those by an operator appear with the first.
@@ -70,6 +74,12 @@ fn zero_of_process() {
     gauge!("breakwater_poller_backlog", "kind" => "due").increment(0.0);
     gauge!("breakwater_poller_oldest_due_age_seconds", "kind" => "due").increment(0.0);
     gauge!("breakwater_poller_last_success_timestamp_seconds").increment(0.0);
+    for outcome in WEBHOOK_OUTCOMES {
+        counter!("breakwater_webhook_deliveries_total", "outcome" => outcome).increment(0);
+    }
+    let _ = histogram!("breakwater_webhook_delivery_lag_seconds");
+    gauge!("breakwater_webhook_queue_depth").increment(0.0);
+    gauge!("breakwater_webhook_oldest_undelivered_age_seconds").increment(0.0);
     for pool in POOLS {
         for state in POOL_STATES {
             gauge!("breakwater_db_pool_connections", "pool" => pool, "state" => state).increment(0.0);

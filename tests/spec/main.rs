@@ -10,4 +10,6 @@ mod races;
 mod review;
 mod secrets;
 mod truth_table;
+mod webhook_receiver;
+mod webhooks;
 mod world;

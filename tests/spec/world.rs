@@ -71,6 +71,9 @@ impl Setup {
         settings.database.read_connections = 8;
         settings.database.channel_connections = 1;
         settings.poller.sweep_every_ms = 50;
+        settings.webhooks.sweep_every_ms = 50;
+        settings.webhooks.timeout_ms = 1_000;
+        settings.webhooks.connections = 2;
         Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, provider: stripe }
     }
 }

@@ -20,7 +20,9 @@ use crate::app::{self, ChannelPlan, Plan};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{ChannelSettings, Level, LogFormat, Settings};
-use crate::{provider, sandbox, store, telemetry};
+use crate::notifier::desk::{Asker, DeskError, ENDPOINTS_MAX, Wish};
+use crate::notifier::signature::Secret;
+use crate::{provider, sandbox, telemetry};
 
 /// Ports that are tried after the one that was asked for.
 const PORTS: u16 = 20;
@@ -32,6 +34,7 @@ const DATABASE: &str = "breakwater";
   breakwater demo
   breakwater demo --port 8081 --no-traffic
   breakwater demo --json > demo.json &
+  breakwater demo --webhook-url http://127.0.0.1:9999/hooks
   breakwater demo --reset
 
 Postgres 15 or later must be on this machine (its programs, not a running server), or give --database-url.
@@ -56,6 +59,9 @@ pub struct DemoArgs {
     // Never from the environment: what `serve` is told there may be the real database.
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Tell this address what happens: a webhook receiver of yours, signed with the webhook_secret
+    #[arg(long, value_name = "URL")]
+    pub webhook_url: Option<String>,
     /// How much is logged, to the file demo.log in the data directory
     #[arg(long, default_value = "info", value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: String,
@@ -132,10 +138,13 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
         url,
     };
     let (json, traffic) = (args.json, !args.no_traffic);
+    let webhook_url = args.webhook_url.clone();
     let served = app::run(plan, move |running| {
         actix::spawn(async move {
-            if let Err(complaint) = welcome(&running.store, &keys).await {
+            if let Err(complaint) = welcome(&running, &keys, webhook_url).await {
                 tracing::error!(error = %complaint, "the sample merchant could not be made");
+                // Its log is a file: the one who waits at the terminal is told too.
+                let _exit_code_of_one_who_stops = fail(&complaint);
                 running.stop();
                 return;
             }
@@ -160,12 +169,27 @@ fn say(args: &DemoArgs, progress: &str) {
     }
 }
 
-/// The sample merchant, with its key, and an operator. The same at each start.
-async fn welcome(store: &store::Store, keys: &Keys) -> Result<(), store::StoreError> {
+/// The sample merchant, with its key and perhaps a webhook endpoint, and an operator. The same at each start.
+async fn welcome(running: &app::Running, keys: &Keys, webhook_url: Option<String>) -> Result<(), String> {
+    let store = &running.store;
     let now = Clock::system().wall();
-    let merchant = store.add_merchant("Sample Shop", false, now).await?;
-    store.add_key(merchant, &keys::digest(&keys.api_key), &keys::hint(&keys.api_key), now).await?;
-    store.add_operator("demo", "admin", &keys::digest(&keys.ops_token), now).await
+    let merchant = store.add_merchant("Sample Shop", false, now).await.map_err(|error| error.to_string())?;
+    store.add_key(merchant, &keys::digest(&keys.api_key), &keys::hint(&keys.api_key), now).await.map_err(|error| error.to_string())?;
+    store.add_operator("demo", "admin", &keys::digest(&keys.ops_token), now).await.map_err(|error| error.to_string())?;
+    match webhook_url {
+        Some(url) => tell(running, merchant, url, &keys.webhook_secret).await.map_err(|error| format!("--webhook-url: {error}")),
+        None => Ok(()),
+    }
+}
+
+/// Makes an endpoint at `url`, unless there is one from an earlier start.
+async fn tell(running: &app::Running, merchant: uuid::Uuid, url: String, secret: &str) -> Result<(), DeskError> {
+    let known = running.store.endpoints_of(merchant, None, ENDPOINTS_MAX).await?;
+    if known.iter().any(|endpoint| endpoint.url == url) {
+        return Ok(());
+    }
+    let wish = Wish { url, description: Some("demo --webhook-url".to_owned()), types: Vec::new(), secret: Secret::parse(secret).ok() };
+    running.webhooks.create(Asker { merchant, livemode: false }, wish).await.map(|_| ())
 }
 
 fn data_dir(args: &DemoArgs) -> Result<PathBuf, String> {
@@ -199,6 +223,8 @@ fn bind(wished: u16) -> Result<(TcpListener, u16, bool), String> {
 fn plan(database_url: &str, listener: TcpListener, neighbour: &sandbox::Running) -> Result<Plan, String> {
     let mut settings = Settings::default();
     settings.database.read_connections = 16;
+    // The only merchant here is whoever runs the demo, with a receiver on this machine.
+    settings.webhooks.allow_private = true;
     let stripe = provider::find("stripe").ok_or("this build knows no Stripe")?;
     let mut channels: Vec<ChannelPlan> = neighbour
         .channels
