@@ -2,6 +2,7 @@
 //! or keeps what is not money. Constraints have names, and the names say what was violated.
 
 pub mod account;
+pub mod alert;
 pub mod guard;
 pub mod inbox;
 pub mod integrity;

@@ -1,7 +1,7 @@
 //! Every statement of this crate, in one list: a test (and `breakwater doctor`) prepares each on the migrated schema, so that a statement
 //! that no longer fits is found before a payment meets it.
 
-use super::{account, guard, inbox, integrity, journal, lease, notification, payment};
+use super::{account, alert, guard, inbox, integrity, journal, lease, notification, payment};
 
 /// Whether a relation of that name exists.
 pub(super) const PARTITION_EXISTS: &str = "SELECT to_regclass($1::text) IS NOT NULL";
@@ -53,4 +53,18 @@ pub const ALL: &[(&str, &str)] = &[
     ("integrity_attempts", integrity::ATTEMPTS),
     ("integrity_orders", integrity::ORDERS),
     ("integrity_sequences", integrity::SEQUENCES),
+    ("alert_note", alert::NOTE),
+    ("alert_duty", alert::DUTY),
+    ("alert_unfinished", alert::UNFINISHED),
+    ("alert_lately", alert::LATELY),
+    ("alert_end", alert::END),
+    ("alert_close", alert::CLOSE),
+    ("alert_mailed", alert::MAILED),
+    ("alert_texted", alert::TEXTED),
+    ("alert_queue", alert::QUEUE),
+    ("alert_claim", alert::CLAIM),
+    ("alert_settle", alert::SETTLE),
+    ("alert_acknowledge", alert::ACKNOWLEDGE),
+    ("alert_newest", alert::NEWEST),
+    ("alert_deliveries", alert::DELIVERIES),
 ];
