@@ -169,7 +169,8 @@ impl Condition {
             Self::PollerStalled { silent } => Story {
                 headline: format!("nobody has looked for due attempts for {}", lasted(*silent)),
                 impact: vec![
-                    "Payments in doubt stay in doubt, queued refunds wait, holds are not released in time. New payments are taken as usual.".to_owned(),
+                    "Payments in doubt stay in doubt, queued refunds wait, holds are not released in time. New payments are taken as usual."
+                        .to_owned(),
                 ],
                 cause: vec![format!("The last sweep that succeeded ended {} ago.", lasted(*silent))],
                 done: vec!["Nothing by itself: a watch outside the poller saw it. Another process's poller takes over what is due.".to_owned()],

@@ -86,7 +86,8 @@ impl Round {
         if steps.is_empty() {
             return Ok(());
         }
-        let mut scribe = Scribe { settings: &self.settings, now, alerts: alerts.into_iter().map(|alert| (alert.row.id, alert)).collect(), changes: Vec::new() };
+        let mut scribe =
+            Scribe { settings: &self.settings, now, alerts: alerts.into_iter().map(|alert| (alert.row.id, alert)).collect(), changes: Vec::new() };
         let suppressed: Vec<(&'static str, usize)> = steps.into_iter().filter_map(|step| scribe.write(step)).collect();
         self.store.write_alert_changes(&scribe.changes).await?;
         for (reason, count) in suppressed {
@@ -133,8 +134,12 @@ impl Round {
                     .record(at.duration_since(delivery.created_at).as_secs_f64().max(0.0));
                 tracing::info!(delivery = %delivery.id, transport, said = tried.said, "an alert was sent");
             }
-            DeliveryEnd::Retry(_) => tracing::warn!(delivery = %delivery.id, transport, tries = delivery.tries + 1, said = tried.said, "an alert was not sent yet"),
-            DeliveryEnd::Failed(_) => tracing::error!(delivery = %delivery.id, transport, tries = delivery.tries + 1, said = tried.said, "an alert is given up"),
+            DeliveryEnd::Retry(_) => {
+                tracing::warn!(delivery = %delivery.id, transport, tries = delivery.tries + 1, said = tried.said, "an alert was not sent yet")
+            }
+            DeliveryEnd::Failed(_) => {
+                tracing::error!(delivery = %delivery.id, transport, tries = delivery.tries + 1, said = tried.said, "an alert is given up")
+            }
         }
         if let Err(error) = self.store.settle_alert_delivery(delivery.id, tried.end, &tried.said).await {
             tracing::error!(error = %error, delivery = %delivery.id, "what became of an alert cannot be noted: it may be sent twice");

@@ -83,7 +83,8 @@ impl Told<'_> {
     /// The mail that says that it is over.
     pub fn resolved(&self, links: &Links, now: Timestamp) -> Text {
         let duration = lasted(self.duration(now));
-        let mut body = format!("It is over: not seen any more. It lasted {duration}, from {} to {}.\n\n", at(self.raised_at), at(self.ended_at.unwrap_or(now)));
+        let mut body =
+            format!("It is over: not seen any more. It lasted {duration}, from {} to {}.\n\n", at(self.raised_at), at(self.ended_at.unwrap_or(now)));
         body.push_str(&self.body(links));
         Text { subject: format!("[RESOLVED] {} after {duration} ({})", self.story.headline, self.tag()), body }
     }
@@ -115,8 +116,17 @@ impl Told<'_> {
         if let Some(runbook) = &links.runbook_url {
             let _ = writeln!(text, "  Runbook: {runbook}#{}", self.kind.as_str());
         }
-        let _ = writeln!(text, "\nHOW TO SILENCE\n  POST {console}/ops/v1/alerts/{}/acknowledge with an operator's token: no text message is sent then.", self.id);
-        let _ = writeln!(text, "  It is mailed again every few hours while it lasts, and once when it is over.\n\nFirst seen {} ({}).", at(self.raised_at), self.tag());
+        let _ = writeln!(
+            text,
+            "\nHOW TO SILENCE\n  POST {console}/ops/v1/alerts/{}/acknowledge with an operator's token: no text message is sent then.",
+            self.id
+        );
+        let _ = writeln!(
+            text,
+            "  It is mailed again every few hours while it lasts, and once when it is over.\n\nFirst seen {} ({}).",
+            at(self.raised_at),
+            self.tag()
+        );
         text
     }
 }
@@ -133,7 +143,10 @@ pub fn digest(alerts: &[Told<'_>], links: &Links, now: Timestamp) -> Text {
         let _ = writeln!(body, "  {} {} ({state} {})", alert.tag(), alert.story.headline, lasted(alert.duration(now)));
     }
     let console = links.console_url.as_deref().unwrap_or("");
-    let _ = writeln!(body, "\nWHAT TO DO NEXT\n  1. See all of them with their words: GET {console}/ops/v1/alerts\n  2. Look for what they have in common: the network, the database, one provider.");
+    let _ = writeln!(
+        body,
+        "\nWHAT TO DO NEXT\n  1. See all of them with their words: GET {console}/ops/v1/alerts\n  2. Look for what they have in common: the network, the database, one provider."
+    );
     let _ = writeln!(body, "\nHOW TO SILENCE\n  POST {console}/ops/v1/alerts/ID/acknowledge, for each.");
     Text { subject: format!("[{level}] {} alerts at once: {firing} firing, {over} over", alerts.len()), body }
 }
@@ -190,7 +203,17 @@ mod tests {
         let links = Links { console_url: Some("https://ops.example".to_owned()), runbook_url: Some("https://runbook.example/".to_owned()) };
         let text = told(&story).firing(&links, told(&story).raised_at, false);
         assert_eq!(text.subject, "[PAGE] alipay_main: 41 % technical failures, traffic moved to wechat_main (#a1f3)");
-        let parts = ["IMPACT NOW", "CAUSE", "DONE BY ITSELF", "WHAT TO DO NEXT", "  1. ", "  2. ", "LINKS", "HOW TO SILENCE", "First seen 2026-11-20 03:00:00 UTC"];
+        let parts = [
+            "IMPACT NOW",
+            "CAUSE",
+            "DONE BY ITSELF",
+            "WHAT TO DO NEXT",
+            "  1. ",
+            "  2. ",
+            "LINKS",
+            "HOW TO SILENCE",
+            "First seen 2026-11-20 03:00:00 UTC",
+        ];
         let places: Vec<usize> = parts.iter().map(|part| text.body.find(part).unwrap_or_else(|| panic!("{part} in {}", text.body))).collect();
         assert!(places.is_sorted(), "{}", text.body);
         assert!(text.body.contains("https://runbook.example/#breaker_opened"), "{}", text.body);

@@ -4,6 +4,7 @@
 //! code is 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly (clap's own); `NO_COLOR` is honoured; a failure says
 //! what, where and what to do next.
 
+pub mod alerts;
 pub mod client;
 pub mod config;
 pub mod demo;
@@ -41,6 +42,7 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Migrate(migrate::MigrateArgs),
     Config(config::ConfigArgs),
+    Alerts(alerts::AlertsArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -59,6 +61,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
     }
 }
 

@@ -7,6 +7,7 @@
 //! ```text
 //! mod.rs      Settings and its sections, each field with its default, unit and what breaks at the extremes; load, from_toml
 //! channel.rs  one [[channels]] table           secret.rs   { env = … }, { file = … }
+//! alerts.rs   [alerts], with mail and text messages
 //! section.rs  reading a table field by field   fault.rs    what is wrong, where, and what to do
 //! example.toml  the same documentation as a file to start from; a test holds it against the code
 //! ```
@@ -15,6 +16,7 @@
 //! `app.rs`: it knows the floors below by name (the guard's settings are the guard's), and of those only `app.rs` and `cli/` know it; a floor is
 //! handed its own settings and never the file.
 
+mod alerts;
 mod channel;
 mod fault;
 mod secret;
@@ -30,6 +32,7 @@ use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 
+pub use self::alerts::AlertSettings;
 pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
 pub use self::fault::Fault;
 use self::fault::Faults;
@@ -57,6 +60,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The poller.
     pub poller: PollerSettings,
+    /// Who is told when something is wrong.
+    pub alerts: AlertSettings,
     /// The log.
     pub log: LogSettings,
     /// The channels, in the file's order. None is allowed: payments are then answered that no channel can take them.
@@ -228,6 +233,7 @@ impl Settings {
             database: database(file.section("database"), env, faults),
             limits: limits(file.section("limits")),
             poller: poller(file.section("poller")),
+            alerts: AlertSettings::read(file.section("alerts"), env, faults),
             log: log(file.section("log")),
             channels: channels(&mut file, env, provider, faults),
         };

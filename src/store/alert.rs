@@ -34,7 +34,8 @@ pub(super) const QUEUE: &str = "INSERT INTO alert_delivery (id, alerts, transpor
 pub(super) const CLAIM: &str = "UPDATE alert_delivery SET lease_until = $2 WHERE id IN (SELECT id FROM alert_delivery \
      WHERE state = 'queued' AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1) ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
      RETURNING id, transport, recipient, subject, body, message_id, in_reply_to, created_at, tries";
-pub(super) const SETTLE: &str = "UPDATE alert_delivery SET state = $2, due_at = $3, sent_at = $4, result = $5, tries = tries + 1, lease_until = NULL WHERE id = $1";
+pub(super) const SETTLE: &str =
+    "UPDATE alert_delivery SET state = $2, due_at = $3, sent_at = $4, result = $5, tries = tries + 1, lease_until = NULL WHERE id = $1";
 pub(super) const ACKNOWLEDGE: &str = "UPDATE alert SET acknowledged_at = coalesce(acknowledged_at, $2), acknowledged_by = coalesce(acknowledged_by, $3) \
      WHERE id = $1 RETURNING id, kind, channel, severity, story, raised_at, seen_at, ended_at, acknowledged_at, acknowledged_by, \
      mailed_at, mails, thread, texted_at, closed_at, mailed_at, false";
@@ -327,9 +328,7 @@ async fn write(transaction: &Transaction<'_>, change: &AlertChange) -> Result<()
         AlertChange::Queued(new) => {
             let id = Uuid::new_v4();
             let NewDelivery { alerts, transport, purpose, recipient, subject, body, message_id, in_reply_to, created_at } = new;
-            transaction
-                .execute(QUEUE, &[&id, alerts, transport, purpose, recipient, subject, body, message_id, in_reply_to, created_at])
-                .await?
+            transaction.execute(QUEUE, &[&id, alerts, transport, purpose, recipient, subject, body, message_id, in_reply_to, created_at]).await?
         }
     };
     Ok(())

@@ -26,7 +26,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("http", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier"]),
     ("console", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier"]),
     // The settings name those below; only the wiring knows the settings.
-    ("config", &["domain", "provider", "channel", "telemetry"]),
+    ("config", &["domain", "provider", "channel", "alert", "telemetry"]),
 ];
 
 /// What wires: it may import everything, and nothing else may import it.

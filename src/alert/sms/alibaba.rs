@@ -157,7 +157,10 @@ mod tests {
 
     #[test]
     fn our_own_request_has_the_parameters_in_order_and_a_signature_over_all_its_headers() {
-        let message = Message { to: "+8613800000000", sign_name: "阿里云短信测试", template: "SMS_154950909", text: &"a".repeat(50), reference: "alert-1" };
+        let message =
+            Message {
+                to: "+8613800000000", sign_name: "阿里云短信测试", template: "SMS_154950909", text: &"a".repeat(50), reference: "alert-1"
+            };
         let now = "2026-11-20T09:08:07Z".parse().expect("a time");
         let request = request("testid", &"testsecret".into(), "dysmsapi.aliyuncs.com", &message, now, "nonce");
         let variables = percent_encoded(&format!("{{\"message\":\"{}...\"}}", "a".repeat(32)));
