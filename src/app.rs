@@ -6,6 +6,8 @@
 //! The order of the start is the order of what may be relied on: database, schema, overrides and secrets, channels, router, poller, and the
 //! listener last. The order of the stop is the reverse: not ready, no new connections, what is in flight finishes, then the rest.
 
+mod alerting;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::alerting::Watch;
+pub use self::alerting::alerter_settings;
+use crate::alert::{Alerter, Bell};
 use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
 use crate::channel::breaker::Reason;
 use crate::channel::guard::ChannelGuard;
@@ -196,17 +201,24 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         let flows = flows.clone();
         move |_| Router::new(flows)
     });
+    let alerter_settings = alerter_settings(&settings.alerts, &tls, &clock)?;
+    let alerter = Alerter::start_in_arbiter(&watch_arbiter.handle(), {
+        let (store, clock, handle) = (store.clone(), clock.clone(), handle.clone());
+        move |_| Alerter::new(alerter_settings, store, clock, handle)
+    });
+    let bell = Bell::of(&alerter);
     let poller_arbiter = Arbiter::try_new()?;
     let poller_settings = PollerSettings {
         every: Duration::from_millis(settings.poller.sweep_every_ms),
         batch: i64::from(settings.poller.batch),
         lease: Duration::from_millis(settings.poller.lease_ms),
+        unknown_after: Duration::from_millis(settings.alerts.unknown_after_ms),
     };
-    let _poller = Poller::start_in_arbiter(&poller_arbiter.handle(), {
-        let (store, clock, flows, router) = (store.clone(), clock.clone(), flows.clone(), router.clone());
-        let handle = handle.clone();
-        move |_| Poller::new(store, clock, flows, router, poller_settings, handle)
-    });
+    let poller = Poller::new(store.clone(), clock.clone(), flows.clone(), router.clone(), poller_settings, bell.clone(), handle.clone());
+    let pulse = poller.pulse();
+    let _poller = Poller::start_in_arbiter(&poller_arbiter.handle(), move |_| poller);
+    let stalled_after = Duration::from_millis(settings.alerts.poller_stalled_after_ms);
+    actix::spawn(Watch::new(flows_channels.clone(), pulse, stalled_after, bell, clock.clone()).run());
 
     let office = open_office(&settings, &store, &clock, fingerprint_secret, &tls, &handle)?;
     let desk = office.desk();
@@ -221,6 +233,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     actix::spawn(observe(observers, metrics.clone(), Arc::clone(&readiness), store.clone()));
     let api = web::Data::new(Api {
         router: router.clone(),
+        alerts: alerter.recipient(),
         store: store.clone(),
         runtime: handle.clone(),
         clock: clock.clone(),

@@ -4,6 +4,7 @@
 //! code is 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly (clap's own); `NO_COLOR` is honoured; a failure says
 //! what, where and what to do next.
 
+pub mod alerts;
 pub mod channels;
 pub mod client;
 pub mod completions;
@@ -67,6 +68,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Webhooks(webhooks::WebhooksArgs),
+    Alerts(alerts::AlertsArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -93,6 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Webhooks(args) => webhooks::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
     }
 }
 

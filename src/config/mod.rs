@@ -8,6 +8,7 @@
 //! mod.rs      Settings and its sections, each field with its default, unit and what breaks at the extremes; load, from_toml
 //! channel.rs  one [[channels]] table           secret.rs   { env = … }, { file = … }
 //! reload.rs   what a change of the file means to a process that runs
+//! alerts.rs   [alerts], with mail and text messages
 //! section.rs  reading a table field by field   fault.rs    what is wrong, where, and what to do
 //! example.toml  the same documentation as a file to start from; a test holds it against the code
 //! ```
@@ -16,6 +17,7 @@
 //! `app.rs`: it knows the floors below by name (the guard's settings are the guard's), and of those only `app.rs` and `cli/` know it; a floor is
 //! handed its own settings and never the file.
 
+mod alerts;
 mod channel;
 mod fault;
 mod reload;
@@ -32,6 +34,7 @@ use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 
+pub use self::alerts::AlertSettings;
 pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
 pub use self::fault::Fault;
 use self::fault::Faults;
@@ -65,6 +68,8 @@ pub struct Settings {
     pub poller: PollerSettings,
     /// Webhooks to merchants.
     pub webhooks: WebhookSettings,
+    /// Who is told when something is wrong.
+    pub alerts: AlertSettings,
     /// The log.
     pub log: LogSettings,
     /// The channels, in the file's order. None is allowed: payments are then answered that no channel can take them.
@@ -270,6 +275,7 @@ impl Settings {
             limits: limits(file.section("limits")),
             poller: poller(file.section("poller")),
             webhooks: webhooks(file.section("webhooks"), env, faults),
+            alerts: AlertSettings::read(file.section("alerts"), env, faults),
             log: log(file.section("log")),
             channels: channels(&mut file, env, provider, faults),
         };

@@ -1,13 +1,14 @@
 //! Floor 4: the merchants' REST API and the operators' routes.
 //!
 //! A request is five files in one direction: `observe.rs` (its id, its log line, its metrics, a panic's 500), `key.rs` (who asks), `body.rs` and
-//! `field.rs` (what is asked, strictly), the route's own file (`payment.rs`, `refund.rs`, `notification.rs`, `operations.rs`: one script each),
+//! `field.rs` (what is asked, strictly), the route's own file (`payment.rs`, `refund.rs`, `notification.rs`, `operations.rs`, `alerts.rs`: one script each),
 //! `render.rs` or `problem.rs` (the answer). Money is never moved here, and nothing is written: a handler sends a message to the
 //! [`Router`], whose flow runs on whether or not the client waits for it.
 //!
 //! What holds for every answer: a `Request-Id`; `Cache-Control: no-store`; and if it is not a success, problem details with a code from the
 //! closed list of `problem.rs`. HTTP errors are for the call, not for the money: a declined payment is a 201.
 
+pub mod alerts;
 pub mod answers;
 pub mod ask;
 pub mod body;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, Recipient};
 use tokio::runtime::Handle;
 
 pub use self::directory::{BreakerView, ChannelDirectory, ChannelHealth, ChannelView, OverrideView};
@@ -47,6 +48,7 @@ pub use self::problem::{Problem, ProblemCode};
 pub use self::readiness::{Phase, Readiness};
 pub use self::routes::{operations_routes, routes};
 pub use self::server::{serve, serve_operations};
+use crate::alert::Acknowledge;
 use crate::clock::Clock;
 use crate::notifier::desk::{Desk, DeskError};
 use crate::router::Router;
@@ -56,6 +58,8 @@ use crate::store::{Store, StoreError};
 pub struct Api {
     /// The flows.
     pub router: Addr<Router>,
+    /// Who takes acknowledgements of alerts.
+    pub alerts: Recipient<Acknowledge>,
     /// The database, for reads.
     pub store: Store,
     /// Where reads run: a connection of the database must not live on a worker's own runtime, which ends with the server.

@@ -6,7 +6,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{Resource, Scope, web};
 
 use super::problem::{Problem, ProblemCode};
-use super::{Api, event, notification, observe, operations, payment, refund, webhook};
+use super::{Api, alerts, event, notification, observe, operations, payment, refund, webhook};
 
 /// The templates of all addresses, each with its methods and the code that a method usually answers. The templates are the only values of the
 /// metrics' label `route`, beside `unmatched`.
@@ -33,6 +33,8 @@ pub(super) const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("/ops/v1/channels", &[("GET", "200")]),
     ("/ops/v1/unknowns", &[("GET", "200")]),
     ("/ops/v1/integrity", &[("GET", "200")]),
+    ("/ops/v1/alerts", &[("GET", "200")]),
+    ("/ops/v1/alerts/{id}/acknowledge", &[("POST", "200")]),
 ];
 
 /// The merchants' and providers' routes, and the operators' too where the settings say so. Register it last: it answers every address.
@@ -89,6 +91,8 @@ fn with_operations(scope: Scope) -> Scope {
         .service(on("/ops/v1/channels", "GET, HEAD").route(get(operations::channels)))
         .service(on("/ops/v1/unknowns", "GET, HEAD").route(get(operations::unknowns)))
         .service(on("/ops/v1/integrity", "GET, HEAD").route(get(operations::integrity)))
+        .service(on("/ops/v1/alerts", "GET, HEAD").route(get(alerts::list)))
+        .service(on("/ops/v1/alerts/{id}/acknowledge", "POST").route(web::post().to(alerts::acknowledge)))
 }
 
 /// An address, which refuses every method that is not routed with `Allow: methods`.

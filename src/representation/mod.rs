@@ -43,12 +43,15 @@ pub struct PaymentView<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "time")]
     updated_at: Timestamp,
+    /// The tries, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) attempts: Option<Vec<AttemptView<'a>>>,
+    pub attempts: Option<Vec<AttemptView<'a>>>,
+    /// The refunds, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) refunds: Option<Vec<RefundView<'a>>>,
+    pub refunds: Option<Vec<RefundView<'a>>>,
+    /// The timeline, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) events: Option<Vec<EventView<'a>>>,
+    pub events: Option<Vec<EventView<'a>>>,
 }
 
 /// What is shown with a payment beyond itself.
@@ -92,7 +95,7 @@ enum NextActionView<'a> {
 
 /// One try.
 #[derive(Debug, Serialize)]
-struct AttemptView<'a> {
+pub struct AttemptView<'a> {
     n: i16,
     operation: &'static str,
     channel: &'a str,
@@ -110,7 +113,7 @@ struct AttemptView<'a> {
 
 /// One row of the timeline.
 #[derive(Debug, Serialize)]
-struct EventView<'a> {
+pub struct EventView<'a> {
     id: String,
     sequence: i32,
     #[serde(rename = "type")]

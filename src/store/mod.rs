@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod administration;
+pub mod alert;
 pub mod diagnosis;
 pub mod guard;
 pub mod inbox;

@@ -2,7 +2,7 @@
 //! that no longer fits is found before a payment meets it.
 
 use super::webhook::{self, delivery, endpoint};
-use super::{account, administration, diagnosis, guard, inbox, integrity, journal, lease, notification, payment, schema};
+use super::{account, administration, alert, diagnosis, guard, inbox, integrity, journal, lease, notification, payment, schema};
 
 /// Whether a relation of that name exists.
 pub(super) const PARTITION_EXISTS: &str = "SELECT to_regclass($1::text) IS NOT NULL";
@@ -90,4 +90,18 @@ pub const ALL: &[(&str, &str)] = &[
     ("webhook_delivery_log", delivery::LOG),
     ("webhook_delivery_redeliver", delivery::REDELIVER),
     ("webhook_delivery_replay", delivery::REPLAY),
+    ("alert_note", alert::NOTE),
+    ("alert_duty", alert::DUTY),
+    ("alert_unfinished", alert::UNFINISHED),
+    ("alert_lately", alert::LATELY),
+    ("alert_end", alert::END),
+    ("alert_close", alert::CLOSE),
+    ("alert_mailed", alert::MAILED),
+    ("alert_texted", alert::TEXTED),
+    ("alert_queue", alert::QUEUE),
+    ("alert_claim", alert::CLAIM),
+    ("alert_settle", alert::SETTLE),
+    ("alert_acknowledge", alert::ACKNOWLEDGE),
+    ("alert_newest", alert::NEWEST),
+    ("alert_deliveries", alert::DELIVERIES),
 ];

@@ -29,7 +29,11 @@ const WEBHOOK_OUTCOMES: [&str; 9] =
 const POOLS: [&str; 2] = ["journal", "reads"];
 const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
 const LANES: [&str; 2] = ["intent", "change"];
-const ACTORS: [&str; 3] = ["router", "poller", "notifier"];
+const ACTORS: [&str; 4] = ["router", "poller", "notifier", "alerter"];
+const ALERT_TRANSPORTS: [&str; 2] = ["email", "sms"];
+const ALERT_RESULTS: [&str; 3] = ["sent", "retried", "failed"];
+/// Why an alert got no message of its own: it was told in a digest; it was over before anybody was told; nobody is to be told; too many at once.
+const ALERT_SUPPRESSED: [&str; 4] = ["storm", "brief", "no_recipient", "full"];
 const FLOWS: [&str; 3] = ["payment", "refund", "inquiry"];
 
 /// Each breaker's state, and the changes that it makes by itself; those by an operator appear with the first.
@@ -92,6 +96,15 @@ fn zero_of_process() {
     }
     for actor in ACTORS {
         zero_of_actor(actor.to_owned());
+    }
+    for transport in ALERT_TRANSPORTS {
+        for result in ALERT_RESULTS {
+            counter!("breakwater_alerts_sent_total", "transport" => transport, "result" => result).increment(0);
+        }
+        let _ = histogram!("breakwater_alert_delivery_seconds", "transport" => transport);
+    }
+    for reason in ALERT_SUPPRESSED {
+        counter!("breakwater_alerts_suppressed_total", "reason" => reason).increment(0);
     }
     for flow in FLOWS {
         gauge!("breakwater_flows_in_flight", "flow" => flow).increment(0.0);
