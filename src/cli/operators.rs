@@ -176,7 +176,14 @@ impl Ls {
             .iter()
             .map(|row| {
                 let end = row.revoked_at.map_or(String::from("-"), table::time);
-                vec![row.name.clone(), row.role.clone(), row.hint.clone(), state(row).to_owned(), table::time(row.created_at), end]
+                vec![
+                    row.name.clone(),
+                    row.role.clone(),
+                    if row.hint.is_empty() { "-".to_owned() } else { row.hint.clone() },
+                    state(row).to_owned(),
+                    table::time(row.created_at),
+                    end,
+                ]
             })
             .collect();
         Ok(print(&table::columns(&["NAME", "ROLE", "TOKEN", "STATE", "CREATED", "REVOKED"], &rows)))

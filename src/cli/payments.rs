@@ -18,6 +18,8 @@ use crate::store::payment::EventRow;
 
 /// The widest line.
 const WIDTH: usize = 100;
+/// What stands before the rest of a line that is wider.
+const BELOW: &str = "             ";
 
 /// Look at a payment
 #[derive(Debug, Args)]
@@ -165,15 +167,13 @@ fn refunds(payment: &Payment) -> String {
 }
 
 fn timeline(events: &[EventRow]) -> String {
-    if events.is_empty() {
-        return String::new();
-    }
+    let Some(first) = events.first().map(|event| event.created_at) else { return String::new() };
     let mut before: Option<Timestamp> = None;
     let rows: Vec<Vec<String>> = events
         .iter()
         .map(|event| {
             let delta = before.replace(event.created_at).map_or("-".to_owned(), |before| since(event.created_at.duration_since(before)));
-            vec![event.sequence.to_string(), exact(event.created_at), delta, event.kind.clone(), told(&event.body)]
+            vec![event.sequence.to_string(), of_day(event.created_at, first), delta, event.kind.clone(), told(&event.body)]
         })
         .collect();
     format!("\n{}", table::columns(&["#", "TIME", "AFTER", "EVENT", "WHAT"], &rows))
@@ -188,7 +188,7 @@ fn told(body: &str) -> String {
         Some(other) => Some(other.to_string()),
     };
     let mut parts = Vec::new();
-    for (field, before) in [("attempt", "attempt "), ("refund", "refund "), ("operation", ""), ("channel", "on "), ("amount", "amount ")] {
+    for (field, before) in [("attempt", "attempt "), ("refund", "refund "), ("operation", ""), ("channel", ""), ("amount", "amount ")] {
         parts.extend(word(field).map(|text| format!("{before}{text}")));
     }
     match (word("from"), word("to")) {
@@ -221,22 +221,31 @@ fn since(delta: SignedDuration) -> String {
     }
 }
 
+/// The time of day, with the day where it is not that of `first`, which the page's head shows.
+fn of_day(at: Timestamp, first: Timestamp) -> String {
+    let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
+    if day(at) == day(first) { at.strftime("%H:%M:%S%.3fZ").to_string() } else { exact(at) }
+}
+
 fn exact(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S%.3fZ").to_string()
 }
 
-/// Cuts lines that are wider than the page, and takes out what could move the cursor: messages of channels and merchants stand in them.
+/// Goes on below, between two words, where a line is wider than the page, and takes out what could move the cursor: messages of channels and
+/// merchants stand in it.
 fn fitted(text: &str) -> String {
     let mut fitted = String::with_capacity(text.len());
     for line in text.lines() {
-        let line: String = line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        match line.char_indices().nth(WIDTH) {
-            None => fitted.push_str(&line),
-            Some(_) => {
-                fitted.extend(line.chars().take(WIDTH - 1));
-                fitted.push('…');
-            }
+        let mut rest: Vec<char> = line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        while rest.len() > WIDTH {
+            // A word that is longer than the rest of the page is cut where the page ends.
+            let space = rest[..=WIDTH].iter().rposition(|letter| *letter == ' ').filter(|place| *place > BELOW.len());
+            let below = rest.split_off(space.unwrap_or(WIDTH));
+            fitted.push_str(rest.iter().collect::<String>().trim_end());
+            fitted.push('\n');
+            rest = BELOW.chars().chain(below.into_iter().skip_while(|letter| *letter == ' ')).collect();
         }
+        fitted.extend(rest);
         fitted.push('\n');
     }
     fitted
@@ -303,16 +312,19 @@ mod tests {
     #[test]
     fn an_event_is_told_in_the_order_of_a_sentence() {
         let body = json!({"source": "reply", "attempt": 1, "operation": "pay", "channel": "a", "from": "sent", "to": "succeeded"});
-        assert_eq!(told(&body.to_string()), "attempt 1 pay on a sent → succeeded by reply");
+        assert_eq!(told(&body.to_string()), "attempt 1 pay a sent → succeeded by reply");
         assert_eq!(told("not json"), "");
     }
 
     #[test]
     fn no_line_is_wider_than_the_page_or_moves_the_cursor() {
-        let text = fitted(&format!("{}\nred \u{1b}[31m\n", "é".repeat(140)));
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0].chars().count(), WIDTH);
-        assert!(lines[0].ends_with('…') && lines[1] == "red  [31m", "{text}");
+        let long = "é".repeat(140);
+        let words = "five! ".repeat(30);
+        let text = fitted(&format!("{long}\n{words}\nred \u{1b}[31m\n"));
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(!text.contains('\u{1b}') && text.contains("red  [31m"));
+        assert_eq!(text.matches('é').count(), 140, "nothing is lost");
+        assert_eq!(text.matches("five!").count(), 30, "and no word is cut that need not be: {text}");
     }
 
     #[test]
