@@ -6,16 +6,23 @@
 //! The order of the start is the order of what may be relied on: database, schema, overrides and secrets, channels, router, poller, and the
 //! listener last. The order of the stop is the reverse: not ready, no new connections, what is in flight finishes, then the rest.
 
+mod alerting;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Arbiter, System};
 use actix_web::web;
+use secrecy::ExposeSecret;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use uuid::Uuid;
 
+use self::alerting::Watch;
+pub use self::alerting::alerter_settings;
+use crate::alert::{Alerter, Bell};
 use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
 use crate::channel::breaker::Reason;
 use crate::channel::guard::ChannelGuard;
@@ -27,10 +34,16 @@ use crate::clock::Clock;
 use crate::config::{ChannelSettings, Settings};
 use crate::domain::{Candidate, OperationClass};
 use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, Phase, Readiness};
+use crate::notifier::client::system_resolver;
+use crate::notifier::desk::Desk;
+use crate::notifier::seal::Sealer;
+use crate::notifier::{Notifier, NotifierSettings, Office};
 use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Provider};
 use crate::router::flows::Channel;
 use crate::router::{FlowSettings, Flows, Router};
+use crate::store::administration::Found;
+use crate::store::inbox::Inbox;
 use crate::store::{PoolSizes, Store, StoreError, schema};
 use crate::telemetry;
 
@@ -125,6 +138,8 @@ pub struct Running {
     pub flows: Flows,
     /// The router.
     pub router: actix::Addr<Router>,
+    /// What merchants do with their webhooks.
+    pub webhooks: Desk,
     stop: watch::Sender<bool>,
 }
 
@@ -158,7 +173,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let sizes = PoolSizes {
         journal: settings.database.journal_connections,
         reads: settings.database.read_connections,
-        channels: settings.database.channel_connections * channels.len(),
+        channels: settings.database.channel_connections * channels.len() + settings.webhooks.connections,
     };
     let handle = runtime.handle().clone();
     let (store, fingerprint_secret) = open_store(&database_url, sizes, &handle, &clock).await?;
@@ -168,7 +183,9 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let mut flows_channels = Vec::with_capacity(channels.len());
     for channel in &channels {
         let own = store.with_own_connections(settings.database.channel_connections)?;
-        flows_channels.push(start_channel(channel, &tls, &clock, own, &watch_arbiter)?);
+        let inbox = Inbox::open(&channel.settings.id, &own);
+        let owners = owners_of(&channel.settings, &store, &clock).await?;
+        flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, &watch_arbiter)?);
     }
     let flow_settings = FlowSettings {
         payment_flows: settings.limits.payment_flows,
@@ -184,17 +201,29 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         let flows = flows.clone();
         move |_| Router::new(flows)
     });
+    let alerter_settings = alerter_settings(&settings.alerts, &tls, &clock)?;
+    let alerter = Alerter::start_in_arbiter(&watch_arbiter.handle(), {
+        let (store, clock, handle) = (store.clone(), clock.clone(), handle.clone());
+        move |_| Alerter::new(alerter_settings, store, clock, handle)
+    });
+    let bell = Bell::of(&alerter);
     let poller_arbiter = Arbiter::try_new()?;
     let poller_settings = PollerSettings {
         every: Duration::from_millis(settings.poller.sweep_every_ms),
         batch: i64::from(settings.poller.batch),
         lease: Duration::from_millis(settings.poller.lease_ms),
+        unknown_after: Duration::from_millis(settings.alerts.unknown_after_ms),
     };
-    let _poller = Poller::start_in_arbiter(&poller_arbiter.handle(), {
-        let (store, clock, flows, router) = (store.clone(), clock.clone(), flows.clone(), router.clone());
-        let handle = handle.clone();
-        move |_| Poller::new(store, clock, flows, router, poller_settings, handle)
-    });
+    let poller = Poller::new(store.clone(), clock.clone(), flows.clone(), router.clone(), poller_settings, bell.clone(), handle.clone());
+    let pulse = poller.pulse();
+    let _poller = Poller::start_in_arbiter(&poller_arbiter.handle(), move |_| poller);
+    let stalled_after = Duration::from_millis(settings.alerts.poller_stalled_after_ms);
+    actix::spawn(Watch::new(flows_channels.clone(), pulse, stalled_after, bell, clock.clone()).run());
+
+    let office = open_office(&settings, &store, &clock, fingerprint_secret, &tls, &handle)?;
+    let desk = office.desk();
+    let notifier_arbiter = Arbiter::try_new()?;
+    let _notifier = Notifier::start_in_arbiter(&notifier_arbiter.handle(), move |_| Notifier::new(office));
 
     let readiness = Arc::new(Readiness::default());
     let observers: Vec<_> = flows_channels
@@ -204,6 +233,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     actix::spawn(observe(observers, metrics.clone(), Arc::clone(&readiness), store.clone()));
     let api = web::Data::new(Api {
         router: router.clone(),
+        alerts: alerter.recipient(),
         store: store.clone(),
         runtime: handle.clone(),
         clock: clock.clone(),
@@ -215,6 +245,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         },
         fingerprint_secret,
         channels: Arc::new(Directory { channels: flows_channels, clock }),
+        webhooks: desk.clone(),
         metrics: Arc::new(move || metrics.render()),
         readiness: Arc::clone(&readiness),
         memory: Memory::default(),
@@ -228,13 +259,15 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
 
     readiness.enter(Phase::Ready);
     let (stop, mut stopping) = watch::channel(false);
-    ready(Running { readiness: Arc::clone(&readiness), store, flows: flows.clone(), router, stop });
+    ready(Running { readiness: Arc::clone(&readiness), store, flows: flows.clone(), router, webhooks: desk, stop });
     wait_for_stop(&mut stopping).await?;
 
     tracing::info!("stopping: no longer ready, what is in flight finishes");
     readiness.enter(Phase::Stopping);
     let grace = Duration::from_millis(settings.server.shutdown_grace_ms);
     let _all_or_late = tokio::time::timeout(grace, futures_util::future::join_all(handles.iter().map(|handle| handle.stop(true)))).await.is_ok();
+    // Nobody waits for an answer any more: what is due is left to the next process, or the flows would never all be done.
+    poller_arbiter.stop();
     let flown = tokio::time::timeout(grace, async {
         while !flows.are_idle() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -243,7 +276,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     if flown.await.is_err() {
         tracing::warn!("some flows are still in flight after the grace: they are on disk, and will be resolved");
     }
-    for arbiter in [poller_arbiter, router_arbiter, watch_arbiter] {
+    for arbiter in [notifier_arbiter, router_arbiter, watch_arbiter] {
         arbiter.stop();
     }
     tracing::info!("stopped");
@@ -305,8 +338,58 @@ async fn open_store(url: &str, sizes: PoolSizes, runtime: &tokio::runtime::Handl
     Ok((store, secret))
 }
 
+/// The merchants that the channel's settings name.
+async fn owners_of(settings: &ChannelSettings, store: &Store, clock: &Clock) -> Result<Vec<Uuid>, StartError> {
+    let mode = settings.mode.livemode();
+    let mut owners = Vec::with_capacity(settings.merchants.len());
+    for name in &settings.merchants {
+        match store.find_merchant(name, Some(mode), clock.wall()).await? {
+            Found::One(merchant) => owners.push(merchant.id),
+            other => {
+                let mode = if mode { "live" } else { "test" };
+                return Err(StartError::Setting(format!(
+                    "channels[{}].merchants: {}; correct it, or add the merchant with: breakwater merchants add {name:?} --mode {mode}",
+                    settings.id,
+                    other.complaint(name, Some(mode))
+                )));
+            }
+        }
+    }
+    Ok(owners)
+}
+
+/// What delivers webhooks, over connections of its own: it takes none from payments.
+fn open_office(
+    settings: &Settings,
+    store: &Store,
+    clock: &Clock,
+    installation: [u8; 32],
+    tls: &Arc<rustls::ClientConfig>,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Arc<Office>, StartError> {
+    let webhooks = &settings.webhooks;
+    let key = webhooks.sealing_key.as_ref().map(ExposeSecret::expose_secret);
+    let sealer = Sealer::new(&installation, key).map_err(|error| StartError::Setting(format!("[webhooks] sealing_key: {error}")))?;
+    let own = store.with_own_connections(webhooks.connections)?;
+    let notifier = NotifierSettings {
+        every: Duration::from_millis(webhooks.sweep_every_ms),
+        timeout: Duration::from_millis(webhooks.timeout_ms),
+        in_flight: webhooks.in_flight,
+        per_endpoint: i64::from(webhooks.per_endpoint),
+        allow_private: webhooks.allow_private,
+    };
+    Ok(Office::new(own, clock.clone(), Arc::new(sealer), Arc::clone(tls), system_resolver(), notifier, runtime.clone()))
+}
+
 /// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.
-fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Clock, store: Store, watch: &Arbiter) -> Result<Channel, StartError> {
+fn start_channel(
+    plan: &ChannelPlan,
+    owners: Vec<Uuid>,
+    tls: &Arc<rustls::ClientConfig>,
+    clock: &Clock,
+    inbox: Inbox,
+    watch: &Arbiter,
+) -> Result<Channel, StartError> {
     let settings = &plan.settings;
     let fault = |what: String| StartError::Setting(format!("channel {}: {what}", settings.id));
     let mut guard_settings = settings.guard.clone();
@@ -336,6 +419,7 @@ fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Cl
         wallets: settings.wallets.clone(),
         currencies: settings.currencies.clone(),
         priority: settings.priority,
+        owners,
     };
     let supervised = SupervisorSettings::default();
     let (supervisor, standing) =
@@ -344,7 +428,7 @@ fn start_channel(plan: &ChannelPlan, tls: &Arc<rustls::ClientConfig>, clock: &Cl
         return Err(fault("its supervisor cannot be started".to_owned()));
     }
     let handle = ChannelHandle::new(plan.provider, candidate, guard, clock.clone(), standing);
-    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), store))
+    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), inbox))
 }
 
 /// The channels, as operators see them.
@@ -360,6 +444,10 @@ impl ChannelDirectory for Directory {
 
     fn known(&self, id: &str) -> bool {
         self.channels.iter().any(|channel| channel.handle.id() == id)
+    }
+
+    fn open_to(&self, id: &str, merchant: Uuid) -> bool {
+        self.channels.iter().any(|channel| channel.handle.id() == id && channel.handle.candidate().is_open_to(merchant))
     }
 }
 

@@ -7,7 +7,8 @@
 //! main.rs  app.rs (the only place that wires)  config.rs  telemetry.rs  cli/ (one file a subcommand)
 //! 4  http/      routes, request and reply types, problem+json
 //! 3  router/    the Router actor and the flows: payment.rs and refund.rs are the two scripts to read    poller.rs   finds what is due
-//! 2  channel/   one actor per channel: transport, breaker, supervisor
+//!    notifier/  delivers webhooks to merchants     representation/  payments and refunds as merchants read them
+//! 2  channel/   one actor per channel: transport, breaker, supervisor      alert/  what somebody must know of now, by mail and text message
 //! 1  store/     every SQL statement, the pools, the group-commit journal      provider/  third parties' protocols: pure encode and decode
 //! 0  domain/    money, ids, state machines, routing plan: no IO, no async, no clock, no floats      clock.rs  time, movable by hand
 //!
@@ -18,6 +19,7 @@
 //! Where to start reading: `domain/attempt.rs` (what can be known about one try), `router/payment.rs` (one payment, top to bottom),
 //! `store/journal.rs` (how it gets to disk before it is acted on).
 
+pub mod alert;
 pub mod app;
 pub mod channel;
 pub mod cli;
@@ -26,8 +28,10 @@ pub mod cluster;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod notifier;
 pub mod poller;
 pub mod provider;
+pub mod representation;
 pub mod router;
 pub mod sandbox;
 pub mod store;

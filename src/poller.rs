@@ -11,8 +11,10 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
 
-use crate::clock::Clock;
+use crate::alert::{AlertKind, Bell, Condition};
+use crate::clock::{Clock, Moment};
 use crate::router::{Flows, Inquire, Router};
+use crate::store::payment::UnknownSummary;
 use crate::store::{Store, StoreError};
 
 /// How often and how much.
@@ -24,11 +26,13 @@ pub struct PollerSettings {
     pub batch: i64,
     /// How long a lease lasts: longer than any call, or two pollers ask the same.
     pub lease: Duration,
+    /// An outcome that is unknown for longer raises an alert.
+    pub unknown_after: Duration,
 }
 
 impl Default for PollerSettings {
     fn default() -> Self {
-        Self { every: Duration::from_millis(250), batch: 64, lease: Duration::from_secs(15) }
+        Self { every: Duration::from_millis(250), batch: 64, lease: Duration::from_secs(15), unknown_after: Duration::from_secs(900) }
     }
 }
 
@@ -40,6 +44,28 @@ const GAUGES_EVERY: u64 = 8;
 const KEYS_LIVE_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Keys forgotten at a time.
 const PRUNE_BATCH: i64 = 1_000;
+/// Batches in one round of housekeeping: fewer keys than are won in the same time, and the table would grow for ever.
+const PRUNE_BATCHES: u32 = 64;
+
+/// When the poller last came to the end of a sweep, for a watch outside of it. Cheap to clone; clones share it.
+#[derive(Clone, Debug)]
+pub struct Pulse(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl Pulse {
+    /// A pulse that was felt at `now`, before the first sweep.
+    pub fn new(now: Moment) -> Self {
+        Self(std::sync::Arc::new(now.as_nanos().into()))
+    }
+
+    /// When it was last felt.
+    pub fn last(&self) -> Moment {
+        Moment::from_nanos(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn beat(&self, now: Moment) {
+        self.0.store(now.as_nanos(), std::sync::atomic::Ordering::Relaxed);
+    }
+}
 
 /// Look for what is due, now.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +90,8 @@ pub struct Poller {
     flows: Flows,
     router: actix::Addr<Router>,
     settings: PollerSettings,
+    bell: Bell,
+    pulse: Pulse,
     runtime: Handle,
     sweeps: u64,
     sweeping: bool,
@@ -71,9 +99,15 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// A poller that hands what it finds to `router`. Its database work runs on `runtime`.
-    pub fn new(store: Store, clock: Clock, flows: Flows, router: actix::Addr<Router>, settings: PollerSettings, runtime: Handle) -> Self {
-        Self { store, clock, flows, router, settings, runtime, sweeps: 0, sweeping: false, gauged: std::sync::Arc::default() }
+    /// A poller that hands what it finds to `router`, and rings `bell` for what stays unknown. Its database work runs on `runtime`.
+    pub fn new(store: Store, clock: Clock, flows: Flows, router: actix::Addr<Router>, settings: PollerSettings, bell: Bell, runtime: Handle) -> Self {
+        let pulse = Pulse::new(clock.boot());
+        Self { store, clock, flows, router, settings, bell, pulse, runtime, sweeps: 0, sweeping: false, gauged: std::sync::Arc::default() }
+    }
+
+    /// Its pulse.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 }
 
@@ -119,6 +153,8 @@ impl Handler<Sweep> for Poller {
             flows: self.flows.clone(),
             router: self.router.clone(),
             settings: self.settings,
+            bell: self.bell.clone(),
+            pulse: self.pulse.clone(),
             gauged: std::sync::Arc::clone(&self.gauged),
         };
         let own = context.address();
@@ -144,17 +180,24 @@ struct Round {
     flows: Flows,
     router: actix::Addr<Router>,
     settings: PollerSettings,
+    bell: Bell,
+    pulse: Pulse,
     gauged: std::sync::Arc<std::sync::Mutex<HashSet<(String, String)>>>,
 }
 
 impl Round {
     async fn run(&self, sweep: u64) -> Result<SweepReport, StoreError> {
         let now = self.clock.wall();
-        if sweep.is_multiple_of(HOUSEKEEPING_EVERY) {
-            self.keep_house(now).await?;
+        // Neither may keep what is due waiting.
+        if sweep.is_multiple_of(HOUSEKEEPING_EVERY)
+            && let Err(error) = self.keep_house(now).await
+        {
+            tracing::error!(error = %error, "the poller could not keep the house");
         }
-        if sweep.is_multiple_of(GAUGES_EVERY) {
-            self.read_gauges(now).await?;
+        if sweep.is_multiple_of(GAUGES_EVERY)
+            && let Err(error) = self.read_gauges(now).await
+        {
+            tracing::error!(error = %error, "the poller could not read its gauges");
         }
         self.flows.probe_channels();
         let room = i64::try_from(self.flows.room_for_inquiries()).unwrap_or(i64::MAX);
@@ -162,7 +205,7 @@ impl Round {
         let mut report = SweepReport::default();
         if limit > 0 {
             let until = now + SignedDuration::try_from(self.settings.lease).unwrap_or(SignedDuration::from_secs(15));
-            let claims = self.store.claim_due(self.flows.incarnation(), now, until, limit, &[]).await?;
+            let claims = self.store.claim_due(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room()).await?;
             report.claimed = claims.len();
             for claim in claims {
                 // Handed over, not awaited: a look that hangs on its channel keeps its lease and nothing else.
@@ -172,6 +215,7 @@ impl Round {
                 });
             }
         }
+        self.pulse.beat(self.clock.boot());
         metrics::gauge!("breakwater_poller_last_success_timestamp_seconds").set(self.clock.wall().as_second() as f64);
         Ok(report)
     }
@@ -181,9 +225,21 @@ impl Round {
         if made > 0 {
             tracing::info!(partitions = made, "partitions were made ahead of time");
         }
-        self.store.prune_keys(now - KEYS_LIVE_FOR, PRUNE_BATCH).await?;
         if let Err(error) = self.flows.empty_inbox().await {
             tracing::error!(error = %error, "the inbox of notifications could not be emptied");
+        }
+        if let Err(error) = self.prune(now).await {
+            tracing::error!(error = %error, "old keys could not be forgotten");
+        }
+        Ok(())
+    }
+
+    /// Forgets old keys: as many as a busy hour brings, in small batches.
+    async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
+        for _ in 0..PRUNE_BATCHES {
+            if self.store.prune_keys(now - KEYS_LIVE_FOR, PRUNE_BATCH).await? < PRUNE_BATCH.unsigned_abs() {
+                break;
+            }
         }
         Ok(())
     }
@@ -197,6 +253,8 @@ impl Round {
         let oldest = summary.iter().map(|unknown| unknown.oldest).min();
         let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0));
         metrics::gauge!("breakwater_unknown_outcome_oldest_age_seconds").set(age);
+        let too_old = Duration::from_secs_f64(age) >= self.settings.unknown_after;
+        self.bell.tell(AlertKind::UnknownOld, "", too_old.then(|| unknown_old(age, &summary)));
         let current: HashSet<_> = summary.iter().map(|unknown| (unknown.channel.clone(), unknown.operation.clone())).collect();
         for unknown in &summary {
             metrics::gauge!("breakwater_unknown_outcomes", "channel" => unknown.channel.clone(), "operation" => unknown.operation.clone())
@@ -214,4 +272,16 @@ impl Round {
         }
         Ok(())
     }
+}
+
+/// What is said of outcomes that stay unknown: how many a channel, over its operations.
+fn unknown_old(age: f64, summary: &[UnknownSummary]) -> Condition {
+    let mut channels: Vec<(String, i64)> = Vec::new();
+    for unknown in summary {
+        match channels.iter_mut().find(|(channel, _)| *channel == unknown.channel) {
+            Some((_, count)) => *count += unknown.count,
+            None => channels.push((unknown.channel.clone(), unknown.count)),
+        }
+    }
+    Condition::UnknownOld { age: Duration::from_secs_f64(age), channels }
 }

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::{fail, print};
+use super::database::{DatabaseArgs, errand_runtime};
+use super::{fail, next, print};
 use crate::clock::Clock;
-use crate::config::DATABASE_URL;
 use crate::store::pool::{self, Purpose};
 use crate::store::{StoreError, schema};
 
@@ -19,10 +20,8 @@ use crate::store::{StoreError, schema};
   breakwater migrate --database-url postgres://breakwater@db.example.com/breakwater
   BREAKWATER_DATABASE_URL=postgres://localhost/breakwater breakwater migrate --json")]
 pub struct MigrateArgs {
-    /// The database, as libpq reads it
-    // Its value is hidden in the help, because it may hold a password.
-    #[arg(long, env = DATABASE_URL, hide_env_values = true, value_name = "URL")]
-    database_url: String,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// Print one line of JSON: {"migrated":true,"partitions_made":N}
     #[arg(long)]
     json: bool,
@@ -30,11 +29,11 @@ pub struct MigrateArgs {
 
 /// Migrates, and says what was made.
 pub fn run(args: &MigrateArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("the runtime cannot be started: {error}")),
+    let (url, runtime) = match args.database.address().and_then(|(url, _)| Ok((url, errand_runtime()?))) {
+        Ok(both) => both,
+        Err(why) => return fail(&why),
     };
-    match runtime.block_on(migrate(&args.database_url)) {
+    match runtime.block_on(migrate(url.expose_secret())) {
         Ok(made) if args.json => print(&format!("{}\n", json!({"migrated": true, "partitions_made": made}))),
         Ok(made) => print(&format!("The schema is up to date; {made} partitions were made for the months ahead.\n")),
         Err(error) => fail(&format!("{error}; {}", next(&error))),
@@ -46,18 +45,4 @@ async fn migrate(url: &str) -> Result<u32, StoreError> {
     schema::migrate(url).await?;
     let client = pool::connect(url, Purpose::Reads, 1, &tokio::runtime::Handle::current())?.get().await?;
     schema::ensure_partitions(&client, Clock::system().wall()).await
-}
-
-/// What to do about it.
-const fn next(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Settings(_) | StoreError::Migrator(sqlx::Error::Configuration(_)) => "correct the address: postgres://user@host:5432/name",
-        StoreError::Away(_) | StoreError::Migrator(_) => {
-            "check that the address is right, the server runs and the database exists, then run it again"
-        }
-        StoreError::Migration(_) => {
-            "the schema was not changed by the migration that failed; run it with the version of breakwater that made the schema, or a later one"
-        }
-        StoreError::Refused { .. } | StoreError::Unreadable(_) => "check that the user owns the schema, then run it again: what was done is kept",
-    }
 }

@@ -4,12 +4,25 @@
 //! code is 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly (clap's own); `NO_COLOR` is honoured; a failure says
 //! what, where and what to do next.
 
+pub mod alerts;
+pub mod channels;
 pub mod client;
+pub mod completions;
 pub mod config;
+mod credential;
+pub mod database;
 pub mod demo;
+pub mod doctor;
+pub mod keys;
+pub mod merchants;
 pub mod migrate;
+pub mod operators;
+pub mod payments;
+mod person;
 pub mod sandbox;
 pub mod serve;
+mod table;
+pub mod webhooks;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -17,13 +30,19 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::StartError;
+use crate::store::StoreError;
+
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage. NO_COLOR turns colours off.
 
 Examples:
   breakwater demo
   breakwater config example > breakwater.toml
   breakwater config check --config breakwater.toml
-  breakwater migrate --database-url postgres://localhost/breakwater";
+  breakwater migrate --database-url postgres://localhost/breakwater
+  breakwater doctor --config breakwater.toml
+  breakwater operators add --role admin alice
+  breakwater merchants add \"Sample Shop\" && breakwater keys add \"Sample Shop\"";
 
 /// The arguments of `breakwater`.
 #[derive(Debug, Parser)]
@@ -41,6 +60,15 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Migrate(migrate::MigrateArgs),
     Config(config::ConfigArgs),
+    Merchants(merchants::MerchantsArgs),
+    Keys(keys::KeysArgs),
+    Operators(operators::OperatorsArgs),
+    Payments(payments::PaymentsArgs),
+    Channels(channels::ChannelsArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+    Webhooks(webhooks::WebhooksArgs),
+    Alerts(alerts::AlertsArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -59,6 +87,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Merchants(args) => merchants::run(&args),
+        Command::Keys(args) => keys::run(&args),
+        Command::Operators(args) => operators::run(&args),
+        Command::Payments(args) => payments::run(&args),
+        Command::Channels(args) => channels::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Webhooks(args) => webhooks::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
     }
 }
 
@@ -70,11 +107,40 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
+/// Says something on standard error that is no failure, and no result either.
+fn note(what: &str) {
+    // Nobody needs to read it.
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
 /// Says on standard error why the command failed, in a sentence that says what to do; answers exit code 1.
 fn fail(why: &str) -> ExitCode {
     // When standard error is gone too, the exit code is all that is left.
     let _ = writeln!(std::io::stderr(), "breakwater: {why}");
     ExitCode::FAILURE
+}
+
+/// Why the system did not start, and what to do about it.
+fn explain(error: &StartError) -> String {
+    match error {
+        StartError::Store(store) => format!("{error}; {}", next(store)),
+        StartError::Unfit(_) => format!("{error}; run the version of breakwater that made the schema, or a later one"),
+        StartError::Listen { .. } | StartError::System(_) | StartError::Setting(_) => error.to_string(),
+    }
+}
+
+/// What to do about a database that refuses.
+const fn next(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Settings(_) | StoreError::Migrator(sqlx::Error::Configuration(_)) => "correct the address: postgres://user@host:5432/name",
+        StoreError::Away(_) | StoreError::Migrator(_) => {
+            "check that the address is right, the server runs and the database exists, then run it again"
+        }
+        StoreError::Migration(_) => {
+            "the schema was not changed by the migration that failed; run it with the version of breakwater that made the schema, or a later one"
+        }
+        StoreError::Refused { .. } | StoreError::Unreadable(_) => "check that the user owns the schema, then run it again: what was done is kept",
+    }
 }
 
 #[cfg(test)]

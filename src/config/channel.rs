@@ -80,6 +80,9 @@ pub struct ChannelSettings {
     pub wallets: Vec<Wallet>,
     /// The currencies that its account takes; default empty, which means any.
     pub currencies: Vec<Currency>,
+    /// The merchants whose account it is, each by name or id: only their payments go through it; default empty, and all merchants of its mode
+    /// share it. Names are looked up at the start, in the channel's mode; one that is unknown then stops the start.
+    pub merchants: Vec<String>,
     /// Its place in routing, lowest first; default 100, -1000 to 1000. Channels of equal priority are tried in the file's order.
     pub priority: i32,
     /// How long one call may take, in ms; default the provider's (3,000 for most), 50 to 120,000. Too low turns slow answers into unknowns; too
@@ -115,6 +118,7 @@ impl ChannelSettings {
             methods: None,
             wallets: Vec::new(),
             currencies: Vec::new(),
+            merchants: Vec::new(),
             priority: 100,
             timeout_ms: 3_000,
             pool_size: 64,
@@ -202,6 +206,7 @@ impl ChannelSettings {
             currencies: section
                 .parsed_list("currencies", "use three-letter ISO 4217 codes in capitals, such as \"CNY\"", Currency::parse)
                 .unwrap_or_default(),
+            merchants: section.parsed_list("merchants", "give a merchant's name or id, each once", merchant_name).unwrap_or_default(),
             priority: section.number("priority", like.priority, -1_000, 1_000),
             timeout_ms,
             pool_size: section.number("pool_size", like.pool_size, 1, 512),
@@ -214,6 +219,12 @@ impl ChannelSettings {
         section.end();
         settings
     }
+}
+
+/// What may name a merchant: the same bounds as the database has.
+fn merchant_name(text: &str) -> Option<String> {
+    let text = text.trim();
+    ((1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
 /// Whether it may name a channel.

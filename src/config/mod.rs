@@ -7,6 +7,8 @@
 //! ```text
 //! mod.rs      Settings and its sections, each field with its default, unit and what breaks at the extremes; load, from_toml
 //! channel.rs  one [[channels]] table           secret.rs   { env = … }, { file = … }
+//! reload.rs   what a change of the file means to a process that runs
+//! alerts.rs   [alerts], with mail and text messages
 //! section.rs  reading a table field by field   fault.rs    what is wrong, where, and what to do
 //! example.toml  the same documentation as a file to start from; a test holds it against the code
 //! ```
@@ -15,8 +17,10 @@
 //! `app.rs`: it knows the floors below by name (the guard's settings are the guard's), and of those only `app.rs` and `cli/` know it; a floor is
 //! handed its own settings and never the file.
 
+mod alerts;
 mod channel;
 mod fault;
+mod reload;
 mod secret;
 mod section;
 #[cfg(test)]
@@ -30,9 +34,11 @@ use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 
+pub use self::alerts::AlertSettings;
 pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
 pub use self::fault::Fault;
 use self::fault::Faults;
+pub use self::reload::Differences;
 use self::secret::Sources;
 use self::section::Section;
 pub use crate::telemetry::LogFormat;
@@ -46,6 +52,9 @@ pub const DATABASE_URL: &str = "BREAKWATER_DATABASE_URL";
 
 const HOUR_MS: u64 = 3_600_000;
 
+/// Characters of a sealing key, at least.
+const SEALING_KEY_LEAST: usize = 32;
+
 /// Everything that an operator may say.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -57,6 +66,10 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The poller.
     pub poller: PollerSettings,
+    /// Webhooks to merchants.
+    pub webhooks: WebhookSettings,
+    /// Who is told when something is wrong.
+    pub alerts: AlertSettings,
     /// The log.
     pub log: LogSettings,
     /// The channels, in the file's order. None is allowed: payments are then answered that no channel can take them.
@@ -133,6 +146,30 @@ pub struct PollerSettings {
     pub lease_ms: u64,
 }
 
+/// `[webhooks]`: who tells merchants what happened.
+#[derive(Clone, Debug)]
+pub struct WebhookSettings {
+    /// Whether endpoints may be in private networks, and at loopback; default false. True lets every merchant make this process send POSTs into
+    /// the network that it stands in: for a demo, or where all merchants are in that network themselves.
+    pub allow_private: bool,
+    /// What signing secrets are sealed under in the database, a secret's source of 32 characters or more; default none: they are sealed under a key
+    /// that lies in the database too. It may be added at any time; once changed or removed, what was sealed under it must be rotated.
+    pub sealing_key: Option<SecretString>,
+    /// Between two rounds, in ms; default 250, 10 to 60,000. Too low is load on the database for nothing; too high is added to every webhook's
+    /// delay.
+    pub sweep_every_ms: u64,
+    /// How long an endpoint may take to answer, in ms; default 15,000, 50 to 60,000. Too low repeats what slow endpoints have taken already; too
+    /// high lets them hold their places for longer.
+    pub timeout_ms: u64,
+    /// Deliveries under way in this process; default 256, 1 to 4096. Too low delays all when many endpoints stall; too high takes sockets and
+    /// memory.
+    pub in_flight: usize,
+    /// Deliveries under way to one endpoint; default 8, 1 to 64. At 1 a distant endpoint falls behind; too high overruns small ones.
+    pub per_endpoint: u32,
+    /// Connections to the database for all this, beside the others; default 4, 1 to 64. Too low delays webhooks, and only those.
+    pub connections: usize,
+}
+
 /// `[log]`: what goes to stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogSettings {
@@ -176,6 +213,12 @@ impl Default for PollerSettings {
     }
 }
 
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        Self { allow_private: false, sealing_key: None, sweep_every_ms: 250, timeout_ms: 15_000, in_flight: 256, per_endpoint: 8, connections: 4 }
+    }
+}
+
 impl Default for LogSettings {
     fn default() -> Self {
         Self { level: Level::INFO, format: LogFormat::Json }
@@ -189,14 +232,25 @@ impl Settings {
     /// Every fault at once, in the order of the file's sections; never empty.
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
         let origin = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::from_toml(&text, &origin, &|name| std::env::var(name).ok()),
-            Err(error) => Err(vec![Fault {
-                file: origin,
-                field: String::new(),
-                what: format!("it cannot be read: {error}"),
-                next: "name another file with --config, or write one with: breakwater config example".to_owned(),
-            }]),
+        let text = read_file(path, &origin)?;
+        Self::from_toml(&text, &origin, &|name| std::env::var(name).ok())
+    }
+
+    /// The database's address alone, as [`Settings::load`] would find it, for those who administer the database and may not have the channels'
+    /// secrets. Nothing else of the file is looked at.
+    ///
+    /// # Errors
+    /// Every fault of `[database]`, or the one of a file that cannot be read; never empty.
+    pub fn load_database_url(path: &Path) -> Result<SecretString, Vec<Fault>> {
+        let origin = path.display().to_string();
+        let text = read_file(path, &origin)?;
+        let faults = Faults::of(&origin);
+        let env = |name: &str| std::env::var(name).ok();
+        let settings = parse(&text, &faults).map(|table| database(Section::new(String::new(), table, &faults).section("database"), &env, &faults));
+        let found = faults.into_found();
+        match settings {
+            Some(settings) if found.is_empty() => Ok(settings.url),
+            _ => Err(found),
         }
     }
 
@@ -213,21 +267,15 @@ impl Settings {
 
     /// Reads what can be read, and reports the rest to `faults`; the providers are a parameter so that tests need none.
     fn read(text: &str, env: &dyn Fn(&str) -> Option<String>, provider: &dyn Fn(&str) -> Option<ProviderDefaults>, faults: &Faults<'_>) -> Self {
-        let table = match toml::from_str::<Table>(text) {
-            Ok(table) => table,
-            Err(error) => {
-                // Its own rendering repeats the line, which may hold a secret.
-                let line = error.span().map_or(0, |span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
-                faults.add("", format!("line {line} is not TOML: {}", error.message()), "correct it; nothing else was looked at");
-                return Self::default();
-            }
-        };
+        let Some(table) = parse(text, faults) else { return Self::default() };
         let mut file = Section::new(String::new(), table, faults);
         let settings = Self {
             server: server(file.section("server")),
             database: database(file.section("database"), env, faults),
             limits: limits(file.section("limits")),
             poller: poller(file.section("poller")),
+            webhooks: webhooks(file.section("webhooks"), env, faults),
+            alerts: AlertSettings::read(file.section("alerts"), env, faults),
             log: log(file.section("log")),
             channels: channels(&mut file, env, provider, faults),
         };
@@ -239,6 +287,30 @@ impl Settings {
         }
         file.end();
         settings
+    }
+}
+
+fn read_file(path: &Path, origin: &str) -> Result<String, Vec<Fault>> {
+    std::fs::read_to_string(path).map_err(|error| {
+        vec![Fault {
+            file: origin.to_owned(),
+            field: String::new(),
+            what: format!("it cannot be read: {error}"),
+            next: "name another file with --config, or write one with: breakwater config example".to_owned(),
+        }]
+    })
+}
+
+/// The file's tables, or a fault and nothing.
+fn parse(text: &str, faults: &Faults<'_>) -> Option<Table> {
+    match toml::from_str::<Table>(text) {
+        Ok(table) => Some(table),
+        Err(error) => {
+            // Its own rendering repeats the line, which may hold a secret.
+            let line = error.span().map_or(0, |span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
+            faults.add("", format!("line {line} is not TOML: {}", error.message()), "correct it; nothing else was looked at");
+            None
+        }
     }
 }
 
@@ -323,6 +395,27 @@ fn poller(mut section: Section<'_>) -> PollerSettings {
         sweep_every_ms: section.number("sweep_every_ms", default.sweep_every_ms, 10, 60_000),
         batch: section.number("batch", default.batch, 1, 1_000),
         lease_ms: section.number("lease_ms", default.lease_ms, 1_000, HOUR_MS / 6),
+    };
+    section.end();
+    settings
+}
+
+fn webhooks(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>, faults: &Faults<'_>) -> WebhookSettings {
+    let default = WebhookSettings::default();
+    // It guards what may be live merchants' secrets, so it never stands in the file itself.
+    let key =
+        section.take("sealing_key").and_then(|value| secret::read(&value, &section.place("sealing_key"), Sources { env, literal: false }, faults));
+    if key.as_ref().is_some_and(|key| key.expose_secret().len() < SEALING_KEY_LEAST) {
+        section.fault("sealing_key", "it is shorter than 32 characters", "make one with: openssl rand -base64 32");
+    }
+    let settings = WebhookSettings {
+        allow_private: section.flag("allow_private", default.allow_private),
+        sealing_key: key,
+        sweep_every_ms: section.number("sweep_every_ms", default.sweep_every_ms, 10, 60_000),
+        timeout_ms: section.number("timeout_ms", default.timeout_ms, 50, 60_000),
+        in_flight: section.number("in_flight", default.in_flight, 1, 4_096),
+        per_endpoint: section.number("per_endpoint", default.per_endpoint, 1, 64),
+        connections: section.number("connections", default.connections, 1, 64),
     };
     section.end();
     settings

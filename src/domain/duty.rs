@@ -73,6 +73,10 @@ impl Payment {
             // Query before cancel, always: what was paid must be seen as paid.
             AttemptState::ActionRequired if close_wanted && contract.can_close => Duty::Close,
             AttemptState::Sent | AttemptState::Unknown | AttemptState::Accepted | AttemptState::ActionRequired => Duty::Query,
+            // The channel would not act on the hold: it may be taken or gone. What follows is decided on what a query says.
+            AttemptState::Authorized if self.hold_is_doubtful() => Duty::Query,
+            // An end that somebody doubts (a message about another amount, say) is asked after.
+            AttemptState::Declined | AttemptState::Closed | AttemptState::NotFound | AttemptState::NotSent if attempt.due_at.is_some() => Duty::Query,
             _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
         }
     }
@@ -103,6 +107,19 @@ impl Payment {
             return Some(FollowUp::RefundForCancel);
         }
         None
+    }
+
+    /// Whether the channel refused the last act on the hold, so that the hold may not be what we think.
+    fn hold_is_doubtful(&self) -> bool {
+        let last = self.attempts.iter().rev().find(|attempt| matches!(attempt.operation, Operation::Capture | Operation::Void));
+        last.is_some_and(|act| matches!(act.state, AttemptState::Declined | AttemptState::Closed | AttemptState::NotFound))
+    }
+
+    /// How many voids of the hold the channel has refused: each further one waits a rung longer, or they would follow each other without a pause.
+    pub(super) fn refused_voids(&self) -> i32 {
+        let refused =
+            |attempt: &&Attempt| attempt.operation == Operation::Void && matches!(attempt.state, AttemptState::Declined | AttemptState::NotFound);
+        i32::try_from(self.attempts.iter().filter(refused).count()).unwrap_or(i32::MAX)
     }
 
     /// The attempt that carries a void or a reversal out, on the channel of the pay attempt that it undoes.

@@ -166,10 +166,22 @@ id!(
     "evt_"
 );
 id!(
+    /// A merchant's webhook endpoint's id.
+    WebhookEndpointId,
+    "whe_"
+);
+id!(
     /// A request's id: for logs, and for the person who asks about them.
     RequestId,
     "req_"
 );
+
+impl WebhookEndpointId {
+    /// A new endpoint's id; endpoints belong to no bucket.
+    pub fn new(at: Timestamp) -> Self {
+        Self::mint(at, Bucket(0))
+    }
+}
 
 impl RequestId {
     /// A new request id; requests belong to no bucket.

@@ -18,13 +18,14 @@ pub mod payment;
 pub mod refund;
 pub mod route;
 pub mod settle;
+pub mod topic;
 
 pub use attempt::{Attempt, AttemptState, Fact, IllegalFact};
 pub use change::{Change, Event, KeyClaim, Subject};
 pub use contract::Contract;
 pub use duty::{Duty, FollowUp};
 pub use failure::{Advice, Failure, FailureCode};
-pub use id::{Bucket, EventId, OrderDigest, PaymentId, RefundId, RequestId};
+pub use id::{Bucket, EventId, OrderDigest, PaymentId, RefundId, RequestId, WebhookEndpointId};
 pub use method::{MethodKind, PaymentMethod, Wallet};
 pub use money::{Currency, Money};
 pub use news::{News, Source};

@@ -1,5 +1,7 @@
 //! Which channels may carry a payment, in which order, and why.
 
+use uuid::Uuid;
+
 use super::method::{MethodKind, Wallet};
 use super::money::Currency;
 use super::payment::PaymentRequest;
@@ -19,11 +21,23 @@ pub struct Candidate {
     pub currencies: Vec<Currency>,
     /// Its place in the merchant's wishes: the lowest is tried first.
     pub priority: i32,
+    /// The merchants whose account it is: only their payments go through it. Empty: all share it.
+    pub owners: Vec<Uuid>,
+}
+
+impl Candidate {
+    /// Whether this merchant's payments may go through it.
+    pub fn is_open_to(&self, merchant: Uuid) -> bool {
+        self.owners.is_empty() || self.owners.contains(&merchant)
+    }
 }
 
 /// Why a channel is not in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misfit {
+    /// It belongs to other merchants. This goes before every other reason, and is for operators only: to a merchant, what belongs to others is
+    /// not there.
+    Owner,
     /// Test payments use test channels, live payments live ones.
     Mode,
     /// It cannot take this payment method.
@@ -40,6 +54,7 @@ impl Misfit {
     /// The reason in metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Owner => "owner",
             Self::Mode => "mode",
             Self::Method => "method",
             Self::Wallet => "wallet",
@@ -56,6 +71,14 @@ pub struct Plan {
     pub channels: Vec<String>,
     /// Those that may not, and why.
     pub misfits: Vec<(String, Misfit)>,
+}
+
+impl Plan {
+    /// Why each channel that the merchant may know of is not in the plan, in words for them.
+    pub fn why_not(&self) -> String {
+        let known = self.misfits.iter().filter(|(_, misfit)| *misfit != Misfit::Owner);
+        known.map(|(channel, misfit)| format!("{channel}: {}", misfit.as_str())).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Plans over `candidates`. Of channels with the same priority the one that comes first in the settings is tried first. What belongs to one
@@ -83,7 +106,9 @@ fn misfit(request: &PaymentRequest, candidate: &Candidate) -> Option<Misfit> {
         M::Qr { wallet } | M::Redirect { wallet, .. } => *wallet,
         M::Barcode { .. } | M::CardToken { .. } => None,
     };
-    if request.pinned_channel.as_ref().is_some_and(|pinned| *pinned != candidate.channel) {
+    if !candidate.is_open_to(request.merchant) {
+        Some(Misfit::Owner)
+    } else if request.pinned_channel.as_ref().is_some_and(|pinned| *pinned != candidate.channel) {
         Some(Misfit::NotChosen)
     } else if candidate.livemode != request.livemode {
         Some(Misfit::Mode)
@@ -95,5 +120,66 @@ fn misfit(request: &PaymentRequest, candidate: &Candidate) -> Option<Misfit> {
         Some(Misfit::Currency)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+
+    use super::super::method::PaymentMethod;
+    use super::super::payment::CaptureMethod;
+    use super::*;
+
+    const SHOP: Uuid = Uuid::from_u128(1);
+    const NEIGHBOUR: Uuid = Uuid::from_u128(2);
+
+    fn request(pinned: Option<&str>) -> PaymentRequest {
+        PaymentRequest {
+            merchant: SHOP,
+            livemode: false,
+            order: "A-1".to_owned(),
+            amount: 1_250,
+            currency: Currency::parse("CNY").expect("a currency"),
+            method: PaymentMethod::Qr { wallet: Some(Wallet::Alipay) },
+            capture_method: CaptureMethod::Automatic,
+            pinned_channel: pinned.map(str::to_owned),
+            description: None,
+            metadata: BTreeMap::new(),
+            return_url: None,
+            expires_at: Timestamp::UNIX_EPOCH,
+            deadline_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn candidate(channel: &str, owners: &[Uuid]) -> Candidate {
+        Candidate {
+            channel: channel.to_owned(),
+            livemode: false,
+            methods: vec![MethodKind::Qr],
+            wallets: vec![Wallet::Alipay],
+            currencies: Vec::new(),
+            priority: 0,
+            owners: owners.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_payment_goes_through_its_merchants_own_channels_and_shared_ones_and_never_through_anothers() {
+        let candidates = [candidate("theirs", &[NEIGHBOUR]), candidate("ours", &[NEIGHBOUR, SHOP]), candidate("shared", &[])];
+        let plan = plan(&request(None), &candidates);
+        assert_eq!(plan.channels, ["ours", "shared"]);
+        assert_eq!(plan.misfits, [("theirs".to_owned(), Misfit::Owner)]);
+    }
+
+    #[test]
+    fn choosing_anothers_channel_gets_nothing_and_is_told_nothing_of_it() {
+        let candidates = [candidate("theirs", &[NEIGHBOUR]), candidate("shared", &[])];
+        let plan = plan(&request(Some("theirs")), &candidates);
+        assert_eq!(plan.channels, Vec::<String>::new());
+        assert_eq!(plan.misfits, [("theirs".to_owned(), Misfit::Owner), ("shared".to_owned(), Misfit::NotChosen)]);
+        assert_eq!(plan.why_not(), "shared: not_chosen");
     }
 }

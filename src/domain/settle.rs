@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::attempt::{AttemptState, Fact, IllegalFact, Step, step};
-use super::contract::{Contract, due};
+use super::contract::{Contract, due, rung};
 use super::failure::{Failure, FailureCode};
 use super::news::{News, Source};
 use super::operation::Operation;
@@ -67,11 +67,19 @@ impl Payment {
                 }
                 Ok(if fresh { Learned::Changed } else { Learned::Seen })
             }
+            // Taken from a hold that is known to have ended unpaid: both cannot be true, and money that belongs to no paid attempt is not booked.
+            Step::To(AttemptState::Succeeded) if operation == Operation::Capture && !self.stands() => Ok(Learned::Contradiction),
             Step::To(state) => {
                 self.enter(n, state, news, contract, now);
                 Ok(Learned::Changed)
             }
         }
+    }
+
+    /// Whether there is a pay attempt whose money is held or taken.
+    fn stands(&self) -> bool {
+        let stands = |state| matches!(state, AttemptState::Authorized | AttemptState::Succeeded);
+        self.attempts.iter().any(|attempt| attempt.operation == Operation::Pay && stands(attempt.state))
     }
 
     /// Keeps the reference that a first step yielded: it must be on disk before the next step may move money.
@@ -105,12 +113,20 @@ impl Payment {
         self.look_again(n, now);
     }
 
+    /// When attempt `n`, as it now is, must be looked at next. A customer who is waited for is looked after when the wait ends, at the latest.
+    pub fn next_look(&self, n: i16, now: Timestamp) -> Option<Timestamp> {
+        let attempt = self.attempt(n)?;
+        let due = due(attempt.operation, attempt.state, attempt.tries, None, self.capture_before, now)?;
+        let waits = attempt.state == AttemptState::ActionRequired && self.request.expires_at > now;
+        Some(if waits { due.min(self.request.expires_at) } else { due })
+    }
+
     /// Moves attempt `n` one rung up the ladder, after a look that told nothing new.
     pub fn look_again(&mut self, n: i16, now: Timestamp) {
-        let capture_before = self.capture_before;
+        let next_look = self.next_look(n, now);
         if let Some(attempt) = self.attempt_mut(n) {
             if attempt.state != AttemptState::Sent {
-                attempt.due_at = due(attempt.operation, attempt.state, attempt.tries, None, capture_before, now);
+                attempt.due_at = next_look;
                 attempt.tries = attempt.tries.saturating_add(1);
             }
             attempt.lease_owner = None;
@@ -144,9 +160,9 @@ impl Payment {
             Operation::Reversal => self.reversal_entered(state, now),
             Operation::Refund => self.refund_entered(before, state, amount),
         }
-        let capture_before = self.capture_before;
+        let next_look = self.next_look(n, now);
         if let Some(attempt) = self.attempt_mut(n) {
-            attempt.due_at = due(operation, attempt.state, attempt.tries, None, capture_before, now);
+            attempt.due_at = next_look;
             attempt.tries = 1;
         }
         if let Some(refund_n) = refund_n {
@@ -159,16 +175,29 @@ impl Payment {
     /// What must be sent next is sent by whoever takes the lease of the attempt that is due: so that something is.
     fn call_for_follow_up(&mut self, now: Timestamp) {
         use super::duty::FollowUp;
+        let mut when = now;
         let carrier = match self.follow_up(now) {
             None => return,
             Some(FollowUp::Reverse { pay }) => Some(pay),
-            Some(FollowUp::Void | FollowUp::RefundForCancel) => self.current_pay().map(|pay| pay.n),
+            Some(FollowUp::Void) => {
+                when = self.next_void(now);
+                self.current_pay().map(|pay| pay.n)
+            }
+            Some(FollowUp::RefundForCancel) => self.current_pay().map(|pay| pay.n),
             Some(FollowUp::RefundAgain { refund }) => self.refund_attempt(refund).map(|attempt| attempt.n),
         };
         if let Some(attempt) = carrier.and_then(|n| self.attempt_mut(n)) {
-            attempt.due_at = Some(now);
+            attempt.due_at = Some(when);
             attempt.lease_owner = None;
             attempt.lease_until = None;
+        }
+    }
+
+    /// When a hold that the channel would not release may be asked after, and released again.
+    fn next_void(&self, now: Timestamp) -> Timestamp {
+        match self.refused_voids() {
+            0 => now,
+            refused => now + rung(refused - 1),
         }
     }
 
@@ -238,23 +267,27 @@ impl Payment {
                     self.settle_hold(AttemptState::Succeeded, now);
                 }
             }
-            AttemptState::Declined | AttemptState::Closed | AttemptState::NotFound => self.capture_reserved -= amount,
+            AttemptState::Declined | AttemptState::Closed | AttemptState::NotFound => {
+                self.capture_reserved -= amount;
+                self.ask_after_hold(now);
+            }
             _ => {}
+        }
+    }
+
+    /// The channel would not act on the hold: what became of it is for a query to say.
+    fn ask_after_hold(&mut self, when: Timestamp) {
+        if let Some(pay) = self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Authorized) {
+            pay.due_at = Some(when);
         }
     }
 
     fn void_entered(&mut self, state: AttemptState, contract: &Contract, now: Timestamp) {
         match state {
             AttemptState::Succeeded | AttemptState::Closed => self.settle_hold(AttemptState::Closed, now),
-            // The channel would not release it: what became of the hold is for a query to say.
             AttemptState::Declined | AttemptState::NotFound => {
-                let lapse = self.capture_before.get_or_insert(now + hold(contract));
-                let lapse = *lapse;
-                if let Some(pay) =
-                    self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Authorized)
-                {
-                    pay.due_at = Some(now.min(lapse));
-                }
+                self.capture_before.get_or_insert(now + hold(contract));
+                self.ask_after_hold(self.next_void(now));
             }
             _ => {}
         }

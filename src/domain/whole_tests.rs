@@ -163,7 +163,10 @@ fn holds(payment: &Payment) -> Result<(), TestCaseError> {
     let paid = matches!(payment.status, PaymentStatus::Succeeded | PaymentStatus::PartiallyCaptured);
     prop_assert_eq!(paid, payment.captured > 0, "{:#?}", payment);
     for attempt in payment.attempts.iter().filter(|attempt| attempt.state.is_open()) {
-        let carried = attempt.state == AttemptState::Reversing && payment.attempts.iter().any(|other| other.operation == Operation::Reversal);
+        // Reversals of one payment go one after the other: the end of each calls for the next.
+        let before_it =
+            |other: &Attempt| other.operation == Operation::Reversal || (other.state == AttemptState::Reversing && other.due_at.is_some());
+        let carried = attempt.state == AttemptState::Reversing && payment.attempts.iter().any(before_it);
         prop_assert!(attempt.due_at.is_some() || carried, "an open attempt that nobody will look at: {:#?}", payment);
     }
     Ok(())
@@ -274,4 +277,66 @@ fn a_refund_that_the_channel_takes_back_frees_what_it_had_reserved() {
     assert_eq!((payment.refunded, payment.refundable()), (60, 40));
     learn(&mut payment, 2, Fact::Returned).expect("legal");
     assert_eq!((payment.refunded, payment.refundable(), payment.refunds[0].status), (0, 100, RefundStatus::Returned));
+}
+
+#[test]
+fn a_customer_who_is_waited_for_is_looked_after_when_the_wait_ends_at_the_latest() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::ActionRequired).expect("legal");
+    let expiry = payment.request.expires_at;
+    let shortly_before = expiry - SignedDuration::from_secs(1);
+    payment.attempts[0].tries = 100;
+    assert_eq!(payment.next_look(1, shortly_before), Some(expiry));
+    assert!(payment.next_look(1, expiry).is_some_and(|next| next > expiry));
+    assert_eq!(payment.duty(1, &CONTRACT, expiry), Duty::Close);
+}
+
+#[test]
+fn a_hold_that_the_channel_will_not_release_is_asked_after_and_released_again_ever_more_slowly() {
+    let mut payment = open(CaptureMethod::Manual);
+    learn(&mut payment, 1, Fact::Authorized).expect("legal");
+    payment.request_cancel(start());
+    let mut last = SignedDuration::ZERO;
+    for _ in 0..8 {
+        happen(&mut payment, &Happening::FollowUp);
+        let void = payment.attempts.last().expect("a void").n;
+        learn(&mut payment, void, Fact::Declined).expect("legal");
+        let pause = payment.attempts[0].due_at.expect("somebody looks").duration_since(start());
+        assert!(pause > last, "{pause:?} after {last:?}");
+        last = pause;
+        assert_eq!(payment.duty(1, &CONTRACT, start()), Duty::Query, "it may have been taken");
+    }
+    learn(&mut payment, 1, Fact::Approved).expect("legal");
+    assert_eq!(payment.follow_up(start()), Some(FollowUp::RefundForCancel));
+}
+
+#[test]
+fn a_hold_that_could_not_be_captured_is_asked_after() {
+    let mut payment = open(CaptureMethod::Manual);
+    learn(&mut payment, 1, Fact::Authorized).expect("legal");
+    happen(&mut payment, &Happening::Capture(100));
+    learn(&mut payment, 2, Fact::Closed).expect("legal");
+    assert_eq!((payment.attempts[0].due_at, payment.duty(1, &CONTRACT, start())), (Some(start()), Duty::Query));
+    learn(&mut payment, 1, Fact::Closed).expect("legal");
+    assert!(payment.status.ended_unpaid());
+}
+
+#[test]
+fn what_was_queued_sent_again_and_lost_on_the_way_is_asked_after() {
+    for operation in [Operation::Capture, Operation::Void, Operation::Reversal, Operation::Refund] {
+        let lost = super::attempt::step(operation, AttemptState::NotSent, Fact::Unknown);
+        assert_eq!(lost, Ok(super::attempt::Step::To(AttemptState::Unknown)), "{operation}");
+    }
+    let refused = super::attempt::step(Operation::Reversal, AttemptState::Declined, Fact::Unknown);
+    assert_eq!(refused, Ok(super::attempt::Step::To(AttemptState::Unknown)));
+}
+
+#[test]
+fn a_capture_of_a_hold_that_has_ended_is_a_contradiction_and_books_nothing() {
+    let mut payment = open(CaptureMethod::Manual);
+    learn(&mut payment, 1, Fact::Authorized).expect("legal");
+    happen(&mut payment, &Happening::Capture(1));
+    learn(&mut payment, 1, Fact::Closed).expect("legal");
+    assert_eq!(learn(&mut payment, 2, Fact::Approved), Ok(Learned::Contradiction));
+    assert_eq!((payment.status, payment.captured), (PaymentStatus::Failed, 0));
 }

@@ -3,7 +3,6 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::problem::Problem;
 use super::render;
@@ -26,14 +25,6 @@ pub fn money(answer: &Answer, object: &impl Serialize) -> HttpResponse {
         response.headers_mut().insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
     }
     response
-}
-
-/// An object on a page.
-///
-/// # Errors
-/// 500, for an object that cannot be written as JSON: none of ours.
-pub fn value(object: &impl Serialize) -> Result<Value, Problem> {
-    serde_json::to_value(object).map_err(|error| unwritable(&error))
 }
 
 fn unwritable(error: &serde_json::Error) -> Problem {

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 use crate::domain::{MethodKind, OperationClass, Wallet};
 
@@ -11,6 +12,8 @@ pub trait ChannelDirectory: Send + Sync {
     fn channels(&self) -> Vec<ChannelView>;
     /// Whether there is a channel of that id.
     fn known(&self, id: &str) -> bool;
+    /// Whether there is a channel of that id that this merchant's payments may go through. To them, a channel of others is not there.
+    fn open_to(&self, id: &str, merchant: Uuid) -> bool;
 }
 
 /// One channel.
@@ -84,7 +87,6 @@ pub struct OverrideView {
     pub expires_at: Timestamp,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 fn mode<S: Serializer>(livemode: &bool, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(if *livemode { "live" } else { "test" })
 }

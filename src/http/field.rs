@@ -10,7 +10,7 @@ use super::body::{kind, quoted};
 use super::card::looks_like_a_card_number;
 use super::problem::{Problem, ProblemCode};
 use crate::domain::Currency;
-use crate::domain::money::{AMOUNT_MAX, amount as checked_amount};
+use crate::domain::money::{AMOUNT_MAX, AmountError, amount as checked_amount};
 
 /// Keys of a metadata object, at most.
 const METADATA_KEYS: usize = 20;
@@ -186,7 +186,9 @@ impl<'a> Fields<'a> {
         if let Some(minor) = number.as_i64() {
             return match checked_amount(minor) {
                 Ok(minor) => Ok(Some(minor)),
-                Err(error) => out_of_range(format!("{error}.")),
+                // The number itself is not repeated: one that was typed into the wrong field may be a card's.
+                Err(AmountError::TooSmall(_)) => out_of_range(format!("{name} must be at least 1 minor unit.")),
+                Err(AmountError::TooLarge(_)) => out_of_range(format!("{name} is out of range: the largest is {AMOUNT_MAX} minor units.")),
             };
         }
         // What is written as an integer and fits no i64 arrives as u64, or beyond that as a float of at least 2^63.
@@ -212,7 +214,11 @@ fn in_minor_units(currency: Option<Currency>) -> String {
     }
 }
 
-fn refuse_card_number(text: &str, name: String) -> Result<(), Problem> {
+/// Refuses a text that would be stored in clear and holds a card number.
+///
+/// # Errors
+/// 422 `card_number_refused`.
+pub(super) fn refuse_card_number(text: &str, name: String) -> Result<(), Problem> {
     if looks_like_a_card_number(text) {
         let detail = format!("{name} seems to hold a card number. Card numbers are never stored in clear: leave it out.");
         return Err(Problem::new(ProblemCode::CardNumberRefused, detail).about(name));
@@ -251,6 +257,9 @@ mod tests {
     fn an_amount_out_of_range_has_the_right_form_and_the_wrong_meaning() {
         for text in ["0", "-1", "1000000000001", "9223372036854775808", "100000000000000000000", "-9999999999999999999"] {
             assert_eq!(amount_of(text, "CNY").expect_err(text).0, 422, "{text}");
+        }
+        for text in ["4242424242424242", "-4242424242424242"] {
+            assert!(!amount_of(text, "CNY").expect_err(text).1.contains("4242"), "a card number in the wrong field is not repeated");
         }
     }
 

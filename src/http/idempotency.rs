@@ -51,15 +51,16 @@ fn fingerprint(secret: &[u8; 32], method: &str, route: &str, body: &Map<String, 
         context.update(part.as_bytes());
     }
     let mut text = String::new();
-    write_object(&mut text, body);
+    write_object(&mut text, body, false);
     context.update(text.as_bytes());
     let mut bytes = [0; 32];
     bytes.copy_from_slice(context.sign().as_ref());
     bytes
 }
 
-fn write_object(text: &mut String, object: &Map<String, Value>) {
-    let mut fields: Vec<_> = object.iter().filter(|(name, _)| name.as_str() != "cvc").collect();
+/// Writes an object; `is_method` says that it is a payment method, which may hold a security code.
+fn write_object(text: &mut String, object: &Map<String, Value>, is_method: bool) {
+    let mut fields: Vec<_> = object.iter().filter(|(name, _)| !is_method || name.as_str() != "cvc").collect();
     fields.sort_unstable_by_key(|(name, _)| name.as_str());
     text.push('{');
     for (place, (name, value)) in fields.into_iter().enumerate() {
@@ -68,14 +69,17 @@ fn write_object(text: &mut String, object: &Map<String, Value>) {
         }
         text.push_str(&Value::from(name.as_str()).to_string());
         text.push(':');
-        write_value(text, value);
+        match value {
+            Value::Object(method) if name == "payment_method" => write_object(text, method, true),
+            other => write_value(text, other),
+        }
     }
     text.push('}');
 }
 
 fn write_value(text: &mut String, value: &Value) {
     match value {
-        Value::Object(object) => write_object(text, object),
+        Value::Object(object) => write_object(text, object, false),
         Value::Array(items) => {
             text.push('[');
             for (place, item) in items.iter().enumerate() {
@@ -122,6 +126,8 @@ mod tests {
     fn a_security_code_leaves_no_trace_in_a_fingerprint() {
         let with = |cvc: &str| print("POST", "/v1/payments", &format!(r#"{{"payment_method":{{"type":"card","cvc":"{cvc}"}}}}"#));
         assert_eq!(with("123"), with("999"));
+        let note = |cvc: &str| print("POST", "/v1/payments", &format!(r#"{{"metadata":{{"cvc":"{cvc}"}}}}"#));
+        assert_ne!(note("a"), note("b"), "only a payment method has a security code");
     }
 
     #[test]

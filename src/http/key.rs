@@ -1,8 +1,8 @@
 //! Who asks: a merchant by an API key, an operator by a token. Of both only the SHA-256 is stored and compared, so that a copy of the database
 //! opens nothing and a comparison tells nothing by its time.
 //!
-//! Merchants' keys are remembered for ten seconds, so that a payment does not wait for a read of the database; a revoked key therefore works
-//! for up to ten seconds more. A key that is not known is never remembered: it may have been made a moment ago.
+//! Merchants' keys are remembered for ten seconds, so that a payment does not wait for a read of the database; a revoked or
+//! expired key therefore works for up to ten seconds more. A key that is not known is never remembered: it may have been made a moment ago.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -72,8 +72,9 @@ pub async fn merchant(api: &Api, request: &HttpRequest) -> Result<Merchant, Prob
     let owner = match api.memory.keys.recall(&digest, now) {
         Some(owner) => owner,
         None => {
-            let owner = api.read(move |store| async move { store.key_owner(&digest).await }).await?;
-            let owner = owner.ok_or_else(|| refused("The API key is unknown or was revoked."))?;
+            let wall = api.clock.wall();
+            let owner = api.read(move |store| async move { store.key_owner(&digest, wall).await }).await?;
+            let owner = owner.ok_or_else(|| refused("The API key is unknown, has expired or was revoked."))?;
             api.memory.keys.keep(digest, owner, now);
             owner
         }
@@ -96,7 +97,8 @@ pub async fn operator(api: &Api, request: &HttpRequest) -> Result<OperatorRow, P
         );
     }
     let digest = sha256(&token);
-    let operator = api.read(move |store| async move { store.operator(&digest).await }).await?;
+    let now = api.clock.wall();
+    let operator = api.read(move |store| async move { store.operator(&digest, now).await }).await?;
     operator.ok_or_else(|| refused("The operator's token is unknown or was revoked."))
 }
 

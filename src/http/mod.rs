@@ -1,18 +1,20 @@
 //! Floor 4: the merchants' REST API and the operators' routes.
 //!
 //! A request is five files in one direction: `observe.rs` (its id, its log line, its metrics, a panic's 500), `key.rs` (who asks), `body.rs` and
-//! `field.rs` (what is asked, strictly), the route's own file (`payment.rs`, `refund.rs`, `notification.rs`, `operations.rs`: one script each),
+//! `field.rs` (what is asked, strictly), the route's own file (`payment.rs`, `refund.rs`, `notification.rs`, `operations.rs`, `alerts.rs`: one script each),
 //! `render.rs` or `problem.rs` (the answer). Money is never moved here, and nothing is written: a handler sends a message to the
 //! [`Router`], whose flow runs on whether or not the client waits for it.
 //!
 //! What holds for every answer: a `Request-Id`; `Cache-Control: no-store`; and if it is not a success, problem details with a code from the
 //! closed list of `problem.rs`. HTTP errors are for the call, not for the money: a declined payment is a 201.
 
+pub mod alerts;
 pub mod answers;
 pub mod ask;
 pub mod body;
 pub mod card;
 pub mod directory;
+pub mod event;
 pub mod field;
 pub mod idempotency;
 pub mod key;
@@ -29,6 +31,7 @@ pub mod refusal;
 pub mod render;
 pub mod routes;
 pub mod server;
+pub mod webhook;
 
 use std::fmt;
 use std::future::Future;
@@ -36,16 +39,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, Recipient};
 use tokio::runtime::Handle;
 
 pub use self::directory::{BreakerView, ChannelDirectory, ChannelHealth, ChannelView, OverrideView};
-pub use self::observe::describe_metrics;
+pub use self::observe::create_series_at_zero;
 pub use self::problem::{Problem, ProblemCode};
 pub use self::readiness::{Phase, Readiness};
 pub use self::routes::{operations_routes, routes};
 pub use self::server::{serve, serve_operations};
+use crate::alert::Acknowledge;
 use crate::clock::Clock;
+use crate::notifier::desk::{Desk, DeskError};
 use crate::router::Router;
 use crate::store::{Store, StoreError};
 
@@ -53,6 +58,8 @@ use crate::store::{Store, StoreError};
 pub struct Api {
     /// The flows.
     pub router: Addr<Router>,
+    /// Who takes acknowledgements of alerts.
+    pub alerts: Recipient<Acknowledge>,
     /// The database, for reads.
     pub store: Store,
     /// Where reads run: a connection of the database must not live on a worker's own runtime, which ends with the server.
@@ -65,6 +72,8 @@ pub struct Api {
     pub fingerprint_secret: [u8; 32],
     /// The channels.
     pub channels: Arc<dyn ChannelDirectory>,
+    /// What merchants do with their webhooks.
+    pub webhooks: Desk,
     /// Renders the metrics.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether the process wants traffic.
@@ -78,7 +87,7 @@ pub struct Api {
 pub struct Memory {
     /// Owners of keys that were seen lately.
     pub keys: key::KeyMemory,
-    /// Merchants' requests in flight.
+    /// Requests in flight.
     pub(super) in_flight: AtomicUsize,
 }
 
@@ -92,12 +101,13 @@ pub struct ApiSettings {
     pub deadline: Duration,
     /// Bytes of a merchant's body, at most. Default 64 KiB.
     pub body_limit: usize,
-    /// Merchants' requests in flight in this process, at most; beyond that 503. Default 4,096. It bounds memory: a request in flight holds its
-    /// body and its flow.
+    /// Requests in flight in this process, at most; beyond that a merchant's is 503, an operator's is still answered. Default 4,096. It bounds
+    /// memory: a request in flight holds its body and its flow.
     pub max_requests: usize,
     /// Whether the merchants' listener serves `/ops` and `/metrics` too. Default false; demo does.
     pub serve_operations: bool,
-    /// Whether `/metrics` needs an operator's token. Default true; false is for a listener that only the machine itself reaches.
+    /// Whether `/metrics` on the merchants' listener needs an operator's token. Default true; false is for a listener that only the machine
+    /// itself reaches. On the operators' own listener it never does.
     pub metrics_need_token: bool,
     /// What a problem's `type` begins with, before `/errors/<code>`. Default `https://breakwater.example`.
     pub problem_base: String,
@@ -118,6 +128,25 @@ impl Default for ApiSettings {
 }
 
 impl Api {
+    /// Runs an act of a merchant's on their webhooks where the database's connections live, to its end even if the client goes away.
+    ///
+    /// # Errors
+    /// The problem to answer with.
+    pub(super) async fn at_desk<T, F>(&self, act: impl FnOnce(Desk) -> F) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<T, DeskError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.runtime.spawn(act(self.webhooks.clone())).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(refusal::desk_problem(&error)),
+            Err(error) => {
+                tracing::error!(%error, "an act on a webhook did not end");
+                Err(Problem::internal())
+            }
+        }
+    }
+
     /// Runs a read where the database's connections live, to its end even if the client goes away.
     ///
     /// # Errors

@@ -14,27 +14,28 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, ResponseError as _, web};
 use futures_util::FutureExt as _;
+use tracing::Instrument as _;
 
 use super::Api;
 use super::ask::{About, Theirs};
 use super::problem::{Problem, ProblemCode};
-use super::routes::TEMPLATES;
+use super::routes::ROUTES;
 use crate::domain::RequestId;
 
 const REQUESTS: &str = "breakwater_http_requests_total";
 const DURATION: &str = "breakwater_http_request_duration_seconds";
 const IN_FLIGHT: &str = "breakwater_http_requests_in_flight";
-const KEYS: &str = "breakwater_idempotency_requests_total";
 
-/// Describes this floor's metrics and creates those whose labels are known, at 0. The histogram's buckets are the recorder's to set.
-pub fn describe_metrics() {
-    metrics::describe_counter!(REQUESTS, "Requests that were answered, by route template, method and status code.");
-    metrics::describe_histogram!(DURATION, metrics::Unit::Seconds, "From a request's head to its answer, by route template.");
-    metrics::describe_gauge!(IN_FLIGHT, "Requests that are being answered.");
-    metrics::describe_counter!(KEYS, "Requests with an Idempotency-Key that reached a flow, by what the key turned out to be.");
-    metrics::gauge!(IN_FLIGHT).set(0.0);
-    for result in ["new", "replayed", "in_flight", "reused"] {
-        metrics::counter!(KEYS, "result" => result).absolute(0);
+/// Creates the series of every route at 0, with the code that it usually answers and the one that alerts look at: a rate never shows the first
+/// count of a series that begins with it. Call it once the recorder is installed; the catalogue describes them.
+pub fn create_series_at_zero() {
+    for (route, methods) in ROUTES {
+        let _ = metrics::histogram!(DURATION, "route" => *route);
+        for (method, usual) in *methods {
+            for code in [*usual, "500"] {
+                metrics::counter!(REQUESTS, "route" => *route, "method" => *method, "code" => code).increment(0);
+            }
+        }
     }
 }
 
@@ -59,8 +60,10 @@ pub async fn observe(
             .into_response(Problem::new(ProblemCode::Overloaded, "Too many requests are in flight. Nothing was sent.").error_response())
             .map_into_boxed_body()))
     } else {
+        // What is logged on the way, in this task, carries the request's id.
+        let span = tracing::error_span!("request", request_id = %id);
         let answer = async { next.call(request).await.map(ServiceResponse::map_into_boxed_body) };
-        AssertUnwindSafe(answer).catch_unwind().await
+        AssertUnwindSafe(answer.instrument(span)).catch_unwind().await
     };
     let mut response = match answered {
         Ok(Ok(response)) => response,
@@ -140,7 +143,7 @@ fn count(route: &'static str, method: &'static str, status: u16, taken: Duration
 
 fn route_label(response: &ServiceResponse) -> &'static str {
     let pattern = response.request().match_pattern();
-    pattern.and_then(|pattern| TEMPLATES.iter().copied().find(|template| *template == pattern)).unwrap_or("unmatched")
+    pattern.and_then(|pattern| ROUTES.iter().map(|(template, _)| *template).find(|template| *template == pattern)).unwrap_or("unmatched")
 }
 
 /// Methods are a client's free choice: only those that exist become a label.

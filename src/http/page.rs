@@ -8,7 +8,7 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::body::quoted;
@@ -105,14 +105,29 @@ impl Query {
     }
 }
 
-/// A page's body. `rows` may have one object more than `limit`: it only says that there is another page.
-pub fn list(mut rows: Vec<(Uuid, Value)>, limit: i64, secret: &[u8; 32], list: &str) -> Value {
-    let limit = usize::try_from(limit).unwrap_or(0);
-    let has_more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| has_more).map(|(id, _)| seal_cursor(secret, list, *id));
-    let data: Vec<Value> = rows.into_iter().map(|(_, object)| object).collect();
-    json!({"object": "list", "data": data, "has_more": has_more, "next_cursor": next_cursor})
+/// A page of a list, or all of a list that is short by nature.
+#[derive(Clone, Debug, Serialize)]
+pub struct Page<T> {
+    object: &'static str,
+    data: Vec<T>,
+    has_more: bool,
+    next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page of at most `limit` rows, each with its id. One row more than that only says that there is another page.
+    pub fn of(mut rows: Vec<(Uuid, T)>, limit: i64, secret: &[u8; 32], list: &str) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = rows.last().filter(|_| has_more).map(|(id, _)| seal_cursor(secret, list, *id));
+        Self { object: "list", data: rows.into_iter().map(|(_, object)| object).collect(), has_more, next_cursor }
+    }
+
+    /// A list without pages.
+    pub const fn whole(data: Vec<T>) -> Self {
+        Self { object: "list", data, has_more: false, next_cursor: None }
+    }
 }
 
 fn seal(secret: &[u8; 32], list: &str, id: Uuid) -> hmac::Tag {
@@ -201,13 +216,12 @@ mod tests {
 
     #[test]
     fn a_page_shows_no_more_than_its_limit_and_where_to_go_on() {
-        let rows: Vec<_> = (1..=3u128).map(|n| (Uuid::from_u128(n), json!(n))).collect();
-        let page = list(rows.clone(), 2, &SECRET, "payments");
-        assert_eq!(page["data"], json!([1, 2]));
-        assert_eq!(page["has_more"], json!(true));
-        let cursor = page["next_cursor"].as_str().expect("a cursor");
-        assert_eq!(open_cursor(&SECRET, "payments", cursor), Some(Uuid::from_u128(2)));
-        let page = list(rows, 3, &SECRET, "payments");
-        assert_eq!((&page["has_more"], &page["next_cursor"]), (&json!(false), &Value::Null));
+        let rows: Vec<_> = (1..=3u128).map(|n| (Uuid::from_u128(n), n)).collect();
+        let page = Page::of(rows.clone(), 2, &SECRET, "payments");
+        assert_eq!((&page.data[..], page.has_more), (&[1, 2][..], true));
+        let cursor = page.next_cursor.expect("a cursor");
+        assert_eq!(open_cursor(&SECRET, "payments", &cursor), Some(Uuid::from_u128(2)));
+        let page = Page::of(rows, 3, &SECRET, "payments");
+        assert_eq!((page.data.len(), page.has_more, page.next_cursor), (3, false, None));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::ask::{self, Asking};
 use super::field::Fields;
 use super::key::Merchant;
-use super::page::{self, Query};
+use super::page::{Page, Query};
 use super::problem::{Problem, ProblemCode};
 use super::render::{self, Include};
 use super::{Api, answers, body, idempotency, key, payment_request};
@@ -26,7 +26,7 @@ pub async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<
     let body = body::object(&request, payload, api.settings.body_limit, false).await?;
     let now = api.clock.wall();
     let parsed = payment_request::parse(&body, merchant, &*api.channels, api.settings.deadline, now)?;
-    let claim = claim(&api, &request, merchant, &key, &body);
+    let claim = claim(&api, merchant, &key, "/v1/payments", &body);
     if let Some(objection) = parsed.objection {
         // What was accepted once is answered again, though it would not be accepted now.
         let known = api.read(move |store| async move { store.known_key(claim.digest).await }).await?;
@@ -47,7 +47,7 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, api: web::Data
     let key = idempotency::key(&request)?;
     let body = body::object(&request, payload, api.settings.body_limit, true).await?;
     let amount = Fields::of(&body, &["amount"])?.amount("amount", None)?;
-    let claim = claim(&api, &request, merchant, &key, &body);
+    let claim = claim(&api, merchant, &key, &format!("/v1/payments/{payment}/capture"), &body);
     let asking = Asking { api: &api, request: &request, key: &key, amount };
     let answer = ask::router(asking, Capture { merchant: merchant.id, payment, amount, claim, wait: api.settings.answer_within }).await?;
     Ok(answers::money(&answer, &render::payment_for(&answer.payment, answer.subject)))
@@ -61,7 +61,7 @@ pub async fn cancel(request: HttpRequest, payload: web::Payload, api: web::Data<
     let key = idempotency::key(&request)?;
     let body = body::object(&request, payload, api.settings.body_limit, true).await?;
     Fields::of(&body, &[])?;
-    let claim = claim(&api, &request, merchant, &key, &body);
+    let claim = claim(&api, merchant, &key, &format!("/v1/payments/{payment}/cancel"), &body);
     let asking = Asking { api: &api, request: &request, key: &key, amount: None };
     let answer = ask::router(asking, Void { merchant: merchant.id, payment, claim, wait: api.settings.answer_within }).await?;
     Ok(answers::money(&answer, &render::payment(&answer.payment)))
@@ -96,12 +96,12 @@ pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespo
         limit: limit + 1,
     };
     let payments = api.read(move |store| async move { store.payments(merchant.id, &page).await }).await?;
-    let rows = payments.iter().map(|payment| Ok((payment.id.0, answers::value(&render::payment(payment))?))).collect::<Result<Vec<_>, Problem>>()?;
-    Ok(answers::json(StatusCode::OK, &page::list(rows, limit, &api.fingerprint_secret, LIST)))
+    let rows = payments.iter().map(|payment| (payment.id.0, render::payment(payment))).collect();
+    Ok(answers::json(StatusCode::OK, &Page::of(rows, limit, &api.fingerprint_secret, LIST)))
 }
 
 /// Ids keep milliseconds: a bound between two of them means the later one.
-fn ceiling(at: Timestamp) -> Timestamp {
+pub(super) fn ceiling(at: Timestamp) -> Timestamp {
     let floor = at.as_millisecond();
     let whole = Timestamp::from_millisecond(floor).ok().filter(|whole| *whole >= at);
     whole.or_else(|| Timestamp::from_millisecond(floor.saturating_add(1)).ok()).unwrap_or(at)
@@ -126,8 +126,9 @@ fn include(query: &Query) -> Result<Include, Problem> {
     Ok(include)
 }
 
-fn claim(api: &Api, request: &HttpRequest, merchant: Merchant, key: &str, body: &Map<String, Value>) -> Claim {
-    idempotency::claim(&api.fingerprint_secret, merchant.id, key, request.method().as_str(), request.path(), body)
+/// The claim of a POST on `route`: written from what was parsed, so that an address that is encoded otherwise is the same.
+fn claim(api: &Api, merchant: Merchant, key: &str, route: &str, body: &Map<String, Value>) -> Claim {
+    idempotency::claim(&api.fingerprint_secret, merchant.id, key, "POST", route, body)
 }
 
 /// The payment in the address. What is not an id is nobody's payment.

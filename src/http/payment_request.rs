@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::body::quoted;
 use super::directory::ChannelDirectory;
-use super::field::Fields;
+use super::field::{Fields, refuse_card_number};
 use super::key::Merchant;
 use super::problem::{Problem, ProblemCode};
 use crate::domain::method::RedirectFlow;
@@ -64,7 +64,7 @@ pub fn parse(
     let pinned_channel = fields.text("channel")?.map(str::to_owned);
     let nowhere = pinned_channel
         .as_deref()
-        .filter(|channel| !channels.known(channel))
+        .filter(|channel| !channels.open_to(channel, merchant.id))
         .map(|channel| Problem::new(ProblemCode::UnknownChannel, format!("This installation has no channel {}.", quoted(channel))).about("channel"));
     let deadline = SignedDuration::try_from(deadline).unwrap_or(SignedDuration::from_secs(30));
     let request = PaymentRequest {
@@ -163,6 +163,7 @@ fn token(method: &Fields<'_>) -> Result<String, Problem> {
     if !fits || digits == token.len() {
         return Err(method.wrong("token", "must be a token such as pm_1Abc, not a card number"));
     }
+    refuse_card_number(token, method.name("token"))?;
     Ok(token.to_owned())
 }
 

@@ -7,6 +7,7 @@
 //! What a flow refuses becomes a problem in `refusal.rs`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -115,6 +116,10 @@ problem_codes! {
     PaymentUnresolved = "payment_unresolved", 409, Channel, Query, "The payment is not resolved yet";
     /// The integrity check found differences.
     BooksDoNotHold = "books_do_not_hold", 409, Breakwater, Query, "The books do not hold";
+    /// The merchant has as many webhook endpoints as may be.
+    TooManyWebhookEndpoints = "too_many_webhook_endpoints", 409, Client, Never, "There are too many webhook endpoints";
+    /// The webhook endpoint is turned off.
+    WebhookEndpointDisabled = "webhook_endpoint_disabled", 409, Client, Query, "The webhook endpoint is turned off";
     /// The body is larger than this route takes.
     BodyTooLarge = "body_too_large", 413, Client, Never, "The body is too large";
     /// The body is not declared as plain JSON.
@@ -141,6 +146,10 @@ problem_codes! {
     CaptureExceedsHold = "capture_exceeds_hold", 422, Client, Never, "The capture exceeds what is held";
     /// More than was captured and is not yet spoken for.
     RefundExceedsCaptured = "refund_exceeds_captured", 422, Client, Never, "The refund exceeds what was captured";
+    /// The channel no longer takes refunds of so old a payment.
+    RefundWindowClosed = "refund_window_closed", 422, Channel, Never, "The payment is too old to be refunded over its channel";
+    /// Webhooks are not sent to addresses of this kind.
+    WebhookUrlRefused = "webhook_url_refused", 422, Client, Never, "Webhooks are not sent to this address";
     /// A fault of ours. What was sent is on disk and will be resolved.
     InternalFault = "internal_fault", 500, Breakwater, SameKey, "An internal fault";
     /// Too much is in flight.
@@ -188,6 +197,8 @@ struct Body<'a> {
     retry: Retry,
     request_id: Option<String>,
     existing: Option<&'a str>,
+    #[serde(flatten)]
+    more: Option<BTreeMap<&'static str, &'a Value>>,
 }
 
 impl Problem {
@@ -280,16 +291,10 @@ impl Problem {
             retry: code.retry(),
             request_id: request_id.map(|id| id.to_string()),
             existing: existing.as_deref(),
-        };
-        let text = match more {
-            None => serde_json::to_vec(&body),
-            Some((name, value)) => serde_json::to_value(&body).and_then(|mut body| {
-                body[*name] = value.clone();
-                serde_json::to_vec(&body)
-            }),
+            more: more.as_ref().map(|(name, value)| BTreeMap::from([(*name, value)])),
         };
         // Strings and numbers only: this cannot fail, and if it did, the status would still tell.
-        text.unwrap_or_default()
+        serde_json::to_vec(&body).unwrap_or_default()
     }
 }
 
@@ -363,6 +368,8 @@ mod tests {
         409 capture_in_progress Client Query
         409 payment_unresolved Channel Query
         409 books_do_not_hold Breakwater Query
+        409 too_many_webhook_endpoints Client Never
+        409 webhook_endpoint_disabled Client Query
         413 body_too_large Client Never
         415 unsupported_media_type Client Never
         422 invalid_amount Client Never
@@ -376,6 +383,7 @@ mod tests {
         422 channel_cannot_carry Channel Never
         422 capture_exceeds_hold Client Never
         422 refund_exceeds_captured Client Never
+        422 webhook_url_refused Client Never
         500 internal_fault Breakwater SameKey
         503 overloaded Breakwater SameKey
         503 every_channel_shut Channel SameKey

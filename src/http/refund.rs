@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::ask::{self, Asking};
 use super::field::Fields;
-use super::page::{self, Query};
+use super::page::{Page, Query};
 use super::payment::no_such_payment;
 use super::problem::{Problem, ProblemCode};
 use super::{Api, answers, body, idempotency, key, render};
@@ -28,7 +28,7 @@ pub async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<
     let key = idempotency::key(&request)?;
     let body = body::object(&request, payload, api.settings.body_limit, false).await?;
     let (payment, asked) = parse(&body)?;
-    let claim = idempotency::claim(&api.fingerprint_secret, merchant.id, &key, request.method().as_str(), request.path(), &body);
+    let claim = idempotency::claim(&api.fingerprint_secret, merchant.id, &key, "POST", "/v1/refunds", &body);
     let asking = Asking { api: &api, request: &request, key: &key, amount: asked.amount };
     let answer = ask::router(asking, Refund { merchant: merchant.id, payment, request: asked, claim, wait: api.settings.answer_within }).await?;
     let made = match answer.subject {
@@ -67,12 +67,8 @@ pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespo
     let before = query.cursor(&api.fingerprint_secret, LIST)?;
     let of: Option<PaymentId> = query.parsed("payment_id", "a payment's id", |text| text.parse().ok())?;
     let refunds = api.read(move |store| async move { store.refunds(merchant.id, of, before, limit + 1).await }).await?;
-    let rows = refunds
-        .iter()
-        .filter_map(|(payment, n)| payment.refund(*n).map(|refund| (payment, refund)))
-        .map(|(payment, refund)| Ok((refund.id.0, answers::value(&render::refund(payment, refund))?)))
-        .collect::<Result<Vec<_>, Problem>>()?;
-    Ok(answers::json(StatusCode::OK, &page::list(rows, limit, &api.fingerprint_secret, LIST)))
+    let rows = refunds.iter().filter_map(|(payment, n)| payment.refund(*n).map(|refund| (refund.id.0, render::refund(payment, refund)))).collect();
+    Ok(answers::json(StatusCode::OK, &Page::of(rows, limit, &api.fingerprint_secret, LIST)))
 }
 
 fn parse(body: &Map<String, Value>) -> Result<(PaymentId, RefundRequest), Problem> {

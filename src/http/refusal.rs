@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::body::quoted;
 use super::problem::{Problem, ProblemCode as Code};
+use crate::notifier::desk::{DeskError, ENDPOINTS_MAX};
 use crate::router::FlowError;
 use crate::store::{JournalError, StoreError};
 
@@ -21,17 +23,17 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
         FlowError::NotFound(what) => Problem::new(Code::NotFound, format!("There is no such {what}.")),
         FlowError::NoChannel(why) => Problem::new(Code::NoChannel, format!("No channel of this installation can take this payment: {why}.")),
         FlowError::NotCarried(failure) => Problem::new(Code::ChannelCannotCarry, failure.message.clone()),
-        FlowError::EveryChannelShut { retry_after } => {
+        FlowError::EveryChannelShut { retry_after, .. } => {
             Problem::new(Code::EveryChannelShut, "Every channel that could take this is shut. Nothing was written: key and order are free.")
                 .retry_after(*retry_after)
         }
         FlowError::KeyReused { existing, amount } => match asked.amount.filter(|asked| asked != amount) {
             Some(other) => Problem::new(
                 Code::IdempotencyKeyReused,
-                format!("Key {} created {existing} with amount {amount}; this request has {other}.", asked.key),
+                format!("Key {} created {existing} with amount {amount}; this request has {other}.", quoted(asked.key)),
             )
             .about("amount"),
-            None => Problem::new(Code::IdempotencyKeyReused, format!("Key {} stands for another request, about {existing}.", asked.key))
+            None => Problem::new(Code::IdempotencyKeyReused, format!("Key {} stands for another request, about {existing}.", quoted(asked.key)))
                 .about("Idempotency-Key"),
         }
         .existing(existing),
@@ -62,6 +64,10 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
             Problem::new(Code::CaptureExceedsHold, format!("{capturable} minor units are held and not yet captured; the request is for more."))
                 .about("amount")
         }
+        FlowError::RefundWindowClosed { days } => Problem::new(
+            Code::RefundWindowClosed,
+            format!("Its channel takes refunds for {days} days after the payment. Give the money back another way."),
+        ),
         FlowError::RefundExceedsCaptured { refundable } => {
             Problem::new(Code::RefundExceedsCaptured, format!("{refundable} minor units can still be refunded; the request is for more."))
                 .about("amount")
@@ -72,6 +78,22 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
         FlowError::Store(error) => store_problem(error),
         FlowError::Journal(error @ JournalError::Refused(_)) => fault(error),
         FlowError::Internal(_) => fault(error),
+    }
+}
+
+/// The problem that tells a merchant why an act on their webhooks was refused.
+pub fn desk_problem(error: &DeskError) -> Problem {
+    match error {
+        DeskError::NotFound(what) => Problem::new(Code::NotFound, format!("There is no such {what}.")),
+        DeskError::Address(why) => Problem::new(Code::WebhookUrlRefused, format!("url {why}.")).about("url"),
+        DeskError::TooMany => {
+            Problem::new(Code::TooManyWebhookEndpoints, format!("A merchant may have {ENDPOINTS_MAX} webhook endpoints; delete one."))
+        }
+        DeskError::Disabled => {
+            Problem::new(Code::WebhookEndpointDisabled, "The endpoint is turned off. Set enabled to true, and ask again.").about("enabled")
+        }
+        DeskError::Seal(_) | DeskError::Entropy(_) => fault(error),
+        DeskError::Store(error) => store_problem(error),
     }
 }
 
@@ -129,7 +151,7 @@ mod tests {
         let cases: Vec<(FlowError, u16)> = vec![
             (FlowError::NotFound("payment"), 404),
             (FlowError::NoChannel("no channel takes JPY".to_owned()), 422),
-            (FlowError::EveryChannelShut { retry_after: Duration::from_secs(5) }, 503),
+            (FlowError::EveryChannelShut { full: false, retry_after: Duration::from_secs(5) }, 503),
             (FlowError::InFlight { existing: payment() }, 409),
             (FlowError::DuplicateOrder { existing: payment() }, 409),
             (FlowError::DuplicateRefund { existing: refund }, 409),
@@ -137,6 +159,7 @@ mod tests {
             (FlowError::PaymentUnresolved, 409),
             (FlowError::CaptureExceedsHold { capturable: 1 }, 422),
             (FlowError::RefundExceedsCaptured { refundable: 1 }, 422),
+            (FlowError::RefundWindowClosed { days: 180 }, 422),
             (FlowError::Notification(NotificationError::BadSignature), 400),
             (FlowError::Overloaded, 503),
             (FlowError::Journal(JournalError::Full), 503),

@@ -6,24 +6,35 @@ use actix_web::middleware::from_fn;
 use actix_web::{Resource, Scope, web};
 
 use super::problem::{Problem, ProblemCode};
-use super::{Api, notification, observe, operations, payment, refund};
+use super::{Api, alerts, event, notification, observe, operations, payment, refund, webhook};
 
-/// The templates of all addresses: the only values of the metrics' label `route`, beside `unmatched`.
-pub(super) const TEMPLATES: &[&str] = &[
-    "/v1/payments",
-    "/v1/payments/{id}",
-    "/v1/payments/{id}/capture",
-    "/v1/payments/{id}/cancel",
-    "/v1/refunds",
-    "/v1/refunds/{id}",
-    "/v1/notifications/{channel}",
-    "/livez",
-    "/readyz",
-    "/version",
-    "/metrics",
-    "/ops/v1/channels",
-    "/ops/v1/unknowns",
-    "/ops/v1/integrity",
+/// The templates of all addresses, each with its methods and the code that a method usually answers. The templates are the only values of the
+/// metrics' label `route`, beside `unmatched`.
+pub(super) const ROUTES: &[(&str, &[(&str, &str)])] = &[
+    ("/v1/payments", &[("POST", "201"), ("GET", "200")]),
+    ("/v1/payments/{id}", &[("GET", "200")]),
+    ("/v1/payments/{id}/capture", &[("POST", "200")]),
+    ("/v1/payments/{id}/cancel", &[("POST", "202")]),
+    ("/v1/refunds", &[("POST", "201"), ("GET", "200")]),
+    ("/v1/refunds/{id}", &[("GET", "200")]),
+    ("/v1/events", &[("GET", "200")]),
+    ("/v1/events/{id}", &[("GET", "200")]),
+    ("/v1/events/{id}/redeliver", &[("POST", "202")]),
+    ("/v1/webhook_endpoints", &[("POST", "201"), ("GET", "200")]),
+    ("/v1/webhook_endpoints/{id}", &[("GET", "200"), ("PATCH", "200"), ("DELETE", "200")]),
+    ("/v1/webhook_endpoints/{id}/rotate_secret", &[("POST", "200")]),
+    ("/v1/webhook_endpoints/{id}/deliveries", &[("GET", "200")]),
+    ("/v1/webhook_endpoints/{id}/replay", &[("POST", "202")]),
+    ("/v1/notifications/{channel}", &[("POST", "200")]),
+    ("/livez", &[("GET", "200")]),
+    ("/readyz", &[("GET", "200")]),
+    ("/version", &[("GET", "200")]),
+    ("/metrics", &[("GET", "200")]),
+    ("/ops/v1/channels", &[("GET", "200")]),
+    ("/ops/v1/unknowns", &[("GET", "200")]),
+    ("/ops/v1/integrity", &[("GET", "200")]),
+    ("/ops/v1/alerts", &[("GET", "200")]),
+    ("/ops/v1/alerts/{id}/acknowledge", &[("POST", "200")]),
 ];
 
 /// The merchants' and providers' routes, and the operators' too where the settings say so. Register it last: it answers every address.
@@ -36,6 +47,19 @@ pub fn routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
         .service(on("/v1/payments/{id}/cancel", "POST").route(web::post().to(payment::cancel)))
         .service(on("/v1/refunds", "GET, HEAD, POST").route(web::post().to(refund::create)).route(get(refund::list)))
         .service(on("/v1/refunds/{id}", "GET, HEAD").route(get(refund::read)))
+        .service(on("/v1/events", "GET, HEAD").route(get(event::list)))
+        .service(on("/v1/events/{id}", "GET, HEAD").route(get(event::read)))
+        .service(on("/v1/events/{id}/redeliver", "POST").route(web::post().to(event::redeliver)))
+        .service(on("/v1/webhook_endpoints", "GET, HEAD, POST").route(web::post().to(webhook::create)).route(get(webhook::list)))
+        .service(
+            on("/v1/webhook_endpoints/{id}", "DELETE, GET, HEAD, PATCH")
+                .route(get(webhook::read))
+                .route(web::patch().to(webhook::change))
+                .route(web::delete().to(webhook::delete)),
+        )
+        .service(on("/v1/webhook_endpoints/{id}/rotate_secret", "POST").route(web::post().to(webhook::rotate_secret)))
+        .service(on("/v1/webhook_endpoints/{id}/deliveries", "GET, HEAD").route(get(webhook::deliveries)))
+        .service(on("/v1/webhook_endpoints/{id}/replay", "POST").route(web::post().to(webhook::replay)))
         .service(on("/v1/notifications/{channel}", "POST").route(web::post().to(notification::receive)));
     if operators {
         scope = with_operations(scope);
@@ -45,7 +69,7 @@ pub fn routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
 
 /// The operators' routes alone, for a listener of their own. Register it last: it answers every address.
 pub fn operations_routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
-    config.service(with_operations(with_probes(whole(api))).wrap(from_fn(observe::observe)));
+    config.service(with_operations(with_probes(whole(api))).app_data(operations::Apart).wrap(from_fn(observe::observe)));
 }
 
 fn whole(api: web::Data<Api>) -> Scope {
@@ -67,6 +91,8 @@ fn with_operations(scope: Scope) -> Scope {
         .service(on("/ops/v1/channels", "GET, HEAD").route(get(operations::channels)))
         .service(on("/ops/v1/unknowns", "GET, HEAD").route(get(operations::unknowns)))
         .service(on("/ops/v1/integrity", "GET, HEAD").route(get(operations::integrity)))
+        .service(on("/ops/v1/alerts", "GET, HEAD").route(get(alerts::list)))
+        .service(on("/ops/v1/alerts/{id}/acknowledge", "POST").route(web::post().to(alerts::acknowledge)))
 }
 
 /// An address, which refuses every method that is not routed with `Allow: methods`.

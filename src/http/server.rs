@@ -41,7 +41,8 @@ pub fn serve_operations(listener: TcpListener, api: web::Data<Api>) -> std::io::
 
 /// A server of this application with every bound set. A macro, because the application's type cannot be written.
 macro_rules! bounded {
-    ($app:expr, $listener:expr, $workers:expr) => {
+    ($app:expr, $listener:expr, $workers:expr) => {{
+        super::observe::create_series_at_zero();
         Ok(HttpServer::new($app)
             .workers($workers)
             .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
@@ -53,6 +54,6 @@ macro_rules! bounded {
             .disable_signals()
             .listen($listener)?
             .run())
-    };
+    }};
 }
 use bounded;

@@ -75,6 +75,8 @@ pub enum FlowError {
     /// Every channel that could carry it is shut for now. Nothing was written; key and order stay free.
     #[error("every channel that could take this payment is shut")]
     EveryChannelShut {
+        /// Whether they are sound and only have no room for another call.
+        full: bool,
         /// When one may be open again.
         retry_after: Duration,
     },
@@ -129,6 +131,12 @@ pub enum FlowError {
     RefundExceedsCaptured {
         /// What is left, in minor units.
         refundable: i64,
+    },
+    /// The channel no longer takes refunds of so old a payment.
+    #[error("the channel takes refunds for {days} days")]
+    RefundWindowClosed {
+        /// For how long it does.
+        days: u64,
     },
     /// A notification that is not authentic or cannot be read.
     #[error(transparent)]

@@ -3,22 +3,30 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::ResponseFuture;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::answer::{Answer, FlowError, is_settled};
+use super::recent::Recent;
 use super::waiting::Waiting;
 use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
-use crate::domain::{Attempt, Candidate, Lease, Payment, Subject};
+use crate::domain::{Attempt, Candidate, Lease, OperationClass, Payment, Subject};
 use crate::provider::{Call, Credentials, Notification, NotificationError, Verb};
 use crate::store::Store;
+use crate::store::inbox::Inbox;
+
+/// Notifications that are applied at once.
+const APPLYING: usize = 256;
+/// How often a channel's unknowns are made due at once, at most.
+const HASTEN_EVERY: Duration = Duration::from_secs(5);
 
 /// Bounds and margins of the flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +66,20 @@ pub struct Channel {
     /// How long one of its calls may take.
     pub call_timeout: Duration,
     credentials: Credentials,
-    /// The store over the channel's own connections.
-    pub(super) store: Store,
+    /// Where its notifications are kept, over the channel's own connections.
+    pub(super) inbox: Inbox,
     /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
     doubtful: Arc<AtomicBool>,
+    /// When its unknowns were last made due, in nanoseconds of boot time; 0 for never.
+    hastened_at: Arc<AtomicU64>,
     /// Whether a synthetic query is on its way.
     probed: Arc<AtomicBool>,
 }
 
 impl Channel {
     /// A channel that has not failed yet.
-    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, store: Store) -> Self {
-        Self { handle, call_timeout, credentials, store, doubtful: Arc::default(), probed: Arc::default() }
+    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, inbox: Inbox) -> Self {
+        Self { handle, call_timeout, credentials, inbox, doubtful: Arc::default(), hastened_at: Arc::default(), probed: Arc::default() }
     }
 
     /// Verifies and reads a notification.
@@ -92,9 +102,16 @@ impl Channel {
         self.probed.store(false, Ordering::Relaxed);
     }
 
-    /// True once, at the first answer after a failure.
-    pub(super) fn has_recovered(&self) -> bool {
-        self.doubtful.load(Ordering::Relaxed) && self.doubtful.swap(false, Ordering::Relaxed)
+    /// True once, at the first answer after a failure, and at most every [`HASTEN_EVERY`]: at a channel that fails now and then, every answer
+    /// follows a failure, and all its unknowns would be written and asked after again and again, their ladder notwithstanding.
+    pub(super) fn has_recovered(&self, now: Moment) -> bool {
+        let last = self.hastened_at.load(Ordering::Relaxed);
+        let rested = last == 0 || now.since(Moment::from_nanos(last)) >= HASTEN_EVERY;
+        let recovered = self.doubtful.load(Ordering::Relaxed) && rested && self.doubtful.swap(false, Ordering::Relaxed);
+        if recovered {
+            self.hastened_at.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        recovered
     }
 }
 
@@ -114,6 +131,7 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) waiting: Waiting,
+    pub(super) recent: Recent,
     pub(super) settings: FlowSettings,
     pub(super) incarnation: Uuid,
     channels: HashMap<String, Channel>,
@@ -122,6 +140,8 @@ pub(super) struct Shared {
     payment_flows: Arc<Semaphore>,
     refund_flows: Arc<Semaphore>,
     inquiries: Arc<Semaphore>,
+    applying: Arc<Semaphore>,
+    carrying: Arc<AtomicUsize>,
 }
 
 impl Flows {
@@ -134,6 +154,7 @@ impl Flows {
                 store,
                 clock,
                 waiting: Waiting::default(),
+                recent: Recent::default(),
                 settings,
                 incarnation: Uuid::new_v4(),
                 channels,
@@ -142,6 +163,8 @@ impl Flows {
                 payment_flows: Arc::new(Semaphore::new(settings.payment_flows)),
                 refund_flows: Arc::new(Semaphore::new(settings.refund_flows)),
                 inquiries: Arc::new(Semaphore::new(settings.inquiries)),
+                applying: Arc::new(Semaphore::new(APPLYING)),
+                carrying: Arc::default(),
             }),
         }
     }
@@ -171,6 +194,21 @@ impl Flows {
         self.shared.payment_flows.available_permits() == settings.payment_flows
             && self.shared.refund_flows.available_permits() == settings.refund_flows
             && self.shared.inquiries.available_permits() == settings.inquiries
+            && self.shared.applying.available_permits() == APPLYING
+            && self.shared.carrying.load(Ordering::Relaxed) == 0
+    }
+
+    /// The channels that would not even be asked now: their attempts are left where they are, or a shut channel's backlog would be taken up and
+    /// put back sweep after sweep, and leave no place in the batch for the others'.
+    pub fn channels_without_room(&self) -> Vec<String> {
+        let now = self.shared.clock.boot();
+        let shut = |channel: &&Channel| !channel.handle.guard().would_admit(OperationClass::Resolve, now);
+        self.channels().filter(shut).map(|channel| channel.handle.id().to_owned()).collect()
+    }
+
+    /// Room to apply one more notification now; it goes back when dropped.
+    pub(super) fn place_in_inbox(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.applying).try_acquire_owned().ok()
     }
 
     /// How many more looks may be started now.
@@ -218,6 +256,15 @@ impl Flows {
             let _gone = answer.send(flow.await);
         });
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(FlowError::Internal("the flow ended without an answer".to_owned()))) })
+    }
+
+    /// Runs the part of a flow that goes on when its caller was answered; a stop waits for it.
+    pub(super) fn go_on<T: Send + 'static>(&self, part: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        let under_way = UnderWay::begin(&self.shared.carrying);
+        self.shared.runtime.spawn(async move {
+            let _under_way = under_way;
+            part.await
+        })
     }
 
     /// Runs a follow-up of a flow as a task of its own.
@@ -272,6 +319,22 @@ impl Flows {
     }
 }
 
+/// One more part under way, until it is dropped.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct Leaving(metrics::Gauge);
 
 impl Drop for Leaving {
@@ -300,12 +363,19 @@ pub(super) fn call(payment: &Payment, attempt: &Attempt, verb: Verb) -> Call {
         pay_reference: pay.and_then(|pay| pay.reference.clone()),
         reference: if attempt.operation == crate::domain::Operation::Pay { None } else { attempt.reference.clone() },
         reverses: pay.filter(|_| attempt.operation == crate::domain::Operation::Reversal).map(|pay| pay.key.clone()),
-        held: request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0,
+        held: is_only_held(payment, attempt),
         description: request.description.clone(),
         return_url: request.return_url.clone(),
         expires_at: request.expires_at,
         attempted_at: attempt.created_at,
     }
+}
+
+/// Whether money that is to be undone is only held. A reversal that the channel refused as the release of a hold goes on as giving back: the hold
+/// was taken meanwhile.
+fn is_only_held(payment: &Payment, attempt: &Attempt) -> bool {
+    let refused = attempt.operation == crate::domain::Operation::Reversal && attempt.state == crate::domain::AttemptState::Declined;
+    payment.request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0 && !refused
 }
 
 fn is_being_undone(attempt: &Attempt) -> bool {

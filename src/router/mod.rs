@@ -11,6 +11,7 @@ pub mod answer;
 pub mod flows;
 pub mod notify;
 pub mod payment;
+mod recent;
 pub mod refund;
 pub mod resolve;
 pub mod settle;

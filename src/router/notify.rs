@@ -6,8 +6,9 @@ use jiff::SignedDuration;
 use super::answer::FlowError;
 use super::flows::{Channel, Flows};
 use super::{Acknowledgement, Notify};
-use crate::domain::{Learned, PaymentId, Source};
+use crate::domain::{Contract, Learned, News, PaymentId, Source};
 use crate::provider::Notification;
+use crate::store::inbox::{Arrival, Closing};
 use crate::store::notification::NotificationState;
 
 /// How long a notification may have waited in the inbox before another process's work is taken for lost.
@@ -27,11 +28,23 @@ impl Flows {
             }
         };
         let id = channel.handle.id();
-        let new = channel.store.store_notification(id, &notification.event_id, &notification.kind, &message.body, self.now()).await?;
+        let arrival = Arrival {
+            event_id: notification.event_id.clone(),
+            kind: notification.kind.clone(),
+            body: message.body.to_vec(),
+            received_at: self.now(),
+        };
+        let new = channel.inbox.store(arrival).await?;
         if new {
-            let flows = self.clone();
-            let channel = channel.clone();
-            self.spawn(async move { flows.apply_and_close(&channel, &notification).await });
+            // In a flood the rest waits on disk, and is taken up from there.
+            if let Some(place) = self.place_in_inbox() {
+                let flows = self.clone();
+                let channel = channel.clone();
+                self.spawn(async move {
+                    flows.apply_and_close(&channel, &notification).await;
+                    drop(place);
+                });
+            }
         } else {
             count(id, "repeated");
         }
@@ -42,10 +55,16 @@ impl Flows {
     /// Applies what was received and not applied before a process ended.
     pub async fn empty_inbox(&self) -> Result<(), FlowError> {
         for waiting in self.shared.store.waiting_notifications(self.now() - INBOX_PATIENCE, INBOX_BATCH).await? {
-            let Some(channel) = self.channel(&waiting.channel).cloned() else { continue };
             // It was verified before it was stored: its bytes need no signature now.
-            if let Ok(notification) = channel.handle.provider().read_notification(&waiting.body) {
-                self.apply_and_close(&channel, &notification).await;
+            let known = self.channel(&waiting.channel).cloned();
+            let read = known.and_then(|channel| channel.handle.provider().read_notification(&waiting.body).ok().map(|read| (channel, read)));
+            match read {
+                Some((channel, notification)) => self.apply_and_close(&channel, &notification).await,
+                // Left as received, it would stand before later ones at every look.
+                None => {
+                    let why = "its channel is not in the settings, or it cannot be read";
+                    self.shared.store.quarantine_notification(&waiting.channel, &waiting.event_id, why, self.now()).await?;
+                }
             }
         }
         Ok(())
@@ -62,9 +81,19 @@ impl Flows {
             }
         };
         count(id, state.as_str());
-        if let Err(error) = channel.store.close_notification(id, &notification.event_id, state, note, payment, self.now()).await {
-            tracing::error!(channel = id, event = %notification.event_id, error = %error, "what became of a notification could not be written");
-        }
+        channel.inbox.close(Closing { event_id: notification.event_id.clone(), state, note, payment, at: self.now() });
+    }
+
+    /// Whether what this process remembers of the payment knows the news already.
+    fn knows(&self, id: PaymentId, key: &str, news: &News, contract: &Contract) -> bool {
+        let seen = self.shared.recent.recall(id, |payment| {
+            let attempt = payment.attempts.iter().find(|attempt| attempt.key == key)?;
+            if news.reference.is_some() && news.reference != attempt.reference {
+                return None;
+            }
+            Some(payment.clone().learn(attempt.n, news, Source::Notification, contract, self.now()) == Ok(Learned::Seen))
+        });
+        seen.flatten().unwrap_or(false)
     }
 
     async fn apply_notification(
@@ -77,6 +106,9 @@ impl Flows {
             return Ok((NotificationState::Quarantined, Some("it names no payment of ours"), None));
         };
         let Some(key) = &notification.attempt_key else { return Ok((NotificationState::Quarantined, Some("it names no attempt"), Some(id))) };
+        if self.knows(id, key, news, channel.handle.provider().contract()) {
+            return Ok((NotificationState::Applied, None, Some(id)));
+        }
         let Some(payment) = self.shared.store.payment(id).await? else {
             return Ok((NotificationState::Quarantined, Some("there is no such payment"), Some(id)));
         };

@@ -12,7 +12,7 @@ use super::answer::{Answer, Claim, FlowError};
 use super::flows::{Channel, Flows, call, new_key};
 use super::settle::{OVERTAKEN, Written};
 use super::{Authorize, Capture, Void};
-use crate::channel::guard::Permit;
+use crate::channel::guard::{Permit, Rejected};
 use crate::clock::Moment;
 use crate::domain::{
     AttemptState, Change, Fact, Failure, FailureCode, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId, PaymentRequest,
@@ -23,6 +23,9 @@ use crate::store::{ChangeVerdict, Intent, IntentVerdict};
 
 /// How long a caller is asked to stay away when every channel is shut and none says for how long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often, and how long apart, a full channel is looked at again before the caller is told: 50 ms in all.
+const ROOM_LOOKS: u32 = 10;
+const ROOM_EVERY: Duration = Duration::from_millis(5);
 /// A pay attempt makes at most this many calls: a first step for the reference, then the one that moves money.
 const PAY_CALLS: u32 = 2;
 
@@ -50,23 +53,67 @@ impl Flows {
             metrics::counter!("breakwater_routing_decisions_total", "channel" => channel.clone(), "reason" => misfit.as_str()).increment(1);
         }
         if plan.channels.is_empty() {
-            let why = plan.misfits.iter().map(|(channel, misfit)| format!("{channel}: {}", misfit.as_str())).collect::<Vec<_>>().join(", ");
-            return self.replay_or(claim, FlowError::NoChannel(why)).await;
+            return self.replay_or(claim, FlowError::NoChannel(plan.why_not())).await;
         }
         let mut route = Route { remaining: plan.channels.into() };
-        let chosen = match self.choose(&request, &mut route, "first of the plan") {
+        let chosen = match self.choose_within_a_moment(&request, &mut route, claim).await? {
             Ok(chosen) => chosen,
-            Err(error) => return self.replay_or(claim, error).await,
+            Err(replay) => return Ok(replay),
         };
         let (lease, send_by) = self.lease(chosen.channel, PAY_CALLS);
         let payment = match self.open(request, claim, &chosen, lease).await? {
             Opened::New(payment) => *payment,
             Opened::Known(payment) => return self.replay(payment, claim).await,
         };
-        let payment = self.carry(payment, chosen.channel, chosen.permit, send_by, route, &mut stopwatch).await?;
-        let ours = stopwatch.ours();
-        metrics::histogram!("breakwater_payment_overhead_seconds").record(ours.as_secs_f64());
-        self.wait_for_end(payment, Subject::Payment, until, ours).await
+        let opened = payment.clone();
+        let mut waiter = self.shared.waiting.watch(opened.id);
+        let carrying = {
+            let (flows, channel, permit) = (self.clone(), chosen.channel.clone(), chosen.permit);
+            self.go_on(async move {
+                let carried = flows.carry(payment, &channel, permit, send_by, route, &mut stopwatch).await;
+                (carried, stopwatch.ours())
+            })
+        };
+        // Whatever comes first: the flow's end, news from elsewhere that is enough, or the end of the caller's patience. The flow goes on.
+        tokio::select! {
+            biased;
+            carried = carrying => {
+                let (carried, ours) = carried.map_err(|error| FlowError::Internal(format!("the flow of {} broke off: {error}", opened.id)))?;
+                metrics::histogram!("breakwater_payment_overhead_seconds").record(ours.as_secs_f64());
+                match self.unless_lost(carried, &opened)? {
+                    Some(payment) => self.wait_for_end(payment, Subject::Payment, until, ours).await,
+                    None => Ok(self.as_far_as_known(opened, Subject::Payment)),
+                }
+            }
+            heard = waiter.until(until, |payment| payment.is_worth_answering()) => {
+                let payment = heard.map_or(opened, |heard| (*heard).clone());
+                Ok(self.as_far_as_known(payment, Subject::Payment))
+            }
+        }
+    }
+
+    /// The first channel that agrees. Where all are only full, room is waited for, for a moment: a burst is not an outage. A key that is known
+    /// by then is answered for what it stands for: many with one key may be the burst.
+    async fn choose_within_a_moment(
+        &self,
+        request: &PaymentRequest,
+        route: &mut Route,
+        claim: Claim,
+    ) -> Result<Result<Chosen<'_>, Answer>, FlowError> {
+        let plan = route.remaining.clone();
+        for look in 0..=ROOM_LOOKS {
+            let error = match self.choose(request, route, "first of the plan") {
+                Ok(chosen) => return Ok(Ok(chosen)),
+                Err(error) => error,
+            };
+            let full = matches!(error, FlowError::EveryChannelShut { full: true, .. });
+            if !full || look == ROOM_LOOKS {
+                return self.replay_or(claim, self.taken_or(request, error).await?).await.map(Err);
+            }
+            tokio::time::sleep(ROOM_EVERY).await;
+            route.remaining.clone_from(&plan);
+        }
+        Err(FlowError::Overloaded)
     }
 
     /// The next channel of the route whose guard gives a permit. Nothing is written for one that does not.
@@ -74,6 +121,7 @@ impl Flows {
         let mut retry_after: Option<Duration> = None;
         let mut refused: Option<Failure> = None;
         let mut skipped = String::new();
+        let mut full = true;
         while let Some(id) = route.remaining.pop_front() {
             let Some(channel) = self.channel(&id) else { continue };
             if let Some(failure) = self.refuses(channel, request) {
@@ -87,10 +135,12 @@ impl Flows {
                     return Ok(Chosen { channel, permit, reason: format!("{reason}{skipped}") });
                 }
                 Ok(_unused) => {
+                    full = false;
                     count_decision(&id, "no_actor");
                     skipped.push_str(&format!("; {id}: being rebuilt"));
                 }
                 Err(rejected) => {
+                    full &= matches!(rejected, Rejected::InFlight { .. });
                     count_decision(&id, rejected.as_str());
                     skipped.push_str(&format!("; {id}: {}", rejected.as_str()));
                     let wait = rejected.retry_after().unwrap_or(RETRY_AFTER);
@@ -100,7 +150,9 @@ impl Flows {
         }
         match (refused, retry_after) {
             (Some(failure), None) => Err(FlowError::NotCarried(failure)),
-            (_, retry_after) => Err(FlowError::EveryChannelShut { retry_after: retry_after.unwrap_or(RETRY_AFTER) }),
+            (_, retry_after) => {
+                Err(FlowError::EveryChannelShut { full: full && retry_after.is_some(), retry_after: retry_after.unwrap_or(RETRY_AFTER) })
+            }
         }
     }
 
@@ -178,12 +230,13 @@ impl Flows {
             let contract = channel.handle.provider().contract();
             // The outcome and the next attempt's intent are one commit: there is no moment at which a crash finds a failed payment that goes on.
             let mut next: Option<(Channel, Permit, Moment)> = None;
-            let mut done = false;
+            let mut goes_on = None;
             for _ in 0..OVERTAKEN {
                 let now = self.now();
                 let mut draft = payment.clone();
                 if !matches!(draft.learn(n, &news, Source::Reply, contract, now), Ok(crate::domain::Learned::Changed)) {
-                    return Ok(payment);
+                    // Somebody knew more already, or it cannot be: that is told, and nothing follows from it.
+                    return Ok(self.settle(payment, n, &news, Source::Reply, contract).await?.payment);
                 }
                 if draft.current_pay().is_some_and(|pay| pay.n == n) && draft.may_try_another_channel(now) {
                     if next.is_none()
@@ -215,7 +268,7 @@ impl Flows {
                     Written::Done(after) => {
                         self.tell(&payment, &after, Source::Reply);
                         payment = *after;
-                        done = !added;
+                        goes_on = Some(added);
                         break;
                     }
                     Written::Overtaken => {
@@ -228,13 +281,14 @@ impl Flows {
                     }
                 }
             }
-            match next {
-                Some((next_channel, next_permit, next_send_by)) if !done => {
+            match (goes_on, next) {
+                (Some(true), Some((next_channel, next_permit, next_send_by))) => {
                     channel = next_channel;
                     permit = Some(next_permit);
                     send_by = next_send_by;
                 }
-                _ => return Ok(payment),
+                (Some(_), _) => return Ok(payment),
+                (None, _) => return Err(FlowError::Internal(format!("{} changes faster than its outcome can be written", payment.id))),
             }
         }
     }
@@ -254,10 +308,11 @@ impl Flows {
         for _ in 0..PAY_CALLS {
             let Some(attempt) = payment.attempt(n) else { return Ok(None) };
             // A next step is a call of its own, and passes the guard like the first.
-            let permit = match permit.take().map_or_else(|| channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()), Ok) {
-                Ok(permit) => permit,
-                Err(_) => return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))),
+            let permit = match permit.take() {
+                Some(permit) => Some(permit),
+                None => self.permit_for_next_step(channel, send_by).await,
             };
+            let Some(permit) = permit else { return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))) };
             let done =
                 stopwatch.theirs(channel.handle.perform(call(payment, attempt, Verb::Pay), permit, self.call_deadline(channel), Some(send_by))).await;
             self.note(channel, &done);
@@ -279,6 +334,18 @@ impl Flows {
             }
         }
         Ok(Some(News::unknown()))
+    }
+
+    /// A permit for the next step of an attempt that has begun: where the channel is only full, its turn is waited for.
+    async fn permit_for_next_step(&self, channel: &Channel, send_by: Moment) -> Option<Permit> {
+        loop {
+            let now = self.shared.clock.boot();
+            match channel.handle.guard().admit(OperationClass::Pay, now) {
+                Ok(permit) => return Some(permit),
+                Err(Rejected::InFlight { .. }) if now + channel.call_timeout < send_by => tokio::time::sleep(ROOM_EVERY).await,
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Writes the reference of attempt `n`. False when the attempt is no longer on its way: then nothing more may be sent for it.
@@ -346,7 +413,9 @@ impl Flows {
             let change = Change::between(&payment, touched(draft, self.now()), Source::Merchant).claiming(message.claim.on(Subject::Capture(n)));
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
-                    let after = self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await?;
+                    let known = (*after).clone();
+                    let carried = self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await;
+                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Capture(n))) };
                     return self.wait_for_end(after, Subject::Capture(n), until, stopwatch.ours()).await;
                 }
                 Claimed::Known(answer) => return Ok(answer),
@@ -385,10 +454,12 @@ impl Flows {
             let change = Change::between(&payment, touched(draft, now), Source::Merchant).claiming(message.claim.on(Subject::Cancel));
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
-                    let after = match void {
-                        Some((n, channel, send_by)) => self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await?,
-                        None => *after,
+                    let known = (*after).clone();
+                    let carried = match void {
+                        Some((n, channel, send_by)) => self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await,
+                        None => Ok(*after),
                     };
+                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Cancel)) };
                     return self.wait_for_end(after, Subject::Cancel, until, stopwatch.ours()).await;
                 }
                 Claimed::Known(answer) => return Ok(answer),
@@ -445,6 +516,25 @@ impl Flows {
         Ok(self.settle(payment, n, &news, Source::Reply, channel.handle.provider().contract()).await?.payment)
     }
 
+    /// What a flow carried, unless the database was lost on the way: then what was sent is on disk since before, its outcome is not, and nobody
+    /// may be told that nothing was sent.
+    pub(super) fn unless_lost(&self, carried: Result<Payment, FlowError>, known: &Payment) -> Result<Option<Payment>, FlowError> {
+        match carried {
+            Ok(payment) => Ok(Some(payment)),
+            Err(error @ (FlowError::Journal(_) | FlowError::Store(_))) => {
+                tracing::error!(payment = %known.id, error = %error, "the outcome could not be written: the attempt will be asked after");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The answer to a caller while the database is away: the payment as it was last written, on its way.
+    #[expect(clippy::unused_self, reason = "a flow's answer, beside the others")]
+    pub(super) fn as_far_as_known(&self, payment: Payment, subject: Subject) -> Answer {
+        Answer { payment: std::sync::Arc::new(payment), subject, replayed: false, ours: Duration::ZERO }
+    }
+
     /// The channel of an attempt that exists. Settings that no longer have it are a fault of whoever removed it.
     pub(super) fn channel_of(&self, id: &str) -> Result<&Channel, FlowError> {
         self.channel(id).ok_or_else(|| FlowError::Internal(format!("channel {id} is no longer in the settings, and still has open payments")))
@@ -479,6 +569,14 @@ impl Flows {
             Some(answer) => Ok(answer),
             None => Err(FlowError::InFlight { existing }),
         }
+    }
+
+    /// An order that another payment holds is told so, though no channel could take a new payment for it now either.
+    async fn taken_or(&self, request: &PaymentRequest, error: FlowError) -> Result<FlowError, FlowError> {
+        let digest = crate::domain::OrderDigest::of(request.merchant, &request.order);
+        let Some(holder) = self.shared.store.order_holder(digest).await? else { return Ok(error) };
+        let free = self.shared.store.payment(holder).await?.is_some_and(|payment| payment.frees_its_order());
+        Ok(if free { error } else { FlowError::DuplicateOrder { existing: holder } })
     }
 
     /// A known key is a replay, whatever keeps a new payment from being made.

@@ -6,7 +6,7 @@
 
 use super::Refund as Message;
 use super::answer::{Answer, FlowError};
-use super::flows::{Flows, new_key};
+use super::flows::{Channel, Flows, new_key};
 use super::payment::{Claimed, Stopwatch, touched};
 use super::settle::{OVERTAKEN, Written, is_resolved};
 use crate::domain::{Change, NewAttempt, Operation, Outcome, Payment, Refund, RefundId, RefundRequest, RefundSource, RefundStatus, Source, Subject};
@@ -31,6 +31,10 @@ impl Flows {
             if payment.captured == 0 {
                 return Err(FlowError::WrongState { status: payment.status, verb: "refunded" });
             }
+            let window = channel_window(self.channel_of(&payment.current_pay().map_or_else(String::new, |pay| pay.channel.clone()))?);
+            if self.now().duration_since(payment.created_at).unsigned_abs() > window {
+                return Err(FlowError::RefundWindowClosed { days: window.as_secs() / 86_400 });
+            }
             let refundable = payment.refundable();
             let amount = message.request.amount.unwrap_or(refundable);
             if amount > refundable || refundable == 0 {
@@ -46,7 +50,9 @@ impl Flows {
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
                     metrics::counter!("breakwater_refunds_total", "channel" => pay.channel.clone(), "status" => "processing").increment(1);
-                    let after = self.carry_out(*after, attempt_n, &channel, send_by, &mut stopwatch).await?;
+                    let known = (*after).clone();
+                    let carried = self.carry_out(*after, attempt_n, &channel, send_by, &mut stopwatch).await;
+                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Refund(refund_n))) };
                     // A refund that the channel works on may take days: only one that is in flight is worth waiting for.
                     let wait = after.refund(refund_n).is_some_and(|refund| refund.outcome == Outcome::Unknown);
                     let until = if wait { until } else { tokio::time::Instant::now() };
@@ -105,6 +111,11 @@ impl Flows {
         }
         Ok(())
     }
+}
+
+/// How long after a payment its channel takes refunds of it.
+fn channel_window(channel: &Channel) -> std::time::Duration {
+    channel.handle.provider().contract().refund_window
 }
 
 /// Adds a refund and its first attempt to the draft: their numbers. What it takes is spoken for from here on.

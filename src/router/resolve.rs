@@ -12,7 +12,6 @@ use super::flows::{Channel, Flows, call, new_key};
 use super::payment::{Stopwatch, touched};
 use super::settle::{Settled, Written};
 use crate::clock::Moment;
-use crate::domain::contract::rung;
 use crate::domain::{
     Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, OperationClass, Payment, Source,
 };
@@ -36,7 +35,7 @@ impl Flows {
                 tracing::error!(payment = %claim.payment, attempt = claim.n, channel = %claim.channel, error = %error, "a look at a due attempt failed");
                 // Its lease lapses by itself; a rung later somebody looks again.
                 let later = self.now() + SignedDuration::from_secs(15);
-                let _away = self.shared.store.postpone(claim.payment, claim.n, claim.fence, later, true).await;
+                let _away = self.shared.store.postpone(&claim, Some(later), true).await;
                 "failed"
             }
         };
@@ -55,7 +54,8 @@ impl Flows {
         let payment = self.admit_ignorance(payment, claim, contract).await?;
         match payment.duty(claim.n, contract, self.now()) {
             Duty::Nothing => {
-                self.shared.store.postpone(claim.payment, claim.n, claim.fence, self.now() + SignedDuration::from_hours(24), false).await?;
+                // A hold is looked at before it lapses; what is over, never again, until news of it calls for something.
+                self.shared.store.postpone(claim, payment.next_look(claim.n, self.now()), false).await?;
                 Ok("nothing")
             }
             Duty::Query => self.query(payment, claim, &channel, false).await,
@@ -111,7 +111,7 @@ impl Flows {
         let Some(reply) = self.ask(&payment, &attempt, claim, channel, verb).await? else { return Ok("shut") };
         match reply {
             Reply::News { news, .. } => {
-                let Some(news) = reading(&attempt, news) else { return self.absent(payment, claim, channel, &attempt).await };
+                let Some(news) = reading(&attempt, verb, news) else { return self.absent(payment, claim, channel, &attempt).await };
                 let still_open = matches!(news.fact, Fact::ActionRequired | Fact::Accepted | Fact::Unknown);
                 if close && still_open && attempt.operation == Operation::Pay {
                     return self.close(payment, claim, channel, &attempt).await;
@@ -159,7 +159,7 @@ impl Flows {
             return self.apply(payment, claim, channel, &news).await;
         }
         if attempt.not_found_since.is_some() {
-            self.postpone(claim, attempt).await?;
+            self.postpone(claim, &payment).await?;
             return Ok("not_found");
         }
         if is_wanted(&payment, attempt) && self.key_is_alive(attempt, contract) {
@@ -189,7 +189,7 @@ impl Flows {
         let contract = channel.handle.provider().contract();
         if !self.key_is_alive(&attempt, contract) && matches!(attempt.state, AttemptState::Unknown) {
             // Outside its life the same key would be another request: only a query may speak of this one.
-            self.postpone(claim, &attempt).await?;
+            self.postpone(claim, &payment).await?;
             return Ok("key_expired");
         }
         let verb = Verb::sending(attempt.operation);
@@ -229,7 +229,7 @@ impl Flows {
             Err(rejected) => {
                 let wait = rejected.retry_after().unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(250));
                 let later = self.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(1));
-                self.shared.store.postpone(claim.payment, claim.n, claim.fence, later, false).await?;
+                self.shared.store.postpone(claim, Some(later), false).await?;
                 return Ok(None);
             }
         };
@@ -238,9 +238,14 @@ impl Flows {
         self.note(channel, &done);
         if done.fault.is_none() && matches!(verb, Verb::Query | Verb::QueryRefund) && done.class == crate::domain::CallClass::Success {
             channel.handle.guard().query_succeeded(self.shared.clock.boot());
-            if channel.has_recovered() {
-                let hastened = self.shared.store.hasten(channel.handle.id(), self.now(), HASTEN_OVER).await?;
-                tracing::info!(channel = channel.handle.id(), hastened, "the channel answers again: what is in doubt there is due now");
+            if channel.has_recovered(self.shared.clock.boot()) {
+                // The answer in hand is worth more than the others' haste: they are asked after by their own ladder, too.
+                match self.shared.store.hasten(channel.handle.id(), self.now(), HASTEN_OVER).await {
+                    Ok(hastened) => {
+                        tracing::info!(channel = channel.handle.id(), hastened, "the channel answers again: what is in doubt there is due now");
+                    }
+                    Err(error) => tracing::error!(channel = channel.handle.id(), error = %error, "what is in doubt there could not be made due"),
+                }
             }
         }
         Ok(Some(done.reply))
@@ -252,19 +257,20 @@ impl Flows {
         if learned == Learned::Changed {
             return Ok("changed");
         }
-        if let Some(attempt) = payment.attempt(claim.n) {
-            self.postpone(claim, attempt).await?;
+        // A hold that was in doubt and still stands: what was to be done about it is done now.
+        let stands = payment.current_pay().is_some_and(|pay| pay.n == claim.n && pay.state == AttemptState::Authorized);
+        if stands && news.fact == Fact::Authorized && payment.follow_up(self.now()) == Some(FollowUp::Void) {
+            return Box::pin(self.follow(payment, claim, FollowUp::Void)).await;
         }
+        self.postpone(claim, &payment).await?;
         Ok(if learned == Learned::Seen { "unchanged" } else { "contradiction" })
     }
 
-    async fn postpone(&self, claim: &Claim, attempt: &Attempt) -> Result<(), FlowError> {
-        let pause = match attempt.state {
-            AttemptState::ActionRequired if attempt.tries < 40 => SignedDuration::from_secs(3),
-            AttemptState::ActionRequired => rung(attempt.tries - 35),
-            _ => rung(attempt.tries),
-        };
-        Ok(self.shared.store.postpone(claim.payment, claim.n, claim.fence, self.now() + pause, true).await?)
+    /// Gives the lease back and sets the next look, a rung higher.
+    async fn postpone(&self, claim: &Claim, payment: &Payment) -> Result<(), FlowError> {
+        let now = self.now();
+        let next = payment.next_look(claim.n, now).unwrap_or(now + SignedDuration::from_mins(1));
+        Ok(self.shared.store.postpone(claim, Some(next), true).await?)
     }
 }
 
@@ -305,17 +311,68 @@ fn synthetic_query(channel: &Channel, now: jiff::Timestamp) -> crate::provider::
 
 /// What a query of the payment says about an attempt that is not the payment itself: a capture is done when the payment is, a void when it is
 /// closed. `None`: the channel shows the hold as if nothing had been asked.
-fn reading(attempt: &Attempt, news: News) -> Option<News> {
+fn reading(attempt: &Attempt, verb: Verb, news: News) -> Option<News> {
     match (attempt.operation, news.fact) {
         (Operation::Pay | Operation::Refund, _) => Some(news),
+        // A question that never reached the channel says nothing of what it was about, and least of all that the channel does not have it.
+        (_, Fact::NotSent) => Some(News::unknown()),
         (_, Fact::Unknown | Fact::Accepted) => Some(News::of(news.fact)),
         (Operation::Capture, Fact::Approved) => Some(News::of(Fact::Approved)),
         (Operation::Capture, Fact::Closed | Fact::Declined) => Some(News { failure: news.failure, ..News::of(Fact::Declined) }),
         (Operation::Void, Fact::Closed) => Some(News::of(Fact::Approved)),
         // It was captured after all: there is nothing left to release.
         (Operation::Void, Fact::Approved) => Some(News::of(Fact::Declined)),
+        // Asked after a hold, and shown as paid: it was taken, so there is money to give back and nothing to release.
+        (Operation::Reversal, Fact::Approved) if verb == Verb::Query => Some(News::of(Fact::Declined)),
         (Operation::Reversal, Fact::Approved | Fact::Closed) => Some(News { reference: news.reference, ..News::of(Fact::Approved) }),
         (Operation::Reversal, Fact::Declined) => Some(News { failure: news.failure, ..News::of(Fact::Declined) }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(operation: Operation) -> Attempt {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        Attempt {
+            n: 2,
+            operation,
+            channel: "a".to_owned(),
+            key: "0".repeat(32),
+            state: AttemptState::Unknown,
+            amount: 100,
+            refund_n: None,
+            reference: None,
+            failure: None,
+            next_action: None,
+            due_at: Some(now),
+            tries: 0,
+            not_found_since: None,
+            lease_owner: None,
+            lease_until: None,
+            fence: 0,
+            reason: String::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    #[test]
+    fn a_hold_that_was_to_be_released_and_is_shown_as_paid_was_not_given_back() {
+        let fact = |verb, fact| reading(&attempt(Operation::Reversal), verb, News::of(fact)).map(|news| news.fact);
+        assert_eq!(fact(Verb::Query, Fact::Approved), Some(Fact::Declined));
+        assert_eq!(fact(Verb::Query, Fact::Closed), Some(Fact::Approved), "released");
+        assert_eq!(fact(Verb::QueryRefund, Fact::Approved), Some(Fact::Approved), "given back");
+        assert_eq!(fact(Verb::Query, Fact::Authorized), None, "held as if nothing had been asked");
+    }
+
+    #[test]
+    fn a_question_that_never_reached_the_channel_is_no_answer() {
+        for operation in [Operation::Capture, Operation::Void, Operation::Reversal] {
+            let read = reading(&attempt(operation), Verb::Query, News::not_sent("connect")).map(|news| news.fact);
+            assert_eq!(read, Some(Fact::Unknown), "{operation}");
+        }
     }
 }

@@ -73,6 +73,9 @@ impl Flows {
             metrics::counter!("breakwater_payments_total", "status" => after.status.as_str()).increment(1);
             metrics::histogram!("breakwater_payment_completion_seconds").record(seconds_between(after.created_at, after.updated_at));
         }
+        if after.status.is_final() {
+            self.shared.recent.remember(after);
+        }
         for attempt in &after.attempts {
             let was_unknown = before.attempt(attempt.n).is_some_and(is_unknown);
             if was_unknown && !is_unknown(attempt) {

@@ -1,13 +1,16 @@
-//! Merchants, their keys, and operators. Of a key only its SHA-256 is stored.
+//! Merchants, their keys, and operators, as the API's doors ask for them. Of a key only its SHA-256 is stored. How people administer them is in
+//! `administration.rs`.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
 
-pub(super) const KEY: &str =
-    "SELECT m.id, m.livemode FROM api_key k JOIN merchant m ON m.id = k.merchant_id WHERE k.digest = $1 AND k.revoked_at IS NULL";
-pub(super) const OPERATOR: &str = "SELECT name, role FROM operator WHERE digest = $1 AND revoked_at IS NULL";
+pub(super) const KEY: &str = "SELECT m.id, m.livemode FROM api_key k JOIN merchant m ON m.id = k.merchant_id \
+     WHERE k.digest = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)";
+/// By the token, or by the one of before while its grace lasts.
+pub(super) const OPERATOR: &str = "SELECT name, role FROM operator \
+     WHERE revoked_at IS NULL AND (digest = $1 OR (previous_digest = $1 AND previous_until > $2))";
 pub(super) const ADD_MERCHANT: &str = "INSERT INTO merchant (id, name, livemode, created_at) VALUES ($1, $2, $3, $4) \
      ON CONFLICT ON CONSTRAINT merchant_name_unique DO UPDATE SET name = excluded.name RETURNING id";
 pub(super) const ADD_KEY: &str = "INSERT INTO api_key (digest, merchant_id, hint, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
@@ -34,24 +37,24 @@ pub struct OperatorRow {
 }
 
 impl Store {
-    /// The merchant of a key's SHA-256, unless it was revoked.
+    /// The merchant of a key's SHA-256, unless it was revoked or has expired at `now`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn key_owner(&self, digest: &[u8; 32]) -> Result<Option<KeyOwner>, StoreError> {
+    pub async fn key_owner(&self, digest: &[u8; 32], now: Timestamp) -> Result<Option<KeyOwner>, StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(KEY).await?;
-        let Some(row) = client.query_opt(&statement, &[&digest.as_slice()]).await? else { return Ok(None) };
+        let Some(row) = client.query_opt(&statement, &[&digest.as_slice(), &now]).await? else { return Ok(None) };
         Ok(Some(KeyOwner { merchant: row.try_get(0)?, livemode: row.try_get(1)? }))
     }
 
-    /// The operator of a token's SHA-256, unless it was revoked.
+    /// The operator of a token's SHA-256, unless they were revoked or the token's grace is over at `now`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn operator(&self, digest: &[u8; 32]) -> Result<Option<OperatorRow>, StoreError> {
+    pub async fn operator(&self, digest: &[u8; 32], now: Timestamp) -> Result<Option<OperatorRow>, StoreError> {
         let client = self.client().await?;
-        let Some(row) = client.query_opt(OPERATOR, &[&digest.as_slice()]).await? else { return Ok(None) };
+        let Some(row) = client.query_opt(OPERATOR, &[&digest.as_slice(), &now]).await? else { return Ok(None) };
         Ok(Some(OperatorRow { name: row.try_get(0)?, role: row.try_get(1)? }))
     }
 

@@ -14,16 +14,18 @@ pub(super) const CLAIM: &str = "UPDATE attempt SET lease_owner = $1, lease_until
      RETURNING payment_id, n, fence, channel, operation, due_at";
 /// Renews a lease that is still ours.
 pub(super) const RENEW: &str = "UPDATE attempt SET lease_until = $4 WHERE payment_id = $1 AND n = $2 AND fence = $3";
-/// Gives a lease back and looks again later: nothing was learned and nothing may be counted against the channel.
-pub(super) const POSTPONE: &str = "UPDATE attempt SET due_at = $4, tries = tries + $5, lease_owner = NULL, lease_until = NULL WHERE payment_id = $1 AND n = $2 AND fence = $3 AND due_at IS NOT NULL";
+/// Gives a lease back and looks again later, unless somebody has set another time since the lease was taken (a cancel, news that calls for a
+/// follow-up): theirs stands, or what they asked for would be put off by a rung of the ladder, or forgotten.
+pub(super) const POSTPONE: &str = "UPDATE attempt SET due_at = CASE WHEN due_at = $6 THEN $4 ELSE due_at END, tries = tries + $5, \
+     lease_owner = NULL, lease_until = NULL WHERE payment_id = $1 AND n = $2 AND fence = $3";
 /// How much is due, and since when.
 pub(super) const BACKLOG: &str = "SELECT count(*), min(due_at) FROM attempt WHERE due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)";
-/// Makes a channel's unknown attempts due now, spread over a while: it answers again.
+/// Makes what is in doubt at a channel, or waits in its queue, due now, spread over a while: it answers again.
 pub(super) const HASTEN: &str = "UPDATE attempt SET due_at = $2::timestamptz + random() * $4::float8 * interval '1 second' WHERE channel = $1 \
-     AND state IN ('unknown', 'reversing') AND due_at > $3";
+     AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3";
 
 /// Makes one attempt due now.
-pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3 WHERE payment_id = $1 AND n = $2 AND due_at > $3";
+pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3 WHERE payment_id = $1 AND n = $2 AND (due_at IS NULL OR due_at > $3)";
 
 /// An attempt that is ours to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,14 +84,15 @@ impl Store {
         Ok(client.execute(&statement, &[&payment.0, &n, &fence, &until]).await? == 1)
     }
 
-    /// Gives a lease back and sets when to look again. `looked` says whether this counts as a rung of the ladder.
+    /// Gives a lease back and sets when to look again; `None` when nobody must. A time that was set after the lease was taken stands. `looked`
+    /// says whether this counts as a rung of the ladder.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn postpone(&self, payment: PaymentId, n: i16, fence: i32, due_at: Timestamp, looked: bool) -> Result<(), StoreError> {
+    pub async fn postpone(&self, claim: &Claim, due_at: Option<Timestamp>, looked: bool) -> Result<(), StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(POSTPONE).await?;
-        client.execute(&statement, &[&payment.0, &n, &fence, &due_at, &i32::from(looked)]).await?;
+        client.execute(&statement, &[&claim.payment.0, &claim.n, &claim.fence, &due_at, &i32::from(looked), &claim.due_at]).await?;
         Ok(())
     }
 

@@ -2,7 +2,11 @@
 //! or keeps what is not money. Constraints have names, and the names say what was violated.
 
 pub mod account;
+pub mod administration;
+pub mod alert;
+pub mod diagnosis;
 pub mod guard;
+pub mod inbox;
 pub mod integrity;
 pub mod journal;
 pub mod lease;
@@ -11,6 +15,7 @@ pub mod payment;
 pub mod pool;
 pub mod schema;
 pub mod statements;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -51,16 +56,20 @@ pub enum StoreError {
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        use std::error::Error as _;
         match error.as_db_error() {
-            Some(refusal) => Self::Refused {
+            Some(refusal) if !is_absence(refusal.code()) => Self::Refused {
                 message: format!("{} ({})", refusal.message(), refusal.code().code()),
                 constraint: refusal.constraint().map(str::to_owned),
             },
-            None if error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>()) => Self::Away(chain(&error)),
-            None => Self::Away(chain(&error)),
+            _ => Self::Away(chain(&error)),
         }
     }
+}
+
+/// Whether an answer of the server means that it is not there for us now: shut down, out of resources, an IO error, a connection fault, a
+/// database that takes no connections, or a primary that has become a standby.
+fn is_absence(code: &tokio_postgres::error::SqlState) -> bool {
+    matches!(code.code().get(..2), Some("57" | "53" | "58" | "08" | "25")) || code.code() == "55000"
 }
 
 impl From<deadpool_postgres::PoolError> for StoreError {

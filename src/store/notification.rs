@@ -1,16 +1,16 @@
-//! The inbox of notifications: stored raw and once, before anything is made of them.
+//! Notifications, stored raw and once (`inbox.rs`) before anything is made of them: what may become of one, and those that wait.
 
 use jiff::Timestamp;
 
 use super::{Store, StoreError};
-use crate::domain::PaymentId;
 
-pub(super) const STORE: &str = "INSERT INTO notification (channel, event_id, received_at, kind, body, state) VALUES ($1, $2, $3, $4, $5, 'received') \
-     ON CONFLICT ON CONSTRAINT notification_pkey DO NOTHING";
-pub(super) const CLOSE: &str = "UPDATE notification SET state = $3, note = $4, payment_id = $5, applied_at = $6 WHERE channel = $1 AND event_id = $2";
 /// Those that were stored and not applied before the process ended.
 pub(super) const WAITING: &str =
     "SELECT channel, event_id, body FROM notification WHERE state = 'received' AND received_at < $1 ORDER BY received_at LIMIT $2";
+
+/// Sets one aside that nobody can apply.
+pub(super) const QUARANTINE: &str =
+    "UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE channel = $1 AND event_id = $2 AND state = 'received'";
 
 /// What became of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,32 +46,13 @@ pub struct WaitingNotification {
 }
 
 impl Store {
-    /// Stores a notification. False when it is there already: the provider repeats itself.
-    ///
-    /// # Errors
-    /// [`StoreError`]: it must not be acknowledged.
-    pub async fn store_notification(&self, channel: &str, event_id: &str, kind: &str, body: &[u8], now: Timestamp) -> Result<bool, StoreError> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(STORE).await?;
-        Ok(client.execute(&statement, &[&channel, &event_id, &now, &kind, &body]).await? == 1)
-    }
-
-    /// Writes what became of it.
+    /// Sets a notification aside for a person: nobody here can apply it.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn close_notification(
-        &self,
-        channel: &str,
-        event_id: &str,
-        state: NotificationState,
-        note: Option<&str>,
-        payment: Option<PaymentId>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub async fn quarantine_notification(&self, channel: &str, event_id: &str, why: &str, now: Timestamp) -> Result<(), StoreError> {
         let client = self.client().await?;
-        let statement = client.prepare_cached(CLOSE).await?;
-        client.execute(&statement, &[&channel, &event_id, &state.as_str(), &note, &payment.map(|id| id.0), &now]).await?;
+        client.execute(QUARANTINE, &[&channel, &event_id, &why, &now]).await?;
         Ok(())
     }
 

@@ -79,6 +79,8 @@ pub fn connect(url: &str, purpose: Purpose, size: usize, runtime: &Handle) -> Re
         None => purpose.options().to_owned(),
     };
     config.options(options).application_name(purpose.name()).connect_timeout(Duration::from_secs(3));
+    // A server that is gone without a word (a lost machine, a cut cable) is noticed, or a writer would wait for it as long as the kernel repeats.
+    config.keepalives_idle(Duration::from_secs(5)).tcp_user_timeout(Duration::from_secs(10));
     let manager = Manager::from_connect(config, OnRuntime(runtime.clone()), ManagerConfig { recycling_method: RecyclingMethod::Fast });
     Pool::builder(manager)
         .max_size(size)

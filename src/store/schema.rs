@@ -1,28 +1,37 @@
 //! The schema: embedded migrations, and the months ahead.
 
-use deadpool_postgres::Client;
+use std::collections::BTreeMap;
+
+use deadpool_postgres::{Client, PoolError};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
+use tokio::runtime::Handle;
+use tokio_postgres::error::SqlState;
 
 use super::StoreError;
+use super::pool::{self, Purpose};
 use crate::domain::id;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// The migrations that ran, with the checksums that they had.
+pub(super) const APPLIED: &str = "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version";
 
 /// How many months beyond this one are kept ready.
 pub const MONTHS_AHEAD: i32 = 3;
 
 /// What is partitioned by time, the column of its range, and how full a page of it is filled: an updated payment should find room on its own
 /// page, so that no index is touched.
-const PARTITIONED: [(&str, &str); 4] = [
+const PARTITIONED: [(&str, &str); 5] = [
     ("payment", "fillfactor = 50, autovacuum_vacuum_insert_scale_factor = 0.02"),
     ("attempt", "fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05"),
     ("refund", "fillfactor = 80"),
     ("event", "autovacuum_vacuum_insert_scale_factor = 0.05"),
+    ("webhook_delivery", "fillfactor = 80"),
 ];
 
 /// Brings the schema at `url` up to date. Running it twice changes nothing.
@@ -34,6 +43,55 @@ pub async fn migrate(url: &str) -> Result<(), StoreError> {
     let mut connection = options.connect().await.map_err(StoreError::Migrator)?;
     MIGRATIONS.run(&mut connection).await.map_err(StoreError::Migration)?;
     connection.close().await.map_err(StoreError::Migrator)
+}
+
+/// How the schema at an address stands to this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The server has no database of that name.
+    NoDatabase,
+    /// Nothing of ours is there yet.
+    Empty,
+    /// This many of our migrations did not run yet.
+    Behind(usize),
+    /// As this program wants it.
+    Current,
+    /// A later version migrated it: this program may not fit.
+    Ahead,
+    /// A migration that ran is not the one of that number that this program has.
+    Edited(i64),
+}
+
+/// Asks the database at `url`, over a connection of its own that `runtime` drives, how its schema stands. Changes nothing.
+///
+/// # Errors
+/// [`StoreError::Settings`] when the address cannot be read, [`StoreError::Away`] when nobody answers there.
+pub async fn standing(url: &str, runtime: &Handle) -> Result<Standing, StoreError> {
+    let client = match pool::connect(url, Purpose::Reads, 1, runtime)?.get().await {
+        Ok(client) => client,
+        Err(PoolError::Backend(error)) if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) => return Ok(Standing::NoDatabase),
+        Err(error) => return Err(error.into()),
+    };
+    if !client.query_one(super::statements::PARTITION_EXISTS, &[&"_sqlx_migrations"]).await?.try_get(0)? {
+        return Ok(Standing::Empty);
+    }
+    let mut applied = BTreeMap::new();
+    for row in client.query(APPLIED, &[]).await? {
+        applied.insert(row.try_get::<_, i64>(0)?, row.try_get::<_, Vec<u8>>(1)?);
+    }
+    let mut missing = 0;
+    for ours in MIGRATIONS.iter() {
+        match applied.remove(&ours.version) {
+            None => missing += 1,
+            Some(checksum) if *checksum != *ours.checksum => return Ok(Standing::Edited(ours.version)),
+            Some(_) => {}
+        }
+    }
+    Ok(match (missing, applied.is_empty()) {
+        (0, true) => Standing::Current,
+        (0, false) => Standing::Ahead,
+        (missing, _) => Standing::Behind(missing),
+    })
 }
 
 /// Makes the partitions from last month (a clock may be behind) to [`MONTHS_AHEAD`] from `now`, each in a transaction of its own that gives
@@ -69,7 +127,9 @@ async fn ensure_partition(client: &Client, table: &str, storage: &str, from: Dat
         Ok(()) => Ok(true),
         Err(error) => {
             client.batch_execute("ROLLBACK").await?;
-            Err(error.into())
+            // Another process may have made it in the same moment.
+            let made_elsewhere: bool = client.query_one(super::statements::PARTITION_EXISTS, &[&name]).await?.try_get(0)?;
+            if made_elsewhere { Ok(false) } else { Err(error.into()) }
         }
     }
 }

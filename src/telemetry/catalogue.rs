@@ -40,6 +40,10 @@ const COMPLETION_SECONDS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 
 const UNKNOWN_SECONDS: &[f64] = &[0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0, 604_800.0];
 /// A commit on a good disk takes about a millisecond, on a bad day seconds.
 const COMMIT_SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// From an event to its delivery: rounds of a quarter of a second, then the schedule of repetitions, up to its end after three days.
+const DELIVERY_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 36_000.0, 86_400.0, 259_200.0];
+/// From the decision to send to the other side's yes: a second on a good day, retries over minutes and hours on a bad one.
+const ALERT_SECONDS: &[f64] = &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0];
 /// Commands that share a commit.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
@@ -92,6 +96,10 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_poller_last_success_timestamp_seconds", Unit::Seconds, &[], "When a sweep last succeeded, in Unix time; 0 before the first."),
     counter("breakwater_refunds_total", &["channel", "status"], "Refunds, counted when they reach a status."),
     counter("breakwater_notifications_total", &["channel", "result"], "Messages from providers, by what became of each."),
+    counter("breakwater_webhook_deliveries_total", &["outcome"], "Tries to tell merchants something, by what each came to."),
+    seconds("breakwater_webhook_delivery_lag_seconds", DELIVERY_SECONDS, &[], "From the queueing of a webhook to the endpoint's 2xx."),
+    gauge("breakwater_webhook_queue_depth", Unit::Count, &[], "Webhooks that wait for endpoints that are turned on."),
+    gauge("breakwater_webhook_oldest_undelivered_age_seconds", Unit::Seconds, &[], "How long the oldest of them has waited; 0 when none waits."),
     gauge("breakwater_db_pool_connections", Unit::Count, &["pool", "state"], "Connections in use and idle, and tasks that wait for one."),
     Metric {
         name: "breakwater_journal_batch_size",
@@ -105,6 +113,9 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_actor_mailbox_depth", Unit::Count, &["actor"], "Messages that wait for an actor."),
     counter("breakwater_actor_restarts_total", &["actor"], "Times that an actor was replaced after a panic or a freeze."),
     gauge("breakwater_flows_in_flight", Unit::Count, &["flow"], "Flows under way: payment, refund or inquiry."),
+    counter("breakwater_alerts_sent_total", &["transport", "result"], "Tries to send about an alert: sent, retried or failed."),
+    seconds("breakwater_alert_delivery_seconds", ALERT_SECONDS, &["transport"], "From the decision to send to the other side's yes."),
+    counter("breakwater_alerts_suppressed_total", &["reason"], "Alerts that got no message of their own, by why."),
     gauge("breakwater_build_info", Unit::Count, &["version", "revision"], "Always 1; what is running is in the labels."),
 ];
 

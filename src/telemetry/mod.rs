@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 pub use self::catalogue::{Kind, METRICS, Metric};
-pub use self::logs::{LogFormat, install_logs, install_logs_to_file};
+pub use self::logs::{LogFormat, install_logs, install_logs_to_file, set_log_level};
 pub use self::series::create_at_zero;
 
 /// What `/metrics` serves. Cheap to clone.

@@ -22,10 +22,18 @@ const POLL_RESULTS: [&str; 11] =
 /// What became of a provider's message: the states of the inbox, a repeat, one that was not believed.
 const NOTIFICATION_RESULTS: [&str; 5] = ["applied", "ignored", "quarantined", "repeated", "refused"];
 
+/// What a try to deliver a webhook came to: `notifier/courier.rs`.
+const WEBHOOK_OUTCOMES: [&str; 9] =
+    ["delivered", "answered_error", "redirected", "gone", "timed_out", "unreachable", "address_refused", "unsigned", "given_up"];
+
 const POOLS: [&str; 2] = ["journal", "reads"];
 const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
 const LANES: [&str; 2] = ["intent", "change"];
-const ACTORS: [&str; 2] = ["router", "poller"];
+const ACTORS: [&str; 4] = ["router", "poller", "notifier", "alerter"];
+const ALERT_TRANSPORTS: [&str; 2] = ["email", "sms"];
+const ALERT_RESULTS: [&str; 3] = ["sent", "retried", "failed"];
+/// Why an alert got no message of its own: it was told in a digest; it was over before anybody was told; nobody is to be told; too many at once.
+const ALERT_SUPPRESSED: [&str; 4] = ["storm", "brief", "no_recipient", "full"];
 const FLOWS: [&str; 3] = ["payment", "refund", "inquiry"];
 
 /// Each breaker's state, and the changes that it makes by itself; those by an operator appear with the first.
@@ -70,6 +78,12 @@ fn zero_of_process() {
     gauge!("breakwater_poller_backlog", "kind" => "due").increment(0.0);
     gauge!("breakwater_poller_oldest_due_age_seconds", "kind" => "due").increment(0.0);
     gauge!("breakwater_poller_last_success_timestamp_seconds").increment(0.0);
+    for outcome in WEBHOOK_OUTCOMES {
+        counter!("breakwater_webhook_deliveries_total", "outcome" => outcome).increment(0);
+    }
+    let _ = histogram!("breakwater_webhook_delivery_lag_seconds");
+    gauge!("breakwater_webhook_queue_depth").increment(0.0);
+    gauge!("breakwater_webhook_oldest_undelivered_age_seconds").increment(0.0);
     for pool in POOLS {
         for state in POOL_STATES {
             gauge!("breakwater_db_pool_connections", "pool" => pool, "state" => state).increment(0.0);
@@ -82,6 +96,15 @@ fn zero_of_process() {
     }
     for actor in ACTORS {
         zero_of_actor(actor.to_owned());
+    }
+    for transport in ALERT_TRANSPORTS {
+        for result in ALERT_RESULTS {
+            counter!("breakwater_alerts_sent_total", "transport" => transport, "result" => result).increment(0);
+        }
+        let _ = histogram!("breakwater_alert_delivery_seconds", "transport" => transport);
+    }
+    for reason in ALERT_SUPPRESSED {
+        counter!("breakwater_alerts_suppressed_total", "reason" => reason).increment(0);
     }
     for flow in FLOWS {
         gauge!("breakwater_flows_in_flight", "flow" => flow).increment(0.0);
@@ -121,7 +144,7 @@ fn zero_of_channel(channel: &str) {
             .increment(0);
         }
     }
-    let misfits = [Misfit::Mode, Misfit::Method, Misfit::Wallet, Misfit::Currency, Misfit::NotChosen].map(Misfit::as_str);
+    let misfits = [Misfit::Owner, Misfit::Mode, Misfit::Method, Misfit::Wallet, Misfit::Currency, Misfit::NotChosen].map(Misfit::as_str);
     for reason in ROUTING_REASONS.into_iter().chain(misfits) {
         counter!("breakwater_routing_decisions_total", "channel" => channel(), "reason" => reason).increment(0);
     }

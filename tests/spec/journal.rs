@@ -258,3 +258,23 @@ async fn a_lease_is_held_by_one_and_its_fence_stops_who_held_it_before() {
     let change = Change::between(&payment, after, Source::Reply).fenced(1, 0);
     assert_eq!(store.journal.commit(change).await, Ok(ChangeVerdict::Fenced));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_ends_does_not_put_off_what_was_asked_for_meanwhile() {
+    let store = store().await;
+    let first = intent(Uuid::new_v4(), "A-1", "k1");
+    store.journal.open(first.clone()).await.expect("open");
+    let change = learned(&first.change.after, &News::unknown());
+    store.journal.commit(change.clone()).await.expect("unknown");
+    let later = Timestamp::now() + SignedDuration::from_mins(1);
+    let claim = store.claim_due(Uuid::new_v4(), later, later + SignedDuration::from_secs(15), 10, &[]).await.expect("readable").remove(0);
+    // While the channel is asked the merchant cancels: somebody must look at once.
+    let mut canceled = change.after.clone();
+    canceled.request_cancel(later);
+    store.journal.commit(Change::between(&change.after, canceled, Source::Merchant)).await.expect("canceled");
+    store.postpone(&claim, Some(later + SignedDuration::from_hours(24)), true).await.expect("given back");
+    let read = store.payment(first.change.after.id).await.expect("readable").expect("there");
+    let due = read.attempts[0].due_at.expect("somebody looks");
+    assert!(due <= later, "{due}");
+    assert_eq!(read.attempts[0].lease_until, None, "and nobody holds it");
+}

@@ -3,7 +3,13 @@
 
 mod database;
 mod faults_of_ours;
+mod input;
 mod journal;
+mod operations;
 mod races;
+mod review;
+mod secrets;
 mod truth_table;
+mod webhook_receiver;
+mod webhooks;
 mod world;

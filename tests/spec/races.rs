@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::world::{World, is_final, payment, unique};
+use crate::world::{Reply, World, is_final, payment, unique};
 
 fn held(amount: i64) -> Value {
     let mut body = payment(amount, &unique("order"));
@@ -257,4 +257,38 @@ async fn a_refund_id_that_was_used_is_answered_with_the_refund_that_it_stands_fo
     let found = world.get(&format!("/v1/refunds/{}", first.id())).await;
     assert_eq!((found.status, found.text("merchant_refund_id")), (200, "R-1"));
     world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_on_one_database_charge_an_order_once_and_refund_within_the_ceiling() {
+    let world = World::start().await;
+    let peer = world.peer().await;
+    let orders: Vec<_> = (0..40).map(|_| unique("order")).collect();
+    // The same order at both, with two keys.
+    let pairs = join_all(orders.iter().map(|order| at_both(&world, &peer.url, "/v1/payments", payment(100, order), payment(100, order)))).await;
+    let mut paid = Vec::new();
+    for (one, two) in &pairs {
+        let mut statuses = [one.status, two.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409], "{:#} {:#}", one.body, two.body);
+        paid.push(if one.status == 201 { one.id() } else { two.id() });
+    }
+    let refunds = join_all(paid.iter().map(|id| {
+        let body = |name: &str| json!({"payment_id": id, "merchant_refund_id": unique(name), "amount": 60});
+        at_both(&world, &peer.url, "/v1/refunds", body("here"), body("there"))
+    }))
+    .await;
+    for (one, two) in refunds {
+        let mut statuses = [one.status, two.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 422], "{:#} {:#}", one.body, two.body);
+    }
+    peer.stop().await;
+    world.close().await;
+}
+
+/// Sends one body here and one there, at the same instant, each with its own key.
+async fn at_both(world: &World, peer: &str, path: &str, here: Value, there: Value) -> (Reply, Reply) {
+    let keys = [unique("key"), unique("key")];
+    tokio::join!(world.post(path, &keys[0], &here), world.post_to(peer, path, &keys[1], &there))
 }

@@ -27,6 +27,8 @@ pub struct Setup {
     pub settings: Settings,
     /// How long a call of a channel may take.
     pub timeout_ms: u64,
+    /// How many calls of a channel may be in flight; its default when left out.
+    pub max_in_flight: Option<u32>,
     /// Speaks a channel's protocol instead of the provider that its settings name.
     pub provider: fn(&str) -> &'static dyn Provider,
 }
@@ -41,7 +43,16 @@ pub struct World {
     pub sandbox: Option<Sandbox>,
     thread: Option<JoinHandle<()>>,
     directory: tempfile::TempDir,
+    settings: Settings,
+    channels: Vec<ChannelPlan>,
     closed: bool,
+}
+
+/// Another process of the product, as far as the database can tell: its own pools, journal, poller and channels.
+pub struct Peer {
+    pub url: String,
+    running: Running,
+    thread: JoinHandle<()>,
 }
 
 fn stripe(_: &str) -> &'static dyn Provider {
@@ -60,7 +71,10 @@ impl Setup {
         settings.database.read_connections = 8;
         settings.database.channel_connections = 1;
         settings.poller.sweep_every_ms = 50;
-        Self { sandbox, settings, timeout_ms: 700, provider: stripe }
+        settings.webhooks.sweep_every_ms = 50;
+        settings.webhooks.timeout_ms = 1_000;
+        settings.webhooks.connections = 2;
+        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, provider: stripe }
     }
 }
 
@@ -79,7 +93,7 @@ impl World {
         setup.sandbox.notify_url = Some(url.clone());
         let sandbox = Sandbox::start(setup.sandbox.clone()).await.expect("a sandbox");
         let clock = Clock::system();
-        let channels = setup
+        let channels: Vec<ChannelPlan> = setup
             .sandbox
             .accounts
             .iter()
@@ -90,30 +104,61 @@ impl World {
                 settings.notification_secrets = vec![account.webhook_secret.clone().into()];
                 settings.priority = i32::try_from(place).expect("few");
                 settings.timeout_ms = setup.timeout_ms;
+                settings.guard.max_in_flight = setup.max_in_flight.unwrap_or(settings.guard.max_in_flight);
                 settings.connect_timeout_ms = settings.connect_timeout_ms.min(setup.timeout_ms);
                 ChannelPlan { provider: (setup.provider)(&account.id), settings }
             })
             .collect();
         let plan = Plan {
-            settings: setup.settings,
+            settings: setup.settings.clone(),
             database_url: database_url.clone(),
-            channels,
+            channels: channels.clone(),
             clock: clock.clone(),
             listener,
             operations_listener: None,
         };
-        let (ready, started) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            app::run(plan, move |running| ready.send(running).expect("the test waits")).expect("served");
-        });
-        let running = tokio::task::spawn_blocking(move || started.recv().expect("it starts")).await.expect("it starts");
+        let (running, thread) = serve(plan).await;
         let (key, ops_token) = (format!("bwk_test_{}", "ab".repeat(32)), "bwo_test_operator".to_owned());
-        let world =
-            Self { url, key, ops_token, clock, running, database_url, sandbox: Some(sandbox), thread: Some(thread), directory, closed: false };
+        let world = Self {
+            url,
+            key,
+            ops_token,
+            clock,
+            running,
+            database_url,
+            sandbox: Some(sandbox),
+            thread: Some(thread),
+            directory,
+            settings: setup.settings,
+            channels,
+            closed: false,
+        };
         world.add_merchant("Shop", &world.key).await;
         let now = world.clock.wall();
         world.running.store.add_operator("tester", "admin", &sha256(&world.ops_token), now).await.expect("an operator");
         world
+    }
+
+    /// Starts another process on the same database.
+    pub async fn peer(&self) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let plan = Plan {
+            settings: self.settings.clone(),
+            database_url: self.database_url.clone(),
+            channels: self.channels.clone(),
+            clock: self.clock.clone(),
+            listener,
+            operations_listener: None,
+        };
+        let (running, thread) = serve(plan).await;
+        Peer { url, running, thread }
+    }
+
+    pub async fn post_to(&self, url: &str, path: &str, idempotency_key: &str, body: &Value) -> Reply {
+        let authorization = format!("Bearer {}", self.key);
+        let headers = [("authorization", authorization.as_str()), ("idempotency-key", idempotency_key), ("content-type", "application/json")];
+        Reply::of(client::send("POST", &format!("{url}{path}"), &headers, &body.to_string()).await.expect("an answer"))
     }
 
     pub async fn add_merchant(&self, name: &str, key: &str) -> Uuid {
@@ -267,6 +312,14 @@ impl World {
         assert!(self.directory.path().exists());
     }
 
+    /// For a test that asked the product itself to stop, and saw to the books: waits for its end.
+    pub async fn ended(mut self) {
+        self.closed = true;
+        let thread = self.thread.take().expect("runs");
+        tokio::task::spawn_blocking(move || thread.join()).await.expect("joined").expect("it stops in good order");
+        self.sandbox.take().expect("open").stop().await;
+    }
+
     pub async fn referee(&self) {
         let (client, connection) = tokio_postgres::connect(&self.database_url, tokio_postgres::NoTls).await.expect("the database");
         tokio::spawn(connection);
@@ -280,7 +333,11 @@ impl World {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        assert_eq!(left, 0, "stuck attempts");
+        if left > 0 {
+            let which =
+                open.replace("count(*)", "string_agg(concat_ws(' ', payment_id, n, operation, state, 'due', due_at, 'tries', tries, reason), '; ')");
+            panic!("stuck attempts: {:?}", client.query_one(&which, &[]).await.expect("readable").get::<_, Option<String>>(0));
+        }
         // lost, in our own books.
         assert_eq!(self.running.store.integrity().await.expect("readable"), []);
         let mut entries = Vec::new();
@@ -315,6 +372,22 @@ impl World {
             assert!(payments.len() <= 1, "double: order {order} was paid by {payments:?}");
         }
     }
+}
+
+impl Peer {
+    pub async fn stop(self) {
+        self.running.stop();
+        tokio::task::spawn_blocking(move || self.thread.join()).await.expect("joined").expect("it stops in good order");
+    }
+}
+
+async fn serve(plan: Plan) -> (Running, JoinHandle<()>) {
+    let (ready, started) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        app::run(plan, move |running| ready.send(running).expect("the test waits")).expect("served");
+    });
+    let running = tokio::task::spawn_blocking(move || started.recv().expect("it starts")).await.expect("it starts");
+    (running, thread)
 }
 
 impl Drop for World {

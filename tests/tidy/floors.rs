@@ -21,12 +21,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     // Floor 3.
     ("router", &["domain", "clock", "store", "provider", "channel", "alert"]),
     ("poller", &["domain", "clock", "store", "provider", "channel", "alert", "router"]),
-    ("notifier", &["domain", "clock", "store", "alert"]),
+    ("representation", &["domain", "store"]),
+    ("notifier", &["domain", "clock", "store", "alert", "representation"]),
     // Floor 4.
-    ("http", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier"]),
-    ("console", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier"]),
+    ("http", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier", "representation"]),
+    ("console", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier", "representation"]),
     // The settings name those below; only the wiring knows the settings.
-    ("config", &["domain", "provider", "channel", "telemetry"]),
+    ("config", &["domain", "provider", "channel", "alert", "telemetry"]),
 ];
 
 /// What wires: it may import everything, and nothing else may import it.

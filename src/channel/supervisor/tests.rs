@@ -192,8 +192,15 @@ impl Channel {
         };
         let (supervisor, standing) = ChannelSupervisor::new(Arc::from(id), settings, Arc::clone(&guard), clock.clone(), factory);
         assert!(supervisor.start(on));
-        let candidate =
-            Candidate { channel: id.to_owned(), livemode: false, methods: Vec::new(), wallets: Vec::new(), currencies: Vec::new(), priority: 0 };
+        let candidate = Candidate {
+            channel: id.to_owned(),
+            livemode: false,
+            methods: Vec::new(),
+            wallets: Vec::new(),
+            currencies: Vec::new(),
+            priority: 0,
+            owners: Vec::new(),
+        };
         let handle = ChannelHandle::new(provider, candidate, guard, clock.clone(), standing.clone());
         Self { handle, provider, paths, clock, standing, arbiters }
     }

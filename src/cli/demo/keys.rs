@@ -5,8 +5,10 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::{digest, rand};
 use serde::{Deserialize, Serialize};
+
+pub(super) use super::super::credential::{digest, hint};
+use super::super::credential::{hex, random};
 
 const FILE: &str = "keys.json";
 
@@ -56,29 +58,6 @@ impl Keys {
 
 fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(FILE)
-}
-
-fn random() -> Result<[u8; 32], String> {
-    let mut bytes = [0; 32];
-    rand::fill(&mut bytes).map_err(|_| "the system gives no random bytes".to_owned())?;
-    Ok(bytes)
-}
-
-/// What the database keeps of a key.
-pub(super) fn digest(key: &str) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
-    bytes
-}
-
-/// What people see of a key in lists.
-pub(super) fn hint(key: &str) -> String {
-    let (start, end) = (key.get(..13).unwrap_or_default(), key.get(key.len().saturating_sub(4)..).unwrap_or_default());
-    format!("{start}…{end}")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn base64(bytes: &[u8; 32]) -> String {

@@ -15,24 +15,27 @@ use clap::Args;
 use serde::Serialize;
 
 use self::keys::Keys;
-use super::fail;
+use super::{explain, fail};
 use crate::app::{self, ChannelPlan, Plan};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{ChannelSettings, Level, LogFormat, Settings};
-use crate::{provider, sandbox, store, telemetry};
+use crate::notifier::desk::{Asker, DeskError, ENDPOINTS_MAX, Wish};
+use crate::notifier::signature::Secret;
+use crate::{provider, sandbox, telemetry};
 
 /// Ports that are tried after the one that was asked for.
 const PORTS: u16 = 20;
 const DATABASE: &str = "breakwater";
 
-/// Run the whole system: private Postgres, sandbox, orchestrator, sample traffic.
+/// Run the whole system: private Postgres, sandbox, orchestrator, sample traffic
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   breakwater demo
   breakwater demo --port 8081 --no-traffic
-  breakwater demo --json | head -1        one line of JSON when ready
-  breakwater demo --reset                 start clean: payments, keys and the sandbox's book are erased
+  breakwater demo --json > demo.json &
+  breakwater demo --webhook-url http://127.0.0.1:9999/hooks
+  breakwater demo --reset
 
 Postgres 15 or later must be on this machine (its programs, not a running server), or give --database-url.
 Exit codes: 0 stopped in good order, 1 it could not start, 2 wrong usage.")]
@@ -40,23 +43,27 @@ pub struct DemoArgs {
     /// The port of the API; a taken one moves to the next
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
-    /// Where everything is kept
-    #[arg(long, env = "BREAKWATER_DEMO_DIR")]
+    /// Where everything is kept [default: breakwater-demo in $XDG_DATA_HOME, or in ~/.local/share]
+    #[arg(long, env = "BREAKWATER_DEMO_DIR", value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
     /// Send no sample payments
     #[arg(long)]
     pub no_traffic: bool,
-    /// Start clean
+    /// Start clean: erase the private database, the keys and the sandbox's book (a --database-url is left as it is)
     #[arg(long)]
     pub reset: bool,
-    /// Print exactly one line of JSON when ready
+    /// Print exactly one line of JSON when ready, with addresses and keys, and nothing else
     #[arg(long)]
     pub json: bool,
-    /// Use this database instead of a private one
-    #[arg(long, env = "BREAKWATER_DATABASE_URL", hide_env_values = true)]
+    /// Use this database instead of a private one; it gets the sample merchant and the sample payments
+    // Never from the environment: what `serve` is told there may be the real database.
+    #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Tell this address what happens: a webhook receiver of yours, signed with the webhook_secret
+    #[arg(long, value_name = "URL")]
+    pub webhook_url: Option<String>,
     /// How much is logged, to the file demo.log in the data directory
-    #[arg(long, default_value = "info")]
+    #[arg(long, default_value = "info", value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: String,
 }
 
@@ -89,16 +96,19 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", data_dir.display()))?;
     let errands = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     if args.reset {
-        errands.block_on(neighbour::end(&data_dir.join("sandbox")))?;
-        Keys::erase(&data_dir)?;
+        // The cluster first: its lock refuses while another demo runs here, and then that one loses nothing.
         if args.database_url.is_none() {
             Cluster::erase(&data_dir.join("postgres"), &ClusterOptions::default()).map_err(|error| error.to_string())?;
         }
+        errands.block_on(neighbour::end(&data_dir.join("sandbox")))?;
+        Keys::erase(&data_dir)?;
     }
     // Spawned from the main thread, and held until the end of this function: its end is the cluster's.
     let cluster = match &args.database_url {
         Some(_) => None,
         None => {
+            let once = if data_dir.join("postgres/data").exists() { "" } else { " with a new database: some seconds, this once" };
+            say(args, &format!("starting a private Postgres{once}"));
             let cluster = Cluster::start(&data_dir.join("postgres"), &ClusterOptions::default()).map_err(|error| error.to_string())?;
             cluster.ensure_database(DATABASE).map_err(|error| error.to_string())?;
             Some(cluster)
@@ -110,6 +120,7 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
         (None, None) => return Err("there is no database".to_owned()),
     };
     let keys = Keys::keep(&data_dir)?;
+    say(args, "starting the sandbox and Breakwater");
     let (listener, port, moved) = bind(args.port)?;
     let url = format!("http://127.0.0.1:{port}");
     let neighbour = errands.block_on(neighbour::start(&data_dir.join("sandbox"), &url))?;
@@ -127,10 +138,13 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
         url,
     };
     let (json, traffic) = (args.json, !args.no_traffic);
+    let webhook_url = args.webhook_url.clone();
     let served = app::run(plan, move |running| {
         actix::spawn(async move {
-            if let Err(complaint) = welcome(&running.store, &keys).await {
+            if let Err(complaint) = welcome(&running, &keys, webhook_url).await {
                 tracing::error!(error = %complaint, "the sample merchant could not be made");
+                // Its log is a file: the one who waits at the terminal is told too.
+                let _exit_code_of_one_who_stops = fail(&complaint);
                 running.stop();
                 return;
             }
@@ -141,15 +155,41 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
         });
     });
     drop(cluster);
-    served.map_err(|error| error.to_string())
+    if served.is_ok() {
+        say(args, "stopped; the data stay");
+    }
+    served.map_err(|error| explain(&error))
 }
 
-/// The sample merchant, with its key, and an operator. The same at each start.
-async fn welcome(store: &store::Store, keys: &Keys) -> Result<(), store::StoreError> {
+/// Says on standard error how far it is. Not with `--json`: there a script is reading.
+fn say(args: &DemoArgs, progress: &str) {
+    if !args.json {
+        // Nobody may be reading: the demo goes on.
+        let _ = writeln!(std::io::stderr(), "breakwater: {progress}");
+    }
+}
+
+/// The sample merchant, with its key and perhaps a webhook endpoint, and an operator. The same at each start.
+async fn welcome(running: &app::Running, keys: &Keys, webhook_url: Option<String>) -> Result<(), String> {
+    let store = &running.store;
     let now = Clock::system().wall();
-    let merchant = store.add_merchant("Sample Shop", false, now).await?;
-    store.add_key(merchant, &keys::digest(&keys.api_key), &keys::hint(&keys.api_key), now).await?;
-    store.add_operator("demo", "admin", &keys::digest(&keys.ops_token), now).await
+    let merchant = store.add_merchant("Sample Shop", false, now).await.map_err(|error| error.to_string())?;
+    store.add_key(merchant, &keys::digest(&keys.api_key), &keys::hint(&keys.api_key), now).await.map_err(|error| error.to_string())?;
+    store.add_operator("demo", "admin", &keys::digest(&keys.ops_token), now).await.map_err(|error| error.to_string())?;
+    match webhook_url {
+        Some(url) => tell(running, merchant, url, &keys.webhook_secret).await.map_err(|error| format!("--webhook-url: {error}")),
+        None => Ok(()),
+    }
+}
+
+/// Makes an endpoint at `url`, unless there is one from an earlier start.
+async fn tell(running: &app::Running, merchant: uuid::Uuid, url: String, secret: &str) -> Result<(), DeskError> {
+    let known = running.store.endpoints_of(merchant, None, ENDPOINTS_MAX).await?;
+    if known.iter().any(|endpoint| endpoint.url == url) {
+        return Ok(());
+    }
+    let wish = Wish { url, description: Some("demo --webhook-url".to_owned()), types: Vec::new(), secret: Secret::parse(secret).ok() };
+    running.webhooks.create(Asker { merchant, livemode: false }, wish).await.map(|_| ())
 }
 
 fn data_dir(args: &DemoArgs) -> Result<PathBuf, String> {
@@ -183,19 +223,24 @@ fn bind(wished: u16) -> Result<(TcpListener, u16, bool), String> {
 fn plan(database_url: &str, listener: TcpListener, neighbour: &sandbox::Running) -> Result<Plan, String> {
     let mut settings = Settings::default();
     settings.database.read_connections = 16;
+    // The only merchant here is whoever runs the demo, with a receiver on this machine.
+    settings.webhooks.allow_private = true;
     let stripe = provider::find("stripe").ok_or("this build knows no Stripe")?;
-    let channels = neighbour
+    let mut channels: Vec<ChannelPlan> = neighbour
         .channels
         .iter()
         .map(|(id, address)| {
             let account = sandbox::AccountSettings::stripe(id);
             let mut channel = ChannelSettings::test(id, "stripe", address, &account.secret_key);
             channel.notification_secrets = vec![account.webhook_secret.into()];
-            // The first of the alphabet would be the backup: the main account comes first.
             channel.priority = if id.ends_with("_main") { 10 } else { 20 };
+            // Room for a load test: the sandbox is near, and has no contract about rates.
+            channel.pool_size = 512;
             ChannelPlan { settings: channel, provider: stripe }
         })
         .collect();
+    // The alphabet would put the backup first.
+    channels.sort_by_key(|channel| channel.settings.priority);
     Ok(Plan { settings, database_url: database_url.to_owned(), channels, clock: Clock::system(), listener, operations_listener: None })
 }
 
@@ -204,32 +249,36 @@ fn announce(line: &ReadyLine, json: bool, moved: bool, data_dir: &Path) {
     let text = if json {
         serde_json::to_string(line).unwrap_or_default() + "\n"
     } else {
-        let moved = if moved { " (the port you asked for is taken)" } else { "" };
+        let moved = if moved { "   (the port you asked for is taken)" } else { "" };
+        let create = format!("curl -s -w '\\n' {}/v1/payments -u {}: -H 'Content-Type: application/json'", line.url, line.api_key);
         format!(
-            "Breakwater is running.
+            r#"Breakwater is running, and a sandbox plays Stripe. No real money moves.
 
   API        {url}{moved}
   key        {key}
-  operators  {url}/ops/v1/channels   token {ops}
-  metrics    {url}/metrics
+  operators  {url}/ops/v1/channels   with the token {ops}
+  metrics    {url}/metrics   with the same token
   sandbox    {sandbox}/_control
-  data       {data}   (log: demo.log)
+  data       {data}   (the log is demo.log)
 
-Try it:
+Paste these into another terminal, one after the other:
 
-  # a payment
-  curl -s {url}/v1/payments -u {key}: -H 'Content-Type: application/json' -H \"Idempotency-Key: try-$RANDOM\" \\
-    -d '{{\"amount\":1250,\"currency\":\"CNY\",\"merchant_order_id\":\"A-'$RANDOM'\",\"payment_method\":{{\"type\":\"card_token\",\"token\":\"pm_card_visa\"}}}}'
+  # 1. a payment
+  PAYMENT=$({create} -H "Idempotency-Key: try-$(date +%s)" \
+    -d '{{"amount":1250,"currency":"CNY","merchant_order_id":"A-'$(date +%s)'","payment_method":{{"type":"card_token","token":"pm_card_visa"}}}}'); echo "$PAYMENT"
 
-  # a refund of it (put its id)
-  curl -s {url}/v1/refunds -u {key}: -H 'Content-Type: application/json' -H \"Idempotency-Key: try-$RANDOM\" \\
-    -d '{{\"payment_id\":\"pay_…\",\"merchant_refund_id\":\"R-'$RANDOM'\",\"amount\":250}}'
+  # 2. a refund of it
+  curl -s -w '\n' {url}/v1/refunds -u {key}: -H 'Content-Type: application/json' -H "Idempotency-Key: back-$(date +%s)" \
+    -d '{{"payment_id":"'$(echo "$PAYMENT" | grep -o 'pay_[0-9a-f]*' | head -1)'","merchant_refund_id":"R-'$(date +%s)'","amount":250}}'
 
-  # the third party stalls after charging: what is charged twice? (heal it with -X DELETE)
-  curl -s -X PUT {sandbox}/_control/stripe_main/faults -d '{{\"mode\":\"timeout_processed\",\"rate\":1.0}}'
+  # 3. the third party breaks: it charges, and never answers. A payment finds out all the same; the last line heals it
+  curl -s -w '\n' -X PUT {sandbox}/_control/stripe_main/faults -d '{{"mode":"timeout_processed"}}' && \
+  {create} -H "Idempotency-Key: lost-$(date +%s)" \
+    -d '{{"amount":1250,"currency":"CNY","merchant_order_id":"B-'$(date +%s)'","payment_method":{{"type":"card_token","token":"pm_card_visa"}}}}' && \
+  curl -s -X DELETE {sandbox}/_control/stripe_main/faults
 
-Ctrl-C stops it; the data stay. --reset starts clean.
-",
+Ctrl-C stops it; the data stay. `breakwater demo --reset` starts clean.
+"#,
             url = line.url,
             key = line.api_key,
             ops = line.ops_token,

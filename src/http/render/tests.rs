@@ -1,11 +1,19 @@
 //! What merchants read, character by character.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
 use crate::domain::payment::{Lease, NewAttempt};
-use crate::domain::{Bucket, CaptureMethod, Currency, EventId, Operation, PaymentId, PaymentRequest, RefundId, RefundSource};
+use crate::domain::{
+    AttemptState, Bucket, CaptureMethod, Currency, EventId, Failure, FailureCode, NextAction, Operation, PaymentId, PaymentMethod, PaymentRequest,
+    Refund, RefundId, RefundSource, Wallet,
+};
+use crate::store::payment::EventRow;
 
 fn now() -> Timestamp {
     "2026-11-21T23:01:14.000999Z".parse().expect("a time")

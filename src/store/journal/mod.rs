@@ -392,8 +392,7 @@ fn fault(error: tokio_postgres::Error) -> Fault {
     let guard = refusal.constraint().is_some_and(|name| GUARDS.contains(&name));
     if *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE || (*code == SqlState::UNIQUE_VIOLATION && guard) {
         Fault::Race
-    } else if matches!(code.code().get(..2), Some("57" | "53" | "58" | "08" | "25")) {
-        // Shut down, out of resources, an IO error, a connection fault, or a primary that has become a standby.
+    } else if super::is_absence(code) {
         Fault::Away(refusal.message().to_owned())
     } else {
         Fault::Refused(format!("{} ({})", refusal.message(), refusal.constraint().unwrap_or_else(|| code.code())))

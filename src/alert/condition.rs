@@ -1,0 +1,265 @@
+//! What may be wrong, with the figures that were seen. Whoever raises an alert builds one of these and nothing else, so that every alert has
+//! its words in one place and a new kind cannot be raised without them.
+
+use std::time::Duration;
+
+use super::story::{Story, lasted};
+
+/// How soon somebody must look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Now, at night too: text messages are for these alone.
+    Page,
+    /// On the next working day.
+    Ticket,
+}
+
+impl Severity {
+    /// The name in rows and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Ticket => "ticket",
+        }
+    }
+
+    /// The severity of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Page, Self::Ticket].into_iter().find(|severity| severity.as_str() == text)
+    }
+}
+
+/// What may be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AlertKind {
+    /// A channel's breaker keeps new charges away from it.
+    BreakerOpened,
+    /// A channel's actor was lost and replaced.
+    ChannelRestarted,
+    /// An attempt's outcome has been unknown for too long.
+    UnknownOld,
+    /// Nobody looks for attempts that are due.
+    PollerStalled,
+    /// Webhooks to merchants wait for too long.
+    WebhooksUndelivered,
+}
+
+impl AlertKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::BreakerOpened, Self::ChannelRestarted, Self::UnknownOld, Self::PollerStalled, Self::WebhooksUndelivered];
+
+    /// The name in rows, answers and the runbook's anchors.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BreakerOpened => "breaker_opened",
+            Self::ChannelRestarted => "channel_restarted",
+            Self::UnknownOld => "unknown_old",
+            Self::PollerStalled => "poller_stalled",
+            Self::WebhooksUndelivered => "webhooks_undelivered",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// How soon somebody must look.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::BreakerOpened | Self::UnknownOld | Self::PollerStalled => Severity::Page,
+            Self::ChannelRestarted | Self::WebhooksUndelivered => Severity::Ticket,
+        }
+    }
+
+    /// Whether it happens at a moment instead of lasting: it is raised once and never resolved by who raised it.
+    pub const fn is_event(self) -> bool {
+        matches!(self, Self::ChannelRestarted)
+    }
+
+    /// How long nobody must have seen it for it to have ended. A condition is seen again every second, so a minute bridges a breaker's probes
+    /// and a restart of the process that saw it; an event has ended when it did not happen again for ten minutes.
+    pub const fn quiet_for(self) -> Duration {
+        if self.is_event() { Duration::from_secs(600) } else { Duration::from_secs(60) }
+    }
+}
+
+/// Something that is wrong, with its figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// A channel's breaker for new charges is not closed.
+    BreakerOpened {
+        /// The channel.
+        channel: String,
+        /// The breaker's reason, as metrics name it.
+        reason: &'static str,
+        /// Calls in its window when it was read.
+        calls: u64,
+        /// Failures among them.
+        failures: u64,
+        /// Channels that take charges now, in the order of routing.
+        others: Vec<String>,
+    },
+    /// A channel's actor was lost and replaced.
+    ChannelRestarted {
+        /// The channel.
+        channel: String,
+        /// How many actors it has had in this process.
+        generation: u64,
+    },
+    /// Outcomes are unknown, and the oldest for too long.
+    UnknownOld {
+        /// The oldest one's age.
+        age: Duration,
+        /// How many a channel: the id and the count.
+        channels: Vec<(String, i64)>,
+    },
+    /// The poller has not swept for too long.
+    PollerStalled {
+        /// Since its last sweep that succeeded.
+        silent: Duration,
+    },
+    /// Webhooks wait for too long. Raised by the notifier, once for all endpoints: `bell.tell(AlertKind::WebhooksUndelivered, "", …)` whenever it
+    /// reads its queue, with `Some` of this while the oldest is older than `alerts.undelivered_after_ms`, and `None` when it is not.
+    WebhooksUndelivered {
+        /// The oldest one's age.
+        age: Duration,
+        /// How many wait.
+        waiting: u64,
+        /// How many endpoints they wait for.
+        endpoints: u64,
+    },
+}
+
+impl Condition {
+    /// Its kind.
+    pub const fn kind(&self) -> AlertKind {
+        match self {
+            Self::BreakerOpened { .. } => AlertKind::BreakerOpened,
+            Self::ChannelRestarted { .. } => AlertKind::ChannelRestarted,
+            Self::UnknownOld { .. } => AlertKind::UnknownOld,
+            Self::PollerStalled { .. } => AlertKind::PollerStalled,
+            Self::WebhooksUndelivered { .. } => AlertKind::WebhooksUndelivered,
+        }
+    }
+
+    /// The channel that it is about; empty when it is about none in particular.
+    pub fn channel(&self) -> &str {
+        match self {
+            Self::BreakerOpened { channel, .. } | Self::ChannelRestarted { channel, .. } => channel,
+            Self::UnknownOld { .. } | Self::PollerStalled { .. } | Self::WebhooksUndelivered { .. } => "",
+        }
+    }
+
+    /// Its words.
+    pub fn story(&self) -> Story {
+        match self {
+            Self::BreakerOpened { channel, reason, calls, failures, others } => breaker_opened(channel, reason, *calls, *failures, others),
+            Self::ChannelRestarted { channel, generation } => Story {
+                headline: format!("{channel}: its worker was lost and replaced"),
+                impact: vec!["Calls that were under way on it may have ended unknown; each is on disk and is being asked after.".to_owned()],
+                cause: vec![format!("A panic or a freeze in the channel's own code; it is worker number {generation} of this process now.")],
+                done: vec!["A new worker with new connections took over; other channels were not touched.".to_owned()],
+                next: vec![
+                    format!("Find the reason in the log: an error line with channel={channel} just before {channel}'s actor was lost."),
+                    "See that nothing stays in doubt: GET /ops/v1/unknowns".to_owned(),
+                ],
+            },
+            Self::UnknownOld { age, channels } => unknown_old(*age, channels),
+            Self::PollerStalled { silent } => Story {
+                headline: format!("nobody has looked for due attempts for {}", lasted(*silent)),
+                impact: vec![
+                    "Payments in doubt stay in doubt, queued refunds wait, holds are not released in time. New payments are taken as usual."
+                        .to_owned(),
+                ],
+                cause: vec![format!("The last sweep that succeeded ended {} ago.", lasted(*silent))],
+                done: vec!["Nothing by itself: a watch outside the poller saw it. Another process's poller takes over what is due.".to_owned()],
+                next: vec![
+                    "See whether the database answers: GET /readyz".to_owned(),
+                    "Find the reason in the log: lines that begin with \"a sweep of the poller\".".to_owned(),
+                    "Restart this process: what is in flight is on disk and goes on.".to_owned(),
+                ],
+            },
+            Self::WebhooksUndelivered { age, waiting, endpoints } => Story {
+                headline: format!("webhooks have waited for {}", lasted(*age)),
+                impact: vec![format!("{waiting} webhooks to {endpoints} endpoints are not delivered; payments are not affected.")],
+                cause: vec![format!("The oldest has waited for {}: its endpoint does not answer with success.", lasted(*age))],
+                done: vec!["They are kept in order and tried again; other endpoints are not held up.".to_owned()],
+                next: vec![
+                    "See which endpoint it is, and what it answered, in the delivery log.".to_owned(),
+                    "Tell the merchant; when it answers again everything is delivered by itself.".to_owned(),
+                ],
+            },
+        }
+    }
+}
+
+fn breaker_opened(channel: &str, reason: &str, calls: u64, failures: u64, others: &[String]) -> Story {
+    let share = if calls == 0 { String::new() } else { format!("{} % technical failures, ", (failures * 100) / calls) };
+    let (headline, impact, done) = match others {
+        [] => (
+            format!("{channel}: {share}no channel left for its payments"),
+            "New payments are refused: no other channel takes them.".to_owned(),
+            "New charges are kept away from it; there is nowhere to send them. It is probed again by itself.".to_owned(),
+        ),
+        [first, ..] => (
+            format!("{channel}: {share}traffic moved to {first}"),
+            format!("New payments go to {} instead. Payments that only {channel} can take are refused.", others.join(", ")),
+            format!("New charges are kept away from {channel}; it is probed again by itself and taken back when the probes succeed."),
+        ),
+    };
+    Story {
+        headline,
+        impact: vec![impact],
+        cause: vec![format!("Its breaker opened: {reason}. {failures} of the last {calls} calls failed.")],
+        done: vec![done, "Attempts whose outcome is unknown are being asked after; none of them is sent to another channel.".to_owned()],
+        next: vec![
+            "See how it stands, with the breaker's reason and next probe: GET /ops/v1/channels".to_owned(),
+            format!("Look at the provider's status page, and call them if {channel} is not listed there."),
+            "See what is in doubt: GET /ops/v1/unknowns".to_owned(),
+        ],
+    }
+}
+
+fn unknown_old(age: Duration, channels: &[(String, i64)]) -> Story {
+    let total: i64 = channels.iter().map(|(_, count)| count).sum();
+    let list: Vec<String> = channels.iter().map(|(channel, count)| format!("{channel} {count}")).collect();
+    Story {
+        headline: format!("{total} outcomes unknown, the oldest for {}", lasted(age)),
+        impact: vec![format!("{total} customers or merchants do not know whether money moved: {}.", list.join(", "))],
+        cause: vec!["The channel does not answer queries about them, or answers that they are still under way.".to_owned()],
+        done: vec!["Each is asked after again and again, at growing intervals; none is charged again elsewhere.".to_owned()],
+        next: vec![
+            "See which channel and operation they are: GET /ops/v1/unknowns".to_owned(),
+            "Look up the oldest in the provider's own back office, by the attempt's key.".to_owned(),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_severity_is_found_by_its_name() {
+        for kind in AlertKind::ALL {
+            assert_eq!(AlertKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(Severity::parse("page"), Some(Severity::Page));
+        assert_eq!(Severity::parse("loud"), None);
+        assert_eq!(AlertKind::parse(""), None);
+    }
+
+    #[test]
+    fn an_open_breaker_says_where_the_traffic_went_or_that_it_went_nowhere() {
+        let opened = |others: &[&str]| Condition::BreakerOpened {
+            channel: "alipay_main".to_owned(),
+            reason: "failures",
+            calls: 39,
+            failures: 16,
+            others: others.iter().map(|&other| other.to_owned()).collect(),
+        };
+        assert_eq!(opened(&["wechat_main"]).story().headline, "alipay_main: 41 % technical failures, traffic moved to wechat_main");
+        assert!(opened(&[]).story().impact[0].contains("refused"));
+    }
+}

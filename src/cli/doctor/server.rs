@@ -1,0 +1,216 @@
+//! The database's server and schema.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::machine;
+use super::{Check, Verdict};
+use crate::cli::database::complaint;
+use crate::clock::Clock;
+use crate::cluster::EARLIEST_MAJOR;
+use crate::config::Settings;
+use crate::store::diagnosis::ServerFacts;
+use crate::store::schema::{self, Standing};
+use crate::store::{PoolSizes, Store};
+
+/// Few, so that the doctor is let in where connections are scarce.
+const SIZES: PoolSizes = PoolSizes { journal: 2, reads: 1, channels: 0 };
+/// Clocks further apart than this make leases and expiries of several processes disagree visibly.
+const APART_WARN: SignedDuration = SignedDuration::from_millis(500);
+/// And further than this: signatures of notifications are refused as too old, and leases overlap.
+const APART_FAIL: SignedDuration = SignedDuration::from_secs(5);
+
+/// All there is to know about the database at `url`; `words` give the address to a command that is to be pasted.
+pub(super) async fn checks(url: &str, words: &str, settings: Option<&Settings>) -> Vec<Check> {
+    let runtime = tokio::runtime::Handle::current();
+    let standing = match schema::standing(url, &runtime).await {
+        Ok(standing) => standing,
+        Err(error) => return vec![Check::fail("database", error.to_string(), "check that the address is right and the server runs")],
+    };
+    if standing == Standing::NoDatabase {
+        return vec![missing(standing, url, words)];
+    }
+    let store = match Store::open(url, SIZES, &runtime).await {
+        Ok(store) => store,
+        Err(error) => return vec![Check::fail("database", error.to_string(), "free some connections of the server, and look again")],
+    };
+    let asked = Clock::system().wall();
+    let facts = match store.server_facts().await {
+        Ok(facts) => facts,
+        Err(error) => return vec![Check::fail("database", error.to_string(), "check the server's log")],
+    };
+    let answered = Clock::system().wall();
+    let mut checks = vec![reachable(&facts), version(&facts)];
+    let fit = matches!(standing, Standing::Current | Standing::Ahead);
+    checks.push(match standing {
+        Standing::Current => Check::ok("schema", "every migration of this version has run"),
+        Standing::Ahead => Check::warn("schema", "a later version has migrated it", "run that version, unless this one is on its way out"),
+        _ => missing(standing, url, words),
+    });
+    if fit {
+        checks.push(statements(&store).await);
+        checks.push(operators(&store, words).await);
+    } else {
+        checks.push(Check::warn("statements", "not looked at: the schema is not this version's", "migrate first"));
+    }
+    if let Some(settings) = settings {
+        checks.push(pools(&facts, settings));
+    }
+    checks.push(clocks(facts.clock, asked, answered));
+    checks.push(durability(&facts));
+    let disk = facts.data_directory.as_deref().and_then(|folder| machine::room(Path::new(folder)));
+    checks.push(disk.unwrap_or_else(|| {
+        Check::warn("disk", "the database's files are elsewhere, or this user may not see where", "watch their disk where they are")
+    }));
+    checks
+}
+
+fn missing(standing: Standing, url: &str, words: &str) -> Check {
+    let complaint = complaint(standing, url, words).unwrap_or_default();
+    let (found, next) = complaint.split_once("; ").unwrap_or((complaint.as_str(), ""));
+    Check::fail("schema", found, next)
+}
+
+fn reachable(facts: &ServerFacts) -> Check {
+    if facts.standby {
+        return Check::fail("database", format!("{} answers, but is a standby, which takes no writes", facts.database), "name the primary");
+    }
+    Check::ok("database", format!("{} answers and takes writes", facts.database))
+}
+
+fn version(facts: &ServerFacts) -> Check {
+    let found = format!("PostgreSQL {}", facts.version);
+    if u32::try_from(facts.major).unwrap_or(0) < EARLIEST_MAJOR {
+        return Check::fail("version", found, format!("move to PostgreSQL {EARLIEST_MAJOR} or later"));
+    }
+    Check::ok("version", found)
+}
+
+async fn statements(store: &Store) -> Check {
+    match store.check_statements().await {
+        Ok(unfit) if unfit.is_empty() => Check::ok("statements", format!("all {} can be prepared", crate::store::statements::ALL.len())),
+        Ok(unfit) => {
+            let (name, why) = &unfit[0];
+            let found = format!("{} cannot be prepared, {name} first: {why}", unfit.len());
+            Check::fail("statements", found, "run the version of breakwater that made the schema, and see who changed it by hand")
+        }
+        Err(error) => Check::fail("statements", error.to_string(), "check the server's log"),
+    }
+}
+
+async fn operators(store: &Store, words: &str) -> Check {
+    match store.has_operator().await {
+        Ok(true) => Check::ok("operators", "there is one at least"),
+        Ok(false) => {
+            let next = format!("add the first: breakwater operators add --role admin NAME{words}");
+            Check::warn("operators", "there is none, so nobody can see /ops", next)
+        }
+        Err(error) => Check::fail("operators", error.to_string(), "check the server's log"),
+    }
+}
+
+/// This process's pools against what the server allows, and against what others hold already.
+fn pools(facts: &ServerFacts, settings: &Settings) -> Check {
+    let database = &settings.database;
+    let wanted = database.journal_connections + database.read_connections + database.channel_connections * settings.channels.len();
+    let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
+    let (allowed, held) = (i64::from(facts.allowed_connections), facts.held_connections);
+    let found = format!("one process takes up to {wanted} connections; the server allows {allowed}, {held} are held now");
+    if wanted > allowed {
+        Check::fail("pools", found, "lower read_connections or channel_connections in [database], or raise the server's max_connections")
+    } else if wanted.saturating_mul(2) > allowed {
+        // A new version starts before the old one ends: for a while there are two.
+        Check::warn("pools", format!("{found}: not enough for two processes at once"), "raise the server's max_connections")
+    } else {
+        Check::ok("pools", found)
+    }
+}
+
+/// The server's clock was read between `asked` and `answered` by ours: only what lies outside is a difference.
+fn clocks(server: Timestamp, asked: Timestamp, answered: Timestamp) -> Check {
+    let apart = if server < asked { asked.duration_since(server) } else { server.duration_since(answered).max(SignedDuration::ZERO) };
+    let found = format!("ours and the database's are {} ms apart", apart.as_millis());
+    let next = "let NTP set both clocks";
+    if apart >= APART_FAIL {
+        Check::fail("clocks", found, next)
+    } else if apart >= APART_WARN {
+        Check::warn("clocks", found, next)
+    } else {
+        Check::ok("clocks", found)
+    }
+}
+
+/// Whether what the server calls committed survives a loss of power.
+fn durability(facts: &ServerFacts) -> Check {
+    let found = format!("fsync {}, full_page_writes {}, synchronous_commit {}", facts.fsync, facts.full_page_writes, facts.synchronous_commit);
+    let weak = match (facts.fsync.as_str(), facts.full_page_writes.as_str(), facts.synchronous_commit.as_str()) {
+        ("on", "on", "on" | "remote_apply" | "remote_write") => None,
+        ("on", "on", _) => Some("ALTER SYSTEM SET synchronous_commit = on"),
+        ("on", _, _) => Some("ALTER SYSTEM SET full_page_writes = on (unless the disk cannot tear a page)"),
+        _ => Some("ALTER SYSTEM SET fsync = on; a crash may destroy this database"),
+    };
+    match weak {
+        None => Check::ok("durability", found),
+        Some(next) => Check { name: "durability", verdict: Verdict::Fail, found, next: format!("{next}, then SELECT pg_reload_conf()") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> ServerFacts {
+        ServerFacts {
+            version: "17.2".to_owned(),
+            major: 17,
+            allowed_connections: 97,
+            held_connections: 3,
+            standby: false,
+            fsync: "on".to_owned(),
+            full_page_writes: "on".to_owned(),
+            synchronous_commit: "on".to_owned(),
+            data_directory: None,
+            clock: Timestamp::UNIX_EPOCH,
+            database: "breakwater".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_server_that_may_lose_what_it_committed_fails() {
+        assert_eq!(durability(&facts()).verdict, Verdict::Ok);
+        for weak in [
+            ServerFacts { fsync: "off".to_owned(), ..facts() },
+            ServerFacts { full_page_writes: "off".to_owned(), ..facts() },
+            ServerFacts { synchronous_commit: "off".to_owned(), ..facts() },
+        ] {
+            assert_eq!(durability(&weak).verdict, Verdict::Fail, "{weak:?}");
+        }
+    }
+
+    #[test]
+    fn clocks_are_apart_by_what_the_question_itself_does_not_explain() {
+        let at = |millis| Timestamp::from_millisecond(millis).expect("in range");
+        let verdict = |server| clocks(at(server), at(10_000), at(11_000)).verdict;
+        assert_eq!(verdict(10_500), Verdict::Ok);
+        assert_eq!(verdict(11_400), Verdict::Ok);
+        assert_eq!(verdict(11_500), Verdict::Warn);
+        assert_eq!(verdict(9_400), Verdict::Warn);
+        assert_eq!(verdict(5_000), Verdict::Fail);
+        assert_eq!(verdict(16_000), Verdict::Fail);
+    }
+
+    #[test]
+    fn pools_must_fit_and_should_fit_twice() {
+        let verdict = |allowed| pools(&ServerFacts { allowed_connections: allowed, ..facts() }, &Settings::default()).verdict;
+        assert_eq!(verdict(17), Verdict::Fail);
+        assert_eq!(verdict(35), Verdict::Warn);
+        assert_eq!(verdict(36), Verdict::Ok);
+    }
+
+    #[test]
+    fn a_standby_and_an_old_server_fail() {
+        assert_eq!(reachable(&ServerFacts { standby: true, ..facts() }).verdict, Verdict::Fail);
+        assert_eq!(version(&ServerFacts { major: 14, ..facts() }).verdict, Verdict::Fail);
+    }
+}

@@ -1,0 +1,150 @@
+//! One channel's inbox, written in batches: what arrives while the last batch is being written shares the next one's commit, as in the
+//! journal. It has the channel's own connections, so a flood of notifications costs others nothing, and its queues are bounded: full means
+//! that the provider is not acknowledged and sends again.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::notification::NotificationState;
+use super::{Store, StoreError};
+use crate::domain::PaymentId;
+
+/// Stores what is new of a batch, and says which those are.
+pub(super) const STORE: &str = "INSERT INTO notification (channel, event_id, received_at, kind, body, state) \
+     SELECT $1, i.event_id, i.received_at, i.kind, i.body, 'received' \
+     FROM unnest($2::text[], $3::timestamptz[], $4::text[], $5::bytea[]) AS i(event_id, received_at, kind, body) \
+     ON CONFLICT ON CONSTRAINT notification_pkey DO NOTHING RETURNING event_id";
+/// Writes what became of a batch.
+pub(super) const CLOSE: &str = "UPDATE notification SET state = i.state, note = i.note, payment_id = i.payment_id, applied_at = i.applied_at \
+     FROM unnest($2::text[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[]) AS i(event_id, state, note, payment_id, applied_at) \
+     WHERE notification.channel = $1 AND notification.event_id = i.event_id";
+
+/// Notifications that may wait to be written; at a thousand a second, two seconds' worth.
+const QUEUE: usize = 2_048;
+/// Notifications in one statement.
+const BATCH: usize = 128;
+
+/// What came.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The provider's id of it.
+    pub event_id: String,
+    /// Its type.
+    pub kind: String,
+    /// As it was signed.
+    pub body: Vec<u8>,
+    /// When.
+    pub received_at: Timestamp,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// The provider's id of it.
+    pub event_id: String,
+    /// What it came to.
+    pub state: NotificationState,
+    /// Why, when it was not applied.
+    pub note: Option<&'static str>,
+    /// The payment it was about.
+    pub payment: Option<PaymentId>,
+    /// When.
+    pub at: Timestamp,
+}
+
+type Waiting = (Arrival, oneshot::Sender<Result<bool, StoreError>>);
+
+/// The inbox. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    arrivals: mpsc::Sender<Waiting>,
+    closings: mpsc::Sender<Closing>,
+}
+
+impl Inbox {
+    /// Opens the inbox of `channel` over `store`'s connections (the channel's own: [`Store::with_own_connections`]).
+    pub fn open(channel: &str, store: &Store) -> Self {
+        let (arrivals, arriving) = mpsc::channel(QUEUE);
+        let (closings, closing) = mpsc::channel(QUEUE);
+        store.runtime.spawn(store_arrivals(channel.to_owned(), store.clone(), arriving));
+        store.runtime.spawn(write_closings(channel.to_owned(), store.clone(), closing));
+        Self { arrivals, closings }
+    }
+
+    /// Stores a notification. True when it is new; false when it was stored before.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is not stored, and must not be acknowledged.
+    pub async fn store(&self, arrival: Arrival) -> Result<bool, StoreError> {
+        let (answer, stored) = oneshot::channel();
+        self.arrivals.try_send((arrival, answer)).map_err(|_| StoreError::Away("the inbox is full".to_owned()))?;
+        stored.await.unwrap_or_else(|_| Err(StoreError::Away("the inbox is closed".to_owned())))
+    }
+
+    /// Notes what became of a notification. A note that cannot be queued is lost: the notification then counts as not applied, and is applied
+    /// again, which changes nothing.
+    pub fn close(&self, closing: Closing) {
+        if self.closings.try_send(closing).is_err() {
+            tracing::warn!("the inbox is full: a notification will be applied once more");
+        }
+    }
+}
+
+async fn store_arrivals(channel: String, store: Store, mut queue: mpsc::Receiver<Waiting>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        let result = store_batch(&channel, &store, &batch).await;
+        match result {
+            Ok(mut new) => {
+                for (arrival, answer) in batch.drain(..) {
+                    // Of a repetition within the batch, the first is the new one.
+                    let _gone = answer.send(Ok(new.remove(&arrival.event_id)));
+                }
+            }
+            Err(error) => {
+                tracing::error!(channel, notifications = batch.len(), error = %error, "notifications could not be stored");
+                for (_, answer) in batch.drain(..) {
+                    let _gone = answer.send(Err(StoreError::Away("notifications cannot be stored".to_owned())));
+                }
+            }
+        }
+    }
+}
+
+async fn store_batch(channel: &str, store: &Store, batch: &[Waiting]) -> Result<HashSet<String>, StoreError> {
+    let client = store.client().await?;
+    let statement = client.prepare_cached(STORE).await?;
+    let event_ids: Vec<&str> = batch.iter().map(|(arrival, _)| arrival.event_id.as_str()).collect();
+    let times: Vec<Timestamp> = batch.iter().map(|(arrival, _)| arrival.received_at).collect();
+    let kinds: Vec<&str> = batch.iter().map(|(arrival, _)| arrival.kind.as_str()).collect();
+    let bodies: Vec<&[u8]> = batch.iter().map(|(arrival, _)| arrival.body.as_slice()).collect();
+    let rows = client.query(&statement, &[&channel, &event_ids, &times, &kinds, &bodies]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+async fn write_closings(channel: String, store: Store, mut queue: mpsc::Receiver<Closing>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        if let Err(error) = close_batch(&channel, &store, &batch).await {
+            tracing::error!(channel, notifications = batch.len(), error = %error, "what became of notifications could not be written");
+        }
+        batch.clear();
+    }
+}
+
+async fn close_batch(channel: &str, store: &Store, batch: &[Closing]) -> Result<(), StoreError> {
+    let client = store.client().await?;
+    let statement = client.prepare_cached(CLOSE).await?;
+    let event_ids: Vec<&str> = batch.iter().map(|closing| closing.event_id.as_str()).collect();
+    let states: Vec<&str> = batch.iter().map(|closing| closing.state.as_str()).collect();
+    let notes: Vec<Option<&str>> = batch.iter().map(|closing| closing.note).collect();
+    let payments: Vec<Option<Uuid>> = batch.iter().map(|closing| closing.payment.map(|id| id.0)).collect();
+    let times: Vec<Timestamp> = batch.iter().map(|closing| closing.at).collect();
+    let params: [&(dyn ToSql + Sync); 6] = [&channel, &event_ids, &states, &notes, &payments, &times];
+    client.execute(&statement, &params).await?;
+    Ok(())
+}
