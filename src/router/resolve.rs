@@ -21,6 +21,9 @@ use crate::store::lease::Claim;
 /// Over how long a channel's unknowns are spread when it answers again: it has just healed.
 const HASTEN_OVER: SignedDuration = SignedDuration::from_secs(2);
 
+/// How many looks at what the channel does not have may repeat it. A channel may answer a number with its first failure for ever.
+const REPEATS: i32 = 5;
+
 impl Flows {
     /// Looks at an attempt that is due. Whatever comes of it, the attempt is due again some day, or over.
     pub(super) async fn inquire(&self, claim: Claim) -> Result<(), FlowError> {
@@ -142,19 +145,12 @@ impl Flows {
         }
     }
 
-    /// The channel does not have it. When that is final is the contract's to say; until then what is still wanted goes again with its number, at
-    /// each look: a crash between a look and its send costs a rung, and nothing else. Not for longer: a channel may repeat the failure that it once
-    /// answered to a number for ever.
-    async fn absent(&self, mut payment: Payment, claim: &Claim, channel: &Channel, attempt: &Attempt) -> Result<&'static str, FlowError> {
+    /// The channel does not have it. What is still wanted goes again first, with its number; only when the last of these repeats is over does the
+    /// waiting time begin after which the contract calls *not found* final: nothing of ours may then be on its way, because a new number may
+    /// follow. The repeat comes before the note: a crash between them costs a rung, and is repeated.
+    async fn absent(&self, payment: Payment, claim: &Claim, channel: &Channel, attempt: &Attempt) -> Result<&'static str, FlowError> {
         let contract = channel.handle.provider().contract();
         let now = self.now();
-        let wanted = match attempt.operation {
-            Operation::Refund | Operation::Reversal | Operation::Void => true,
-            // Once a cancel was requested the hold is released instead.
-            Operation::Capture => !payment.cancel_requested,
-            // A repeat may charge: only the flow that the customer waits for sends it.
-            Operation::Pay => false,
-        };
         let never_chargeable = attempt.operation == Operation::Pay && contract.charges_only_with_reference && attempt.reference.is_none();
         let waited = attempt.not_found_since.is_some_and(|since| now.duration_since(since).unsigned_abs() >= contract.not_found_final_after);
         if never_chargeable || waited {
@@ -162,21 +158,24 @@ impl Flows {
             let news = News { failure: Some(failure), ..News::of(Fact::NotFound) };
             return self.apply(payment, claim, channel, &news).await;
         }
-        let first = attempt.not_found_since.is_none();
-        if first {
-            let mut draft = payment.clone();
-            draft.not_found(claim.n, now);
-            match self.write(&payment, draft, Source::Query).await? {
-                Written::Done(after) => payment = *after,
-                Written::Overtaken => return Ok("not_found"),
+        if attempt.not_found_since.is_some() {
+            self.postpone(claim, &payment).await?;
+            return Ok("not_found");
+        }
+        if is_wanted(&payment, attempt) && self.key_is_alive(attempt, contract) {
+            let Some(reply) = self.ask(&payment, attempt, claim, channel, Verb::sending(attempt.operation)).await? else { return Ok("shut") };
+            let news = match reply {
+                Reply::News { news, .. } => news,
+                Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => News::unknown(),
+            };
+            let in_doubt = matches!(news.fact, Fact::Unknown | Fact::NotSent);
+            if !in_doubt || attempt.tries < REPEATS {
+                return self.apply(payment, claim, channel, &news).await;
             }
         }
-        if wanted && self.key_is_alive(attempt, contract) {
-            return self.resend(payment, claim, channel).await;
-        }
-        if !first {
-            self.postpone(claim, &payment).await?;
-        }
+        let mut draft = payment.clone();
+        draft.not_found(claim.n, self.now());
+        self.write(&payment, draft, Source::Query).await?;
         Ok("not_found")
     }
 
@@ -272,6 +271,17 @@ impl Flows {
         let now = self.now();
         let next = payment.next_look(claim.n, now).unwrap_or(now + SignedDuration::from_mins(1));
         Ok(self.shared.store.postpone(claim, Some(next), true).await?)
+    }
+}
+
+/// Whether an attempt that the channel does not have must still be carried out.
+fn is_wanted(payment: &Payment, attempt: &Attempt) -> bool {
+    match attempt.operation {
+        Operation::Refund | Operation::Reversal | Operation::Void => true,
+        // Once a cancel was requested the hold is released instead.
+        Operation::Capture => !payment.cancel_requested,
+        // A repeat may charge: only the flow that the customer waits for sends it.
+        Operation::Pay => false,
     }
 }
 

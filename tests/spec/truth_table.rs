@@ -263,11 +263,10 @@ async fn sent_again(operation: &str, path: &str, became: &str) {
     world.break_channel("stripe_main", &json!({"mode": "timeout_not_processed", "rate": 1.0, "operations": [operation]})).await;
     let asked = world.post(&format!("/v1/payments/{}/{path}", hold.id()), &unique("key"), &json!({})).await;
     assert_eq!(asked.status, 202, "{:#}", asked.body);
-    // The channel was asked, and showed the hold as if nothing had been sent: the repeat is on its way.
-    let asked_about = |payment: &serde_json::Value| {
-        payment["events"].as_array().is_some_and(|events| events.iter().any(|event| event["type"] == "payment.updated"))
-    };
-    world.eventually(&hold.id(), asked_about).await;
+    // Long enough in doubt for a look, which repeats it in vain.
+    let in_doubt = world.eventually(&hold.id(), |payment| payment["outcome"] == "unknown").await;
+    world.eventually_tries(&hold.id(), 2).await;
+    assert_eq!(in_doubt["amount_captured"], 0);
     world.heal("stripe_main").await;
     let after = world.finally(&hold.id()).await;
     assert_eq!(after["status"], became, "{after:#}");

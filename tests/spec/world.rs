@@ -229,6 +229,21 @@ impl World {
         panic!("it never came about: {last:#}");
     }
 
+    /// Waits until the last attempt of a payment was looked at in vain so many times.
+    pub async fn eventually_tries(&self, id: &str, tries: i32) {
+        let (client, connection) = tokio_postgres::connect(&self.database_url, tokio_postgres::NoTls).await.expect("the database");
+        tokio::spawn(connection);
+        let payment: breakwater::domain::PaymentId = id.parse().expect("an id");
+        let sql = "SELECT tries FROM attempt WHERE payment_id = $1 ORDER BY n DESC LIMIT 1";
+        for _ in 0..LOOKS {
+            if client.query_one(sql, &[&payment.0]).await.expect("readable").get::<_, i32>(0) >= tries {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        panic!("{id} was not looked at {tries} times");
+    }
+
     pub async fn finally(&self, id: &str) -> Value {
         self.eventually(id, |payment| is_final(payment["status"].as_str().unwrap_or_default())).await
     }
