@@ -1,5 +1,6 @@
-//! Floor 3: payments, refunds, attempts and events as a merchant reads them, in an answer and in a webhook alike: field by field, in the order of `api.md`, so that a change of the domain
-//! is not by accident a change of the API. Times are RFC 3339 in UTC with milliseconds, amounts whole minor units.
+//! Floor 3: payments, refunds, attempts and events as a merchant reads them, in an answer and in a webhook alike: field by field, in the order of
+//! `api.md`, so that a change of the domain is not by accident a change of the API. Times are RFC 3339 in UTC with milliseconds, amounts whole
+//! minor units.
 
 use std::collections::BTreeMap;
 
@@ -44,11 +45,11 @@ pub struct PaymentView<'a> {
     #[serde(serialize_with = "time")]
     updated_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attempts: Option<Vec<AttemptView<'a>>>,
+    pub(crate) attempts: Option<Vec<AttemptView<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    refunds: Option<Vec<RefundView<'a>>>,
+    pub(crate) refunds: Option<Vec<RefundView<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<EventView<'a>>>,
+    pub(crate) events: Option<Vec<EventView<'a>>>,
 }
 
 /// What is shown with a payment beyond itself.
@@ -92,7 +93,7 @@ enum NextActionView<'a> {
 
 /// One try.
 #[derive(Debug, Serialize)]
-struct AttemptView<'a> {
+pub(crate) struct AttemptView<'a> {
     n: i16,
     operation: &'static str,
     channel: &'a str,
@@ -110,7 +111,7 @@ struct AttemptView<'a> {
 
 /// One row of the timeline.
 #[derive(Debug, Serialize)]
-struct EventView<'a> {
+pub(crate) struct EventView<'a> {
     id: String,
     sequence: i32,
     #[serde(rename = "type")]
