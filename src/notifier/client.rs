@@ -8,7 +8,7 @@
 //! the answer only the head counts; what follows is read for a moment, up to a cap, out of politeness, and thrown away.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,11 @@ pub type Resolver = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec
 /// The system's resolver.
 pub fn system_resolver() -> Resolver {
     Arc::new(|host, port| Box::pin(async move { Ok(lookup_host((host.as_str(), port)).await?.collect()) }))
+}
+
+/// Admits what is no private or special address.
+pub fn public_only(address: IpAddr) -> bool {
+    !refused(address)
 }
 
 /// What an endpoint answered.
@@ -88,14 +93,14 @@ pub enum Unanswered {
 pub struct Client {
     tls: TlsConnector,
     resolver: Resolver,
-    allow_private: bool,
+    admits: fn(IpAddr) -> bool,
     timeout: Duration,
 }
 
 impl Client {
-    /// A client that waits `timeout` for an answer, all in all, and connects to private addresses only where `allow_private`.
-    pub fn new(tls: Arc<ClientConfig>, resolver: Resolver, allow_private: bool, timeout: Duration) -> Self {
-        Self { tls: TlsConnector::from(tls), resolver, allow_private, timeout }
+    /// A client that waits `timeout` for an answer, all in all, and connects to addresses that `admits` says yes to: [`public_only`], or any.
+    pub fn new(tls: Arc<ClientConfig>, resolver: Resolver, admits: fn(IpAddr) -> bool, timeout: Duration) -> Self {
+        Self { tls: TlsConnector::from(tls), resolver, admits, timeout }
     }
 
     /// Posts `body` with these headers, and waits for the head of the answer.
@@ -125,7 +130,7 @@ impl Client {
         if found.is_empty() {
             return Err(Unanswered::NotFound(io::ErrorKind::NotFound.into()));
         }
-        let judged: Vec<SocketAddr> = found.into_iter().filter(|address| self.allow_private || !refused(address.ip())).take(ADDRESSES_MAX).collect();
+        let judged: Vec<SocketAddr> = found.into_iter().filter(|address| (self.admits)(address.ip())).take(ADDRESSES_MAX).collect();
         let mut failed = Unanswered::Refused;
         for (tried, address) in (0_u32..).zip(&judged) {
             let left = u32::try_from(judged.len()).unwrap_or(u32::MAX).saturating_sub(tried).max(1);
@@ -133,7 +138,7 @@ impl Client {
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(socket)) => {
                     // Some kernels turn an address into another (0.0.0.0 into loopback): whom we reached is looked at too.
-                    if !self.allow_private && socket.peer_addr().is_ok_and(|peer| refused(peer.ip())) {
+                    if socket.peer_addr().is_ok_and(|peer| !(self.admits)(peer.ip())) {
                         return Err(Unanswered::Refused);
                     }
                     return Ok(socket);
@@ -203,7 +208,11 @@ mod tests {
 
     /// A listener that answers each connection with `answer`, and counts them.
     async fn listener(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        listener_at("127.0.0.1:0", answer).await
+    }
+
+    async fn listener_at(at: &str, answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind(at).await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let reached = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&reached);
@@ -235,8 +244,17 @@ mod tests {
         (resolver, asked)
     }
 
-    fn client(resolver: Resolver, allow_private: bool) -> Client {
-        Client::new(tls(), resolver, allow_private, Duration::from_millis(400))
+    fn client(resolver: Resolver, admits: fn(IpAddr) -> bool) -> Client {
+        Client::new(tls(), resolver, admits, Duration::from_millis(400))
+    }
+
+    fn any(_: IpAddr) -> bool {
+        true
+    }
+
+    /// As if 127.0.0.2 were a public address: no test reaches out of this machine.
+    fn only_two(address: IpAddr) -> bool {
+        address == IpAddr::from([127, 0, 0, 2])
     }
 
     fn target() -> Target {
@@ -247,28 +265,32 @@ mod tests {
     async fn a_name_that_resolves_to_a_private_address_is_refused_and_nothing_is_connected() {
         let (private, reached) = listener("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
         let (resolver, _) = lying(vec![vec![private]]);
-        let outcome = client(resolver, false).post(&target(), HeaderMap::new(), "{}".to_owned()).await;
+        let outcome = client(resolver, public_only).post(&target(), HeaderMap::new(), "{}".to_owned()).await;
         assert!(matches!(outcome, Err(Unanswered::Refused)), "{outcome:?}");
         assert_eq!(reached.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]
     async fn dns_that_changes_between_check_and_connect_changes_nothing() {
-        let (private, reached) = listener("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        let (private, reached_private) = listener("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        let (public, reached_public) = listener_at("127.0.0.2:0", "HTTP/1.1 204 No Content\r\n\r\n").await;
         // Public when it is looked at, private ever after.
-        let (resolver, asked) = lying(vec![vec!["1.1.1.1:9".parse().expect("an address")], vec![private]]);
-        let outcome = client(resolver, false).post(&target(), HeaderMap::new(), "{}".to_owned()).await;
-        assert!(matches!(outcome, Err(Unanswered::Connect(_) | Unanswered::TimedOut)), "{outcome:?}");
-        assert_eq!((asked.load(Ordering::SeqCst), reached.load(Ordering::SeqCst)), (1, 0), "asked once, and what was judged is what is connected");
+        let (resolver, asked) = lying(vec![vec![public], vec![private]]);
+        let client = client(resolver, only_two);
+        let answered = client.post(&target(), HeaderMap::new(), "{}".to_owned()).await.expect("an answer");
+        assert_eq!((answered.status, asked.load(Ordering::SeqCst)), (204, 1), "asked once, and what was judged is what is connected");
+        let outcome = client.post(&target(), HeaderMap::new(), "{}".to_owned()).await;
+        assert!(matches!(outcome, Err(Unanswered::Refused)), "the next delivery judges what the name means by then: {outcome:?}");
+        assert_eq!((reached_public.load(Ordering::SeqCst), reached_private.load(Ordering::SeqCst)), (1, 0));
     }
 
     #[tokio::test]
     async fn of_several_addresses_only_those_that_pass_are_tried() {
         let (private, reached) = listener("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-        let (resolver, _) = lying(vec![vec!["1.1.1.1:9".parse().expect("an address"), private]]);
-        let outcome = client(resolver, false).post(&target(), HeaderMap::new(), "{}".to_owned()).await;
-        assert!(outcome.is_err(), "{outcome:?}");
-        assert_eq!(reached.load(Ordering::SeqCst), 0);
+        let (public, _) = listener_at("127.0.0.2:0", "HTTP/1.1 204 No Content\r\n\r\n").await;
+        let (resolver, _) = lying(vec![vec![private, public, private]]);
+        let answered = client(resolver, only_two).post(&target(), HeaderMap::new(), "{}".to_owned()).await.expect("an answer");
+        assert_eq!((answered.status, reached.load(Ordering::SeqCst)), (204, 0));
     }
 
     #[tokio::test]
@@ -277,17 +299,17 @@ mod tests {
         let answer = format!("HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/\r\ncontent-length: 0\r\n\r\n");
         let (here, _) = listener(Box::leak(answer.into_boxed_str())).await;
         let (resolver, _) = lying(vec![vec![here]]);
-        let answered = client(resolver, true).post(&target(), HeaderMap::new(), "{}".to_owned()).await.expect("an answer");
+        let answered = client(resolver, any).post(&target(), HeaderMap::new(), "{}".to_owned()).await.expect("an answer");
         assert_eq!((answered.status, followed.load(Ordering::SeqCst)), (302, 0));
     }
 
     #[tokio::test]
     async fn an_endless_body_or_head_does_not_hold_a_delivery() {
         let (resolver, _) = lying(vec![vec![listener("HTTP/1.1 200 OK\r\nretry-after: 7\r\n\r\nmore, and never an end").await.0]]);
-        let answered = client(resolver, true).post(&target(), HeaderMap::new(), "{}".to_owned()).await.expect("the head counts");
+        let answered = client(resolver, any).post(&target(), HeaderMap::new(), "{}".to_owned()).await.expect("the head counts");
         assert_eq!(answered, Answered { status: 200, retry_after: Some("7".to_owned()) });
         let (resolver, _) = lying(vec![vec![listener("").await.0]]);
-        let outcome = client(resolver, true).post(&target(), HeaderMap::new(), "{}".to_owned()).await;
+        let outcome = client(resolver, any).post(&target(), HeaderMap::new(), "{}".to_owned()).await;
         assert!(matches!(outcome, Err(Unanswered::TimedOut)), "{outcome:?}");
     }
 }

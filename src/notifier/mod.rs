@@ -39,7 +39,7 @@ use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use self::client::{Client, Resolver};
+use self::client::{Client, Resolver, public_only};
 use self::courier::{Courier, Outcome};
 use self::desk::Desk;
 use self::schedule::GIVEN_UP_AFTER;
@@ -138,7 +138,8 @@ impl Office {
         settings: NotifierSettings,
         runtime: Handle,
     ) -> Arc<Self> {
-        let client = Client::new(tls, resolver, settings.allow_private, settings.timeout);
+        let admits = if settings.allow_private { |_| true } else { public_only };
+        let client = Client::new(tls, resolver, admits, settings.timeout);
         let room = Arc::new(Semaphore::new(settings.in_flight));
         Arc::new(Self { courier: Courier { store, clock, client, sealer }, settings, runtime, room, woken: AtomicBool::new(false) })
     }

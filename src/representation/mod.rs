@@ -1,5 +1,6 @@
-//! Floor 3: payments, refunds, attempts and events as a merchant reads them, in an answer and in a webhook alike: field by field, in the order of `api.md`, so that a change of the domain
-//! is not by accident a change of the API. Times are RFC 3339 in UTC with milliseconds, amounts whole minor units.
+//! Floor 3: payments, refunds, attempts and events as a merchant reads them, in an answer and in a webhook alike: field by field, in the order of
+//! `api.md`, so that a change of the domain is not by accident a change of the API. Times are RFC 3339 in UTC with milliseconds, amounts whole
+//! minor units.
 
 use std::collections::BTreeMap;
 
@@ -45,13 +46,13 @@ pub struct PaymentView<'a> {
     updated_at: Timestamp,
     /// The tries, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<Vec<AttemptView<'a>>>,
+    pub(crate) attempts: Option<Vec<AttemptView<'a>>>,
     /// The refunds, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub refunds: Option<Vec<RefundView<'a>>>,
+    pub(crate) refunds: Option<Vec<RefundView<'a>>>,
     /// The timeline, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub events: Option<Vec<EventView<'a>>>,
+    pub(crate) events: Option<Vec<EventView<'a>>>,
 }
 
 /// What is shown with a payment beyond itself.
@@ -95,7 +96,7 @@ enum NextActionView<'a> {
 
 /// One try.
 #[derive(Debug, Serialize)]
-pub struct AttemptView<'a> {
+pub(crate) struct AttemptView<'a> {
     n: i16,
     operation: &'static str,
     channel: &'a str,
@@ -113,7 +114,7 @@ pub struct AttemptView<'a> {
 
 /// One row of the timeline.
 #[derive(Debug, Serialize)]
-pub struct EventView<'a> {
+pub(crate) struct EventView<'a> {
     id: String,
     sequence: i32,
     #[serde(rename = "type")]
