@@ -292,7 +292,9 @@ async fn an_outage_is_one_mail_and_one_text_message_and_then_resolved() {
         if !mails.lock().expect("whole").is_empty() {
             break;
         }
-        assert_eq!(world.pay(1_000).await.status, 201);
+        // A card's token is one account's: it is answered 503 when that account's channel is shut.
+        let reply = world.pay(1_000).await;
+        assert!(matches!(reply.status, 201 | 503), "{:?}", reply.body);
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let first = eventually(&mails, 1).await.remove(0);
@@ -308,7 +310,8 @@ async fn an_outage_is_one_mail_and_one_text_message_and_then_resolved() {
     let id = alerts.body["data"][0]["id"].as_str().expect("listed").to_owned();
     assert_eq!(alerts.body["data"][0]["status"], "firing", "{:#}", alerts.body);
     for _ in 0..400 {
-        assert_eq!(world.pay(1_000).await.status, 201);
+        let reply = world.pay(1_000).await;
+        assert!(matches!(reply.status, 201 | 503), "{:?}", reply.body);
         if closed(&world).await {
             break;
         }
