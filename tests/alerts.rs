@@ -64,9 +64,11 @@ async fn eventually(bag: &Bag, count: usize) -> Vec<String> {
     panic!("{count} never came: {:#?}", bag.lock().expect("whole"));
 }
 
-fn header<'a>(mail: &'a str, name: &str) -> &'a str {
-    let line = mail.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    line.unwrap_or_else(|| panic!("no {name} in {mail}"))
+/// A header's value, unfolded.
+fn header(mail: &str, name: &str) -> String {
+    let unfolded = mail.replace("\r\n ", " ");
+    let line = unfolded.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no {name} in {mail}")).to_owned()
 }
 
 /// An Alerter on a database of its own, without the rest of the product.
@@ -214,19 +216,10 @@ async fn a_recipient_that_is_refused_for_good_is_given_up_with_the_servers_words
 async fn a_storm_is_one_mail_and_what_it_holds_is_counted() {
     let (server, mails) = mail_server(Manners::Polite);
     let office = Office::open(1, mail_settings(server)).await;
-    // Noted in one go, so that they are decided about in one go.
-    let notes: Vec<_> = (0..8)
-        .map(|number| breakwater::store::alert::AlertNote {
-            kind: "breaker_opened",
-            channel: format!("channel_{number}"),
-            severity: "page",
-            story: serde_json::to_string(&opened("one").story()).expect("JSON"),
-        })
-        .collect();
+    // Said in one go, they are noted in one go and decided about in one go.
     for number in 0..8 {
         office.raise(&format!("channel_{number}"));
     }
-    office.store.note_alerts(&notes, office.clock.wall()).await.expect("noted");
     let (alerts, _) = office.eventually(|alerts, deliveries| deliveries.len() == 1 && alerts.iter().all(|alert| alert.mailed_at.is_some())).await;
     let taken = eventually(&mails, 1).await;
     assert!(header(&taken[0], "Subject").starts_with(&format!("[PAGE] {} alerts at once", alerts.len())), "{}", taken[0]);
@@ -292,7 +285,9 @@ async fn an_outage_is_one_mail_and_one_text_message_and_then_resolved() {
         if !mails.lock().expect("whole").is_empty() {
             break;
         }
-        assert_eq!(world.pay(1_000).await.status, 201);
+        // A card's token is one account's: it is answered 503 when that account's channel is shut.
+        let reply = world.pay(1_000).await;
+        assert!(matches!(reply.status, 201 | 503), "{:?}", reply.body);
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let first = eventually(&mails, 1).await.remove(0);
@@ -308,7 +303,8 @@ async fn an_outage_is_one_mail_and_one_text_message_and_then_resolved() {
     let id = alerts.body["data"][0]["id"].as_str().expect("listed").to_owned();
     assert_eq!(alerts.body["data"][0]["status"], "firing", "{:#}", alerts.body);
     for _ in 0..400 {
-        assert_eq!(world.pay(1_000).await.status, 201);
+        let reply = world.pay(1_000).await;
+        assert!(matches!(reply.status, 201 | 503), "{:?}", reply.body);
         if closed(&world).await {
             break;
         }

@@ -195,7 +195,7 @@ impl Condition {
 }
 
 fn breaker_opened(channel: &str, reason: &str, calls: u64, failures: u64, others: &[String]) -> Story {
-    let share = if calls == 0 { String::new() } else { format!("{} % technical failures, ", (failures * 100) / calls) };
+    let share = (failures * 100).checked_div(calls).map_or_else(String::new, |percent| format!("{percent} % technical failures, "));
     let (headline, impact, done) = match others {
         [] => (
             format!("{channel}: {share}no channel left for its payments"),
