@@ -428,6 +428,8 @@ fn a_call_that_an_actor_froze_over_after_sending_it_is_unknown_at_its_deadline()
 fn a_full_mailbox_turns_calls_away_and_nothing_is_sent() {
     in_a_system(|on| async move {
         let channel = Channel::up(&on, "a").await;
+        // An actor has the default's room until it has begun.
+        channel.call("order").await;
         let calls = (0..8).map(|n| {
             let channel = &channel;
             async move { channel.call(if n == 0 { "freeze" } else { "order" }).await }
