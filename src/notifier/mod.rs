@@ -157,7 +157,7 @@ impl Office {
             self.expire(now).await?;
         }
         for _ in 0..READINGS {
-            let found = self.courier.store.fan_out(self.courier.clock.wall(), FAN_OUT).await?;
+            let found = self.courier.store.fan_out(FAN_OUT).await?;
             if found.from_elsewhere {
                 tracing::warn!("the outbox's cursor was ahead of this server, as after a restore: it is set to now; replay what happened in between");
             }

@@ -97,7 +97,12 @@ pub const METRICS: &[Metric] = &[
     counter("breakwater_refunds_total", &["channel", "status"], "Refunds, counted when they reach a status."),
     counter("breakwater_notifications_total", &["channel", "result"], "Messages from providers, by what became of each."),
     counter("breakwater_webhook_deliveries_total", &["outcome"], "Tries to tell merchants something, by what each came to."),
-    seconds("breakwater_webhook_delivery_lag_seconds", DELIVERY_SECONDS, &[], "From the queueing of a webhook to the endpoint's 2xx."),
+    seconds(
+        "breakwater_webhook_delivery_lag_seconds",
+        DELIVERY_SECONDS,
+        &[],
+        "From an event, or a merchant's wish to hear it again, to the endpoint's 2xx.",
+    ),
     gauge("breakwater_webhook_queue_depth", Unit::Count, &[], "Webhooks that wait for endpoints that are turned on."),
     gauge("breakwater_webhook_oldest_undelivered_age_seconds", Unit::Seconds, &[], "How long the oldest of them has waited; 0 when none waits."),
     gauge("breakwater_db_pool_connections", Unit::Count, &["pool", "state"], "Connections in use and idle, and tasks that wait for one."),

@@ -20,7 +20,8 @@ pub(crate) const SETTLE: &str = "UPDATE webhook_delivery SET state = $5, attempt
 /// What has waited for longer than all its tries would have taken, because its endpoint was shut or turned off.
 pub(crate) const EXPIRE: &str = "UPDATE webhook_delivery SET state = 'failed', last_error = coalesce(last_error, 'the endpoint was shut all the time') \
      WHERE (payment_id, sequence, endpoint_id) IN (SELECT payment_id, sequence, endpoint_id FROM webhook_delivery \
-       WHERE state = 'pending' AND queued_at < $1 AND (lease_until IS NULL OR lease_until <= $2) LIMIT $3 FOR UPDATE SKIP LOCKED)";
+       WHERE state = 'pending' AND queued_at < $1 AND (lease_until IS NULL OR lease_until <= $2) \
+         AND endpoint_id IN (SELECT id FROM webhook_endpoint WHERE NOT enabled OR shut_until IS NOT NULL) LIMIT $3 FOR UPDATE SKIP LOCKED)";
 pub(crate) const QUEUE: &str = "SELECT count(*), min(d.queued_at) FROM webhook_delivery d JOIN webhook_endpoint w ON w.id = d.endpoint_id \
      WHERE d.state = 'pending' AND w.enabled";
 pub(crate) const LOG: &str = "SELECT * FROM webhook_delivery WHERE merchant_id = $1 AND endpoint_id = $2 AND event_id < $3 \
@@ -100,7 +101,7 @@ pub struct ClaimedDelivery {
     pub fence: i32,
     /// Tries before this one.
     pub attempts: i32,
-    /// When it was queued.
+    /// When its event happened, or when it was asked for again.
     pub queued_at: Timestamp,
     /// The body of an earlier try.
     pub body: Option<String>,
@@ -152,7 +153,7 @@ pub struct DeliveryRow {
     pub last_tried_at: Option<Timestamp>,
     /// When the endpoint took it.
     pub delivered_at: Option<Timestamp>,
-    /// When it was queued, first or again.
+    /// When its event happened, or when it was asked for again.
     pub queued_at: Timestamp,
     /// When the event happened.
     pub created_at: Timestamp,
@@ -197,7 +198,7 @@ impl Store {
         Ok(written == 1)
     }
 
-    /// Gives up to `limit` deliveries up that were queued before `before` and not made since. Answers how many.
+    /// Gives up at most `limit` deliveries that have waited since before `before` at endpoints that are shut or turned off. Answers how many.
     ///
     /// # Errors
     /// [`StoreError`].

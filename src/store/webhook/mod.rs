@@ -27,9 +27,9 @@ pub(super) const FAN_OUT: &str = "WITH b AS MATERIALIZED (SELECT tx, payment_id,
        WHERE (tx, payment_id, sequence) > ($1::text::xid8, $2, $3) AND tx < $4::text::xid8 AND kind NOT LIKE 'attempt.%' \
        ORDER BY tx, payment_id, sequence LIMIT $5), \
      d AS (INSERT INTO webhook_delivery (payment_id, sequence, endpoint_id, event_id, merchant_id, kind, state, due_at, queued_at, created_at) \
-       SELECT b.payment_id, b.sequence, w.id, b.id, b.merchant_id, b.kind, 'pending', $6, $6, b.created_at FROM b \
+       SELECT b.payment_id, b.sequence, w.id, b.id, b.merchant_id, b.kind, 'pending', b.created_at, b.created_at, b.created_at FROM b \
        JOIN webhook_endpoint w ON w.merchant_id = b.merchant_id AND w.enabled AND w.deleted_at IS NULL AND w.created_at <= b.created_at \
-       WHERE b.kind = ANY($7::text[]) AND (w.types = '{}' OR b.kind = ANY(w.types)) \
+       WHERE b.kind = ANY($6::text[]) AND (w.types = '{}' OR b.kind = ANY(w.types)) \
        ON CONFLICT ON CONSTRAINT webhook_delivery_pkey DO NOTHING RETURNING 1) \
      SELECT (SELECT count(*) FROM b), (SELECT count(*) FROM d), last.tx::text, last.payment_id, last.sequence \
      FROM (SELECT 1) AS one LEFT JOIN LATERAL (SELECT tx, payment_id, sequence FROM b ORDER BY tx DESC, payment_id DESC, sequence DESC LIMIT 1) \
@@ -84,7 +84,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn fan_out(&self, now: Timestamp, limit: i64) -> Result<FanOut, StoreError> {
+    pub async fn fan_out(&self, limit: i64) -> Result<FanOut, StoreError> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
         let cursor = transaction.prepare_cached(CURSOR).await?;
@@ -98,7 +98,7 @@ impl Store {
             return Ok(FanOut { from_elsewhere: true, ..FanOut::default() });
         }
         let fan_out = transaction.prepare_cached(FAN_OUT).await?;
-        let found = transaction.query_one(&fan_out, &[&tx, &payment, &sequence, &horizon, &limit, &now, &TOPICS]).await?;
+        let found = transaction.query_one(&fan_out, &[&tx, &payment, &sequence, &horizon, &limit, &TOPICS]).await?;
         let (read, queued): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
         if read == limit {
             let last: (String, Uuid, i32) = (found.try_get(2)?, found.try_get(3)?, found.try_get(4)?);
