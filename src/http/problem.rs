@@ -383,7 +383,7 @@ mod tests {
         422 channel_cannot_carry Channel Never
         422 capture_exceeds_hold Client Never
         422 refund_exceeds_captured Client Never
-    422 refund_window_closed Channel Never
+        422 refund_window_closed Channel Never
         422 webhook_url_refused Client Never
         500 internal_fault Breakwater SameKey
         503 overloaded Breakwater SameKey

@@ -469,9 +469,9 @@ async fn whoever_has_no_good_key_for_the_route_is_turned_away_and_told_which_sch
     let live = world.key.replace("bwk_test_", "bwk_live_");
     let bad = [
         (None, "is missing"),
-        (Some(format!("Bearer {revoked}")), "unknown or was revoked"),
-        (Some(format!("Bearer {live}")), "unknown or was revoked"),
-        (Some(format!("Bearer bwk_test_{}", "00".repeat(32))), "unknown or was revoked"),
+        (Some(format!("Bearer {revoked}")), "unknown, has expired or was revoked"),
+        (Some(format!("Bearer {live}")), "unknown, has expired or was revoked"),
+        (Some(format!("Bearer bwk_test_{}", "00".repeat(32))), "unknown, has expired or was revoked"),
         (Some(format!("Bearer {}", world.ops_token)), "is not an API key"),
         (Some(format!("Digest {}", world.key)), "cannot be read"),
         (Some(world.key.clone()), "cannot be read"),
