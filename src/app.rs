@@ -218,9 +218,10 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let pulse = poller.pulse();
     let _poller = Poller::start_in_arbiter(&poller_arbiter.handle(), move |_| poller);
     let stalled_after = Duration::from_millis(settings.alerts.poller_stalled_after_ms);
-    actix::spawn(Watch::new(flows_channels.clone(), pulse, stalled_after, bell, clock.clone()).run());
+    actix::spawn(Watch::new(flows_channels.clone(), pulse, stalled_after, bell.clone(), clock.clone()).run());
 
     let office = open_office(&settings, &store, &clock, fingerprint_secret, &tls, &handle)?;
+    office.ring(bell, Duration::from_millis(settings.alerts.undelivered_after_ms));
     let desk = office.desk();
     let notifier_arbiter = Arbiter::try_new()?;
     let _notifier = Notifier::start_in_arbiter(&notifier_arbiter.handle(), move |_| Notifier::new(office));

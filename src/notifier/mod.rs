@@ -29,8 +29,8 @@ pub mod schedule;
 pub mod seal;
 pub mod signature;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
@@ -44,6 +44,7 @@ use self::courier::{Courier, Outcome};
 use self::desk::Desk;
 use self::schedule::GIVEN_UP_AFTER;
 use self::seal::Sealer;
+use crate::alert::{AlertKind, Bell, Condition};
 use crate::clock::Clock;
 use crate::store::{Store, StoreError};
 
@@ -119,6 +120,7 @@ pub struct Office {
     runtime: Handle,
     room: Arc<Semaphore>,
     woken: AtomicBool,
+    bell: OnceLock<(Bell, Duration)>,
 }
 
 impl std::fmt::Debug for Office {
@@ -128,6 +130,11 @@ impl std::fmt::Debug for Office {
 }
 
 impl Office {
+    /// Rings `bell` from now on whenever the oldest webhook has waited for longer than `after`. Only the first bell counts.
+    pub fn ring(&self, bell: Bell, after: Duration) {
+        let _first = self.bell.set((bell, after));
+    }
+
     /// An office over `store`, which should have connections of its own. Its work runs on `runtime`.
     pub fn new(
         store: Store,
@@ -141,7 +148,14 @@ impl Office {
         let admits = if settings.allow_private { |_| true } else { public_only };
         let client = Client::new(tls, resolver, admits, settings.timeout);
         let room = Arc::new(Semaphore::new(settings.in_flight));
-        Arc::new(Self { courier: Courier { store, clock, client, sealer }, settings, runtime, room, woken: AtomicBool::new(false) })
+        Arc::new(Self {
+            courier: Courier { store, clock, client, sealer },
+            settings,
+            runtime,
+            room,
+            woken: AtomicBool::new(false),
+            bell: OnceLock::new(),
+        })
     }
 
     /// The desk for merchants.
@@ -210,10 +224,19 @@ impl Office {
     }
 
     async fn read_gauges(&self, now: Timestamp) -> Result<(), StoreError> {
-        let (depth, oldest) = self.courier.store.delivery_queue().await?;
+        let (depth, oldest, endpoints) = self.courier.store.delivery_queue().await?;
         metrics::gauge!("breakwater_webhook_queue_depth").set(depth as f64);
         let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0));
         metrics::gauge!("breakwater_webhook_oldest_undelivered_age_seconds").set(age);
+        if let Some((bell, after)) = self.bell.get() {
+            let age = Duration::from_secs_f64(age);
+            let condition = (age > *after).then(|| Condition::WebhooksUndelivered {
+                age,
+                waiting: u64::try_from(depth).unwrap_or(0),
+                endpoints: u64::try_from(endpoints).unwrap_or(0),
+            });
+            bell.tell(AlertKind::WebhooksUndelivered, "", condition);
+        }
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub(crate) const EXPIRE: &str = "UPDATE webhook_delivery SET state = 'failed', l
      WHERE (payment_id, sequence, endpoint_id) IN (SELECT payment_id, sequence, endpoint_id FROM webhook_delivery \
        WHERE state = 'pending' AND queued_at < $1 AND (lease_until IS NULL OR lease_until <= $2) \
          AND endpoint_id IN (SELECT id FROM webhook_endpoint WHERE NOT enabled OR shut_until IS NOT NULL) LIMIT $3 FOR UPDATE SKIP LOCKED)";
-pub(crate) const QUEUE: &str = "SELECT count(*), min(d.queued_at) FROM webhook_delivery d JOIN webhook_endpoint w ON w.id = d.endpoint_id \
+pub(crate) const QUEUE: &str = "SELECT count(*), min(d.queued_at), count(DISTINCT d.endpoint_id) FROM webhook_delivery d JOIN webhook_endpoint w ON w.id = d.endpoint_id \
      WHERE d.state = 'pending' AND w.enabled";
 pub(crate) const LOG: &str = "SELECT * FROM webhook_delivery WHERE merchant_id = $1 AND endpoint_id = $2 AND event_id < $3 \
      AND ($4::text IS NULL OR state = $4) ORDER BY event_id DESC LIMIT $5";
@@ -211,10 +211,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn delivery_queue(&self) -> Result<(i64, Option<Timestamp>), StoreError> {
+    pub async fn delivery_queue(&self) -> Result<(i64, Option<Timestamp>, i64), StoreError> {
         let client = self.client().await?;
         let row = client.query_one(QUEUE, &[]).await?;
-        Ok((row.try_get(0)?, row.try_get(1)?))
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
     }
 
     /// A page of an endpoint's log, newest event first.
