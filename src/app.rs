@@ -44,6 +44,7 @@ use crate::router::flows::Channel;
 use crate::router::{FlowSettings, Flows, Router};
 use crate::store::administration::Found;
 use crate::store::inbox::Inbox;
+use crate::store::pool::Purpose;
 use crate::store::{PoolSizes, Store, StoreError, schema};
 use crate::telemetry;
 
@@ -182,7 +183,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let tls = tls_config().map_err(|error| StartError::Setting(format!("TLS cannot be set up: {error}")))?;
     let mut flows_channels = Vec::with_capacity(channels.len());
     for channel in &channels {
-        let own = store.with_own_connections(settings.database.channel_connections)?;
+        let own = store.with_own_connections(Purpose::Channel, settings.database.channel_connections)?;
         let inbox = Inbox::open(&channel.settings.id, &own);
         let owners = owners_of(&channel.settings, &store, &clock).await?;
         flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, &watch_arbiter)?);
@@ -371,7 +372,7 @@ fn open_office(
     let webhooks = &settings.webhooks;
     let key = webhooks.sealing_key.as_ref().map(ExposeSecret::expose_secret);
     let sealer = Sealer::new(&installation, key).map_err(|error| StartError::Setting(format!("[webhooks] sealing_key: {error}")))?;
-    let own = store.with_own_connections(webhooks.connections)?;
+    let own = store.with_own_connections(Purpose::Reads, webhooks.connections)?;
     let notifier = NotifierSettings {
         every: Duration::from_millis(webhooks.sweep_every_ms),
         timeout: Duration::from_millis(webhooks.timeout_ms),

@@ -13,6 +13,8 @@ use crate::store::notification::NotificationState;
 
 /// How long a notification may have waited in the inbox before another process's work is taken for lost.
 const INBOX_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+/// How long a notification waits for the flow that it has overtaken.
+const A_MOMENT: std::time::Duration = std::time::Duration::from_millis(250);
 /// Notifications taken from the inbox at a time.
 const INBOX_BATCH: i64 = 100;
 
@@ -96,6 +98,14 @@ impl Flows {
         seen.flatten().unwrap_or(false)
     }
 
+    /// A flow of this process that carries the payment will tell the same in a moment, most of the time: its answer was sent before the
+    /// notification. True when it has; false at once when nobody carries it here.
+    async fn is_told_soon(&self, id: PaymentId) -> bool {
+        let Some(mut waiter) = self.shared.waiting.join(id) else { return false };
+        let until = tokio::time::Instant::now() + A_MOMENT;
+        waiter.until(until, |payment| payment.is_worth_answering()).await.is_some()
+    }
+
     async fn apply_notification(
         &self,
         channel: &Channel,
@@ -106,7 +116,8 @@ impl Flows {
             return Ok((NotificationState::Quarantined, Some("it names no payment of ours"), None));
         };
         let Some(key) = &notification.attempt_key else { return Ok((NotificationState::Quarantined, Some("it names no attempt"), Some(id))) };
-        if self.knows(id, key, news, channel.handle.provider().contract()) {
+        let contract = channel.handle.provider().contract();
+        if self.knows(id, key, news, contract) || (self.is_told_soon(id).await && self.knows(id, key, news, contract)) {
             return Ok((NotificationState::Applied, None, Some(id)));
         }
         let Some(payment) = self.shared.store.payment(id).await? else {

@@ -37,6 +37,14 @@ impl Waiting {
         Waiter { id, latest: entry.latest.subscribe(), waiting: self.clone() }
     }
 
+    /// Watches a payment that somebody watches already; `None` when nobody does.
+    pub fn join(&self, id: PaymentId) -> Option<Waiter> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = watched.get_mut(&id)?;
+        entry.waiters += 1;
+        Some(Waiter { id, latest: entry.latest.subscribe(), waiting: self.clone() })
+    }
+
     /// Tells those who wait that the payment has changed, on disk.
     pub fn tell(&self, payment: &Payment) {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);

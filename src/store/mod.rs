@@ -139,10 +139,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Settings`].
-    pub fn with_own_connections(&self, connections: usize) -> Result<Self, StoreError> {
+    pub fn with_own_connections(&self, purpose: Purpose, connections: usize) -> Result<Self, StoreError> {
         Ok(Self {
             journal: self.journal.clone(),
-            reads: pool::connect(&self.url, Purpose::Reads, connections, &self.runtime)?,
+            reads: pool::connect(&self.url, purpose, connections, &self.runtime)?,
             url: Arc::clone(&self.url),
             runtime: self.runtime.clone(),
         })

@@ -16,6 +16,8 @@ use super::StoreError;
 pub enum Purpose {
     /// The journal's two writers.
     Journal,
+    /// One channel's own work: batches by key, into tables that grow.
+    Channel,
     /// Reads that must be exact, leases, keys.
     Reads,
 }
@@ -24,6 +26,7 @@ impl Purpose {
     const fn name(self) -> &'static str {
         match self {
             Self::Journal => "breakwater journal",
+            Self::Channel => "breakwater channel",
             Self::Reads => "breakwater",
         }
     }
@@ -35,6 +38,11 @@ impl Purpose {
             Self::Journal => {
                 "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off \
                  -c synchronous_commit=on -c statement_timeout=40s"
+            }
+            // A batch's length is unknown to the planner: without this it reads every notification of the channel to find a few.
+            Self::Channel => {
+                "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off \
+                 -c jit=off -c synchronous_commit=on -c statement_timeout=10s"
             }
             Self::Reads => "-c jit=off -c synchronous_commit=on -c statement_timeout=10s",
         }
