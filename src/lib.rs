@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Where to start reading: `domain/attempt.rs` (what can be known about one try), `router/payment.rs` (one payment, top to bottom),
-//! `store/journal.rs` (how it gets to disk before it is acted on).
+//! `store/journal/mod.rs` (how it gets to disk before it is acted on).
 
 pub mod alert;
 pub mod app;
