@@ -4,15 +4,19 @@
 //! cannot drag the other down), and starts each message as a task of its own on the multi-thread runtime. A task, not the caller's future,
 //! carries the money: a client that disconnects cancels nothing.
 //!
-//! Read `payment.rs` and `refund.rs` as two scripts, top to bottom; `settle.rs` is how news becomes a change on disk, `resolve.rs` what the
+//! Read `payment.rs` and `refund.rs` as two scripts, top to bottom (`capture.rs` is a third; `carrying.rs` is what they share, `replay.rs` what a
+//! known key is answered); `settle.rs` is how news becomes a change on disk, `resolve.rs` what the
 //! poller asks for, `notify.rs` what providers tell us.
 
 pub mod answer;
+mod capture;
+mod carrying;
 pub mod flows;
 pub mod notify;
 pub mod payment;
 mod recent;
 pub mod refund;
+mod replay;
 pub mod resolve;
 pub mod settle;
 pub mod waiting;

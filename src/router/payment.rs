@@ -6,17 +6,18 @@
 //! Whatever happens after the intent, the payment is on disk with its lease: if this process dies, the poller asks the channel.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::Authorize;
 use super::answer::{Answer, Claim, FlowError};
+use super::carrying::Stopwatch;
 use super::flows::{Channel, Flows, call, new_key};
 use super::settle::{OVERTAKEN, Written};
-use super::{Authorize, Capture, Void};
 use crate::channel::guard::{Permit, Rejected};
 use crate::clock::Moment;
 use crate::domain::{
-    AttemptState, Change, Fact, Failure, FailureCode, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId, PaymentRequest,
-    PaymentStatus, Source, Subject, route,
+    AttemptState, Change, Fact, Failure, FailureCode, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId, PaymentRequest, Source,
+    Subject, route,
 };
 use crate::provider::{Reply, Verb};
 use crate::store::{ChangeVerdict, Intent, IntentVerdict};
@@ -374,227 +375,6 @@ impl Flows {
         }
         Ok(false)
     }
-
-    /// Takes money that is held.
-    pub(super) async fn capture(&self, message: Capture) -> Result<Answer, FlowError> {
-        let until = tokio::time::Instant::now() + message.wait;
-        let mut stopwatch = Stopwatch::start();
-        if let Some(answer) = self.known(message.claim).await? {
-            return Ok(answer);
-        }
-        for _ in 0..OVERTAKEN {
-            let payment = self.shared.store.payment_of(message.merchant, message.payment).await?.ok_or(FlowError::NotFound("payment"))?;
-            let under_way = payment.open_attempt(Operation::Capture).is_some();
-            if under_way {
-                return Err(FlowError::CaptureInProgress);
-            }
-            if payment.status != PaymentStatus::RequiresCapture || payment.cancel_requested || payment.open_attempt(Operation::Void).is_some() {
-                return Err(FlowError::WrongState { status: payment.status, verb: "captured" });
-            }
-            let capturable = payment.capturable();
-            let amount = message.amount.unwrap_or(capturable);
-            if amount > capturable {
-                return Err(FlowError::CaptureExceedsHold { capturable });
-            }
-            let Some(pay) = payment.current_pay().cloned() else { return Err(FlowError::NotFound("payment")) };
-            let channel = self.channel_of(&pay.channel)?.clone();
-            let (lease, send_by) = self.lease(&channel, 1);
-            let mut draft = payment.clone();
-            draft.capture_reserved += amount;
-            let attempt = NewAttempt {
-                operation: Operation::Capture,
-                channel: pay.channel.clone(),
-                key: new_key(),
-                amount,
-                refund_n: None,
-                reason: "the channel that holds it".to_owned(),
-            };
-            let n = draft.add_attempt(attempt, lease, self.now());
-            let change = Change::between(&payment, touched(draft, self.now()), Source::Merchant).claiming(message.claim.on(Subject::Capture(n)));
-            match self.claim(change, message.claim).await? {
-                Claimed::Won(after) => {
-                    let known = (*after).clone();
-                    let carried = self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await;
-                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Capture(n))) };
-                    return self.wait_for_end(after, Subject::Capture(n), until, stopwatch.ours()).await;
-                }
-                Claimed::Known(answer) => return Ok(answer),
-                Claimed::Overtaken => {}
-            }
-        }
-        Err(FlowError::Internal(format!("{} changes faster than it can be captured", message.payment)))
-    }
-
-    /// Ends a payment that is not final. What is held is released at once; what is on its way is closed by the poller.
-    pub(super) async fn cancel(&self, message: Void) -> Result<Answer, FlowError> {
-        let until = tokio::time::Instant::now() + message.wait;
-        let mut stopwatch = Stopwatch::start();
-        if let Some(answer) = self.known(message.claim).await? {
-            return Ok(answer);
-        }
-        for _ in 0..OVERTAKEN {
-            let payment = self.shared.store.payment_of(message.merchant, message.payment).await?.ok_or(FlowError::NotFound("payment"))?;
-            if payment.status.is_final() {
-                return Err(FlowError::WrongState { status: payment.status, verb: "canceled" });
-            }
-            let now = self.now();
-            let mut draft = payment.clone();
-            draft.request_cancel(now);
-            let voids = draft.follow_up(now) == Some(crate::domain::FollowUp::Void);
-            let held_at = payment.current_pay().filter(|_| voids).map(|pay| (pay.n, pay.channel.clone()));
-            let mut void = None;
-            if let Some((pay_n, channel_id)) = held_at {
-                let channel = self.channel_of(&channel_id)?.clone();
-                let (lease, send_by) = self.lease(&channel, 1);
-                draft.followed_up(pay_n, now);
-                if let Some(attempt) = draft.undoing(crate::domain::FollowUp::Void, new_key()) {
-                    void = Some((draft.add_attempt(attempt, lease, now), channel, send_by));
-                }
-            }
-            let change = Change::between(&payment, touched(draft, now), Source::Merchant).claiming(message.claim.on(Subject::Cancel));
-            match self.claim(change, message.claim).await? {
-                Claimed::Won(after) => {
-                    let known = (*after).clone();
-                    let carried = match void {
-                        Some((n, channel, send_by)) => self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await,
-                        None => Ok(*after),
-                    };
-                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Cancel)) };
-                    return self.wait_for_end(after, Subject::Cancel, until, stopwatch.ours()).await;
-                }
-                Claimed::Known(answer) => return Ok(answer),
-                Claimed::Overtaken => {}
-            }
-        }
-        Err(FlowError::Internal(format!("{} changes faster than it can be canceled", message.payment)))
-    }
-
-    /// Writes a change that wins the merchant's key.
-    pub(super) async fn claim(&self, change: Change, claim: Claim) -> Result<Claimed, FlowError> {
-        let after = change.after.clone();
-        Ok(match self.shared.store.journal.commit(change).await? {
-            ChangeVerdict::Applied => {
-                self.shared.waiting.tell(&after);
-                Claimed::Won(Box::new(after))
-            }
-            ChangeVerdict::KeyTaken => match self.known(claim).await? {
-                Some(answer) => Claimed::Known(answer),
-                None => Claimed::Overtaken,
-            },
-            ChangeVerdict::Stale | ChangeVerdict::Fenced | ChangeVerdict::RefundTaken => Claimed::Overtaken,
-        })
-    }
-
-    /// Sends an attempt of another kind than pay whose intent is on disk, and settles what becomes of it.
-    pub(super) async fn carry_out(
-        &self,
-        payment: Payment,
-        n: i16,
-        channel: &Channel,
-        send_by: Moment,
-        stopwatch: &mut Stopwatch,
-    ) -> Result<Payment, FlowError> {
-        let Some(attempt) = payment.attempt(n) else { return Ok(payment) };
-        let verb = Verb::sending(attempt.operation);
-        let order = call(&payment, attempt, verb);
-        let news = if let Some(failure) = channel.handle.provider().refuses(&order) {
-            News { failure: Some(failure), ..News::of(Fact::Declined) }
-        } else {
-            match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
-                // It waits in its durable queue until the channel is open again.
-                Err(rejected) => News::not_sent(&format!("the channel is shut: {}", rejected.as_str())),
-                Ok(permit) => {
-                    let done = stopwatch.theirs(channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by))).await;
-                    self.note(channel, &done);
-                    match done.reply {
-                        Reply::News { news, .. } => news,
-                        Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => News::unknown(),
-                    }
-                }
-            }
-        };
-        Ok(self.settle(payment, n, &news, Source::Reply, channel.handle.provider().contract()).await?.payment)
-    }
-
-    /// What a flow carried, unless the database was lost on the way: then what was sent is on disk since before, its outcome is not, and nobody
-    /// may be told that nothing was sent.
-    pub(super) fn unless_lost(&self, carried: Result<Payment, FlowError>, known: &Payment) -> Result<Option<Payment>, FlowError> {
-        match carried {
-            Ok(payment) => Ok(Some(payment)),
-            Err(error @ (FlowError::Journal(_) | FlowError::Store(_))) => {
-                tracing::error!(payment = %known.id, error = %error, "the outcome could not be written: the attempt will be asked after");
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The answer to a caller while the database is away: the payment as it was last written, on its way.
-    #[expect(clippy::unused_self, reason = "a flow's answer, beside the others")]
-    pub(super) fn as_far_as_known(&self, payment: Payment, subject: Subject) -> Answer {
-        Answer { payment: std::sync::Arc::new(payment), subject, replayed: false, ours: Duration::ZERO }
-    }
-
-    /// The channel of an attempt that exists. Settings that no longer have it are a fault of whoever removed it.
-    pub(super) fn channel_of(&self, id: &str) -> Result<&Channel, FlowError> {
-        self.channel(id).ok_or_else(|| FlowError::Internal(format!("channel {id} is no longer in the settings, and still has open payments")))
-    }
-
-    /// What a key that may be known stands for, if it is known and matches.
-    pub(super) async fn known(&self, claim: Claim) -> Result<Option<Answer>, FlowError> {
-        let Some(known) = self.shared.store.known_key(claim.digest).await? else { return Ok(None) };
-        let payment = self.reload(known.payment).await?;
-        if known.fingerprint != claim.fingerprint {
-            return Err(FlowError::KeyReused { existing: payment.id, amount: payment.request.amount });
-        }
-        let began = match known.subject {
-            Subject::Capture(n) => payment.attempt(n).map(|attempt| attempt.created_at),
-            Subject::Refund(n) => payment.refund(n).map(|refund| refund.created_at),
-            Subject::Payment | Subject::Cancel => Some(payment.created_at),
-        };
-        let settled = super::answer::is_settled(&payment, known.subject);
-        let in_flight = !settled
-            && known.subject != Subject::Cancel
-            && began.is_some_and(|began| self.now().duration_since(began).unsigned_abs() < self.shared.settings.in_flight_for)
-            && payment.attempts.iter().any(|attempt| attempt.lease_owner.is_some() && attempt.lease_until.is_some_and(|until| until > self.now()));
-        if in_flight {
-            return Err(FlowError::InFlight { existing: payment.id });
-        }
-        Ok(Some(Answer { payment: std::sync::Arc::new(payment), subject: known.subject, replayed: true, ours: Duration::ZERO }))
-    }
-
-    /// The answer to a key that stands for a payment already.
-    async fn replay(&self, existing: PaymentId, claim: Claim) -> Result<Answer, FlowError> {
-        match self.known(claim).await? {
-            Some(answer) => Ok(answer),
-            None => Err(FlowError::InFlight { existing }),
-        }
-    }
-
-    /// An order that another payment holds is told so, though no channel could take a new payment for it now either.
-    async fn taken_or(&self, request: &PaymentRequest, error: FlowError) -> Result<FlowError, FlowError> {
-        let digest = crate::domain::OrderDigest::of(request.merchant, &request.order);
-        let Some(holder) = self.shared.store.order_holder(digest).await? else { return Ok(error) };
-        let free = self.shared.store.payment(holder).await?.is_some_and(|payment| payment.frees_its_order());
-        Ok(if free { error } else { FlowError::DuplicateOrder { existing: holder } })
-    }
-
-    /// A known key is a replay, whatever keeps a new payment from being made.
-    async fn replay_or(&self, claim: Claim, error: FlowError) -> Result<Answer, FlowError> {
-        match self.known(claim).await? {
-            Some(answer) => Ok(answer),
-            None => Err(error),
-        }
-    }
-
-    /// Remembers whether the channel fails, and what it answers first after that.
-    pub(super) fn note(&self, channel: &Channel, done: &crate::channel::actor::Done) {
-        use crate::domain::CallClass;
-        match done.class {
-            CallClass::FailHard | CallClass::FailSoft => channel.note_failure(),
-            CallClass::Success | CallClass::RateLimited | CallClass::Neutral => {}
-        }
-    }
 }
 
 enum Opened {
@@ -602,48 +382,11 @@ enum Opened {
     Known(PaymentId),
 }
 
-/// What became of a change that wins a key.
-pub(super) enum Claimed {
-    Won(Box<Payment>),
-    Known(Answer),
-    Overtaken,
-}
-
 /// The bucket of a payment for this order.
 fn order_bucket(request: &PaymentRequest) -> crate::domain::Bucket {
     crate::domain::OrderDigest::of(request.merchant, &request.order).bucket()
 }
 
-/// The draft with the time of its change.
-pub(super) fn touched(mut draft: Payment, now: jiff::Timestamp) -> Payment {
-    draft.updated_at = now;
-    draft
-}
-
 fn count_decision(channel: &str, reason: &'static str) {
     metrics::counter!("breakwater_routing_decisions_total", "channel" => channel.to_owned(), "reason" => reason).increment(1);
-}
-
-/// Tells our time from the channels'.
-pub(super) struct Stopwatch {
-    began: Instant,
-    theirs: Duration,
-}
-
-impl Stopwatch {
-    pub(super) fn start() -> Self {
-        Self { began: Instant::now(), theirs: Duration::ZERO }
-    }
-
-    /// Awaits a channel, on its account.
-    pub(super) async fn theirs<T>(&mut self, call: impl Future<Output = T>) -> T {
-        let began = Instant::now();
-        let answer = call.await;
-        self.theirs += began.elapsed();
-        answer
-    }
-
-    pub(super) fn ours(&self) -> Duration {
-        self.began.elapsed().saturating_sub(self.theirs)
-    }
 }

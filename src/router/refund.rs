@@ -6,8 +6,8 @@
 
 use super::Refund as Message;
 use super::answer::{Answer, FlowError};
+use super::carrying::{Claimed, Stopwatch, touched};
 use super::flows::{Channel, Flows, new_key};
-use super::payment::{Claimed, Stopwatch, touched};
 use super::settle::{OVERTAKEN, Written, is_resolved};
 use crate::domain::{Change, NewAttempt, Operation, Outcome, Payment, Refund, RefundId, RefundRequest, RefundSource, RefundStatus, Source, Subject};
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::answer::FlowError;
+use super::carrying::{Stopwatch, touched};
 use super::flows::{Channel, Flows, call, new_key};
-use super::payment::{Stopwatch, touched};
 use super::settle::{Settled, Written};
 use crate::clock::Moment;
 use crate::domain::{
