@@ -39,6 +39,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer to a caller whose flow goes on, or lost the database on its way: the payment as it was last heard of. Whose time it was is not
+    /// known then, so none of it is claimed as ours.
+    pub(super) fn as_far_as_known(payment: Payment, subject: Subject) -> Self {
+        Self { payment: Arc::new(payment), subject, replayed: false, ours: Duration::ZERO }
+    }
+
     /// Whether what was asked about has come to an end that the caller waits for.
     pub fn is_settled(&self) -> bool {
         is_settled(&self.payment, self.subject)

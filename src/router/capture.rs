@@ -49,7 +49,7 @@ impl Flows {
                 Claimed::Won(after) => {
                     let known = (*after).clone();
                     let carried = self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await;
-                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Capture(n))) };
+                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(Answer::as_far_as_known(known, Subject::Capture(n))) };
                     return self.wait_for_end(after, Subject::Capture(n), until, stopwatch.ours()).await;
                 }
                 Claimed::Known(answer) => return Ok(answer),
@@ -93,7 +93,7 @@ impl Flows {
                         Some((n, channel, send_by)) => self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await,
                         None => Ok(*after),
                     };
-                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Cancel)) };
+                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(Answer::as_far_as_known(known, Subject::Cancel)) };
                     return self.wait_for_end(after, Subject::Cancel, until, stopwatch.ours()).await;
                 }
                 Claimed::Known(answer) => return Ok(answer),

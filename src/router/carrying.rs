@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::answer::{Answer, Claim, FlowError};
 use super::flows::{Channel, Flows, call};
 use crate::clock::Moment;
-use crate::domain::{Change, Fact, News, Payment, Source, Subject};
+use crate::domain::{Change, Fact, News, Payment, Source};
 use crate::provider::{Reply, Verb};
 use crate::store::ChangeVerdict;
 
@@ -69,12 +69,6 @@ impl Flows {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// The answer to a caller while the database is away: the payment as it was last written, on its way.
-    #[expect(clippy::unused_self, reason = "a flow's answer, beside the others")]
-    pub(super) fn as_far_as_known(&self, payment: Payment, subject: Subject) -> Answer {
-        Answer { payment: std::sync::Arc::new(payment), subject, replayed: false, ours: Duration::ZERO }
     }
 
     /// The channel of an attempt that exists. Settings that no longer have it are a fault of whoever removed it.

@@ -83,12 +83,12 @@ impl Flows {
                 metrics::histogram!("breakwater_payment_overhead_seconds").record(ours.as_secs_f64());
                 match self.unless_lost(carried, &opened)? {
                     Some(payment) => self.wait_for_end(payment, Subject::Payment, until, ours).await,
-                    None => Ok(self.as_far_as_known(opened, Subject::Payment)),
+                    None => Ok(Answer::as_far_as_known(opened, Subject::Payment)),
                 }
             }
             heard = waiter.until(until, |payment| payment.is_worth_answering()) => {
                 let payment = heard.map_or(opened, |heard| (*heard).clone());
-                Ok(self.as_far_as_known(payment, Subject::Payment))
+                Ok(Answer::as_far_as_known(payment, Subject::Payment))
             }
         }
     }

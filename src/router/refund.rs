@@ -52,7 +52,9 @@ impl Flows {
                     metrics::counter!("breakwater_refunds_total", "channel" => pay.channel.clone(), "status" => "processing").increment(1);
                     let known = (*after).clone();
                     let carried = self.carry_out(*after, attempt_n, &channel, send_by, &mut stopwatch).await;
-                    let Some(after) = self.unless_lost(carried, &known)? else { return Ok(self.as_far_as_known(known, Subject::Refund(refund_n))) };
+                    let Some(after) = self.unless_lost(carried, &known)? else {
+                        return Ok(Answer::as_far_as_known(known, Subject::Refund(refund_n)));
+                    };
                     // A refund that the channel works on may take days: only one that is in flight is worth waiting for.
                     let wait = after.refund(refund_n).is_some_and(|refund| refund.outcome == Outcome::Unknown);
                     let until = if wait { until } else { tokio::time::Instant::now() };

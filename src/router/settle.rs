@@ -112,7 +112,7 @@ pub(super) fn seconds_between(from: jiff::Timestamp, to: jiff::Timestamp) -> f64
     to.duration_since(from).as_secs_f64().max(0.0)
 }
 
-/// Whether money may be given back yet: `Err` says that a capture or the payment itself is in doubt.
+/// Whether it is known how much there is to give back: neither the payment nor a capture of it is in doubt.
 pub(super) fn is_resolved(payment: &Payment) -> bool {
     let capture_in_doubt = payment.attempts.iter().any(|attempt| attempt.operation == Operation::Capture && attempt.state.is_open());
     !capture_in_doubt && !matches!(payment.status, PaymentStatus::Processing)
