@@ -4,7 +4,10 @@
 pub mod account;
 pub mod administration;
 pub mod alert;
+pub mod audit;
+pub mod channel_override;
 pub mod diagnosis;
+pub mod doubt;
 pub mod guard;
 pub mod inbox;
 pub mod integrity;
