@@ -394,7 +394,9 @@ fn open_office(
 ) -> Result<Arc<Office>, StartError> {
     let webhooks = &settings.webhooks;
     let key = webhooks.sealing_key.as_ref().map(ExposeSecret::expose_secret);
-    let sealer = Sealer::new(&installation, key).map_err(|error| StartError::Setting(format!("[webhooks] sealing_key: {error}")))?;
+    let previous = webhooks.previous_sealing_key.as_ref().map(ExposeSecret::expose_secret);
+    let sealer = Sealer::new(&installation, key).and_then(|sealer| sealer.opening_previous(previous));
+    let sealer = sealer.map_err(|error| StartError::Setting(format!("[webhooks] sealing_key: {error}")))?;
     let own = store.with_own_connections(Purpose::Reads, webhooks.connections)?;
     let notifier = NotifierSettings {
         every: Duration::from_millis(webhooks.sweep_every_ms),

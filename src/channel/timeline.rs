@@ -140,10 +140,10 @@ impl Timeline {
     pub fn last(&self, seconds: u32, now: Timestamp) -> Excerpt {
         let from = now.checked_sub(SignedDuration::from_secs(seconds.into())).unwrap_or(Timestamp::MIN);
         let kept = self.lock();
-        Excerpt {
-            happened: kept.happened.iter().filter(|happened| happened.at >= from).cloned().collect(),
-            seconds: kept.seconds.iter().filter(|second| second.at >= from).copied().collect(),
-        }
+        let mut happened: Vec<Happened> = kept.happened.iter().filter(|happened| happened.at >= from).cloned().collect();
+        // Overrides tell of themselves at once, breakers are read out a moment later.
+        happened.sort_by_key(|happened| happened.at);
+        Excerpt { happened, seconds: kept.seconds.iter().filter(|second| second.at >= from).copied().collect() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {

@@ -229,7 +229,16 @@ impl Default for PollerSettings {
 
 impl Default for WebhookSettings {
     fn default() -> Self {
-        Self { allow_private: false, sealing_key: None, previous_sealing_key: None, sweep_every_ms: 250, timeout_ms: 15_000, in_flight: 256, per_endpoint: 8, connections: 4 }
+        Self {
+            allow_private: false,
+            sealing_key: None,
+            previous_sealing_key: None,
+            sweep_every_ms: 250,
+            timeout_ms: 15_000,
+            in_flight: 256,
+            per_endpoint: 8,
+            connections: 4,
+        }
     }
 }
 

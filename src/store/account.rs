@@ -91,6 +91,16 @@ impl Store {
         Ok(())
     }
 
+    /// The secret that fingerprints are keyed with; `None` when this installation has never been served.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn installation_secret(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        let Some(row) = self.client().await?.query_opt(FINGERPRINT_SECRET, &[]).await? else { return Ok(None) };
+        let secret: Vec<u8> = row.try_get(0)?;
+        secret.try_into().map(Some).map_err(|_| StoreError::Unreadable("the fingerprint secret is not 32 bytes".to_owned()))
+    }
+
     /// The secret that fingerprints are keyed with: `candidate`, if this installation has none yet.
     ///
     /// # Errors

@@ -76,7 +76,7 @@ impl Store {
         let client = self.client().await?;
         let before = page.before.unwrap_or(i64::MAX);
         let rows = client.query(LIST, &[&before, &page.who, &page.act, &page.subject, &page.since, &page.until, &page.limit]).await?;
-        let json = |text: Option<&str>| text.map_or(Ok(Value::Null), |text| serde_json::from_str(text));
+        let json = |text: Option<&str>| text.map_or(Ok(Value::Null), serde_json::from_str);
         let unreadable = |error: serde_json::Error| StoreError::Unreadable(error.to_string());
         rows.iter()
             .map(|row| {

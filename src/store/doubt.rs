@@ -254,17 +254,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn propose(&self, new: &NewProposal<'_>, actor: Actor<'_>) -> Result<bool, StoreError> {
         let client = self.client().await?;
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 9] = [
-            &new.payment.0,
-            &new.n,
-            &new.outcome,
-            &new.reference,
-            &new.note,
-            &new.evidence,
-            &actor.who,
-            &actor.at,
-            &new.expires_at,
-        ];
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
+            [&new.payment.0, &new.n, &new.outcome, &new.reference, &new.note, &new.evidence, &actor.who, &actor.at, &new.expires_at];
         Ok(client.execute(PROPOSE, &parameters).await? > 0)
     }
 

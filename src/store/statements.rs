@@ -2,7 +2,9 @@
 //! that no longer fits is found before a payment meets it.
 
 use super::webhook::{self, delivery, endpoint};
-use super::{account, administration, alert, audit, channel_override, diagnosis, doubt, guard, inbox, integrity, journal, lease, notification, payment, schema};
+use super::{
+    account, administration, alert, audit, channel_override, diagnosis, doubt, guard, inbox, integrity, journal, lease, notification, payment, schema,
+};
 
 /// Whether a relation of that name exists.
 pub(super) const PARTITION_EXISTS: &str = "SELECT to_regclass($1::text) IS NOT NULL";

@@ -28,9 +28,7 @@ pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespo
     let after = query.cursor(&api.fingerprint_secret, LIST)?;
     let wanted = channel.clone();
     let (totals, payments) = api
-        .read(move |store| async move {
-            Ok((store.doubt_totals().await?, store.doubtful_payments(after, wanted.as_deref(), limit + 1).await?))
-        })
+        .read(move |store| async move { Ok((store.doubt_totals().await?, store.doubtful_payments(after, wanted.as_deref(), limit + 1).await?)) })
         .await?;
     let now = api.clock.wall();
     let rows = payments.iter().map(|payment| (payment.payment.0, shown(payment))).collect();

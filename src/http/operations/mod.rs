@@ -22,8 +22,8 @@ use super::problem::{Problem, ProblemCode};
 use super::{Api, answers, key, refusal, render};
 use crate::router::operator::Operator;
 use crate::router::{FlowError, Router};
-use crate::store::account::OperatorRow;
 use crate::store::StoreError;
+use crate::store::account::OperatorRow;
 
 /// Characters of a reason or a note, at most.
 pub(super) const WORDS: usize = 500;

@@ -32,7 +32,8 @@ pub async fn put(request: HttpRequest, payload: web::Payload, api: web::Data<Api
     let new = wanted(&body, channel, api.clock.wall())?;
     let (board, operator) = (api.switchboard.clone(), acting(operator));
     let put = at_switchboard(&api, async move { board.put(&new, &operator).await }).await?;
-    let row = put.ok_or_else(|| Problem::new(ProblemCode::WrongState, format!("{MOST} overrides stand already, which is as many as may: end some.")))?;
+    let row =
+        put.ok_or_else(|| Problem::new(ProblemCode::WrongState, format!("{MOST} overrides stand already, which is as many as may: end some.")))?;
     Ok(answers::json(StatusCode::OK, &shown(&row, api.clock.wall())))
 }
 
@@ -128,7 +129,9 @@ fn recurs(fields: &Fields<'_>) -> Result<Option<Recurrence>, Problem> {
         }
         Some(_) => return Err(window.wrong("days", &format!("must be a list of {}", DAYS.join(", ")))),
     };
-    Recurrence::new(from, until, days, zone).map(Some).map_err(|error| Problem::new(ProblemCode::InvalidRequest, format!("recurs: {error}.")).about("recurs"))
+    Recurrence::new(from, until, days, zone)
+        .map(Some)
+        .map_err(|error| Problem::new(ProblemCode::InvalidRequest, format!("recurs: {error}.")).about("recurs"))
 }
 
 fn shown(row: &OverrideRow, now: Timestamp) -> Value {
@@ -187,7 +190,8 @@ mod tests {
 
     #[test]
     fn what_recurs_needs_no_end_but_a_window_in_a_zone() {
-        let daily = json!({"mode": "drain", "reason": "cut-off", "recurs": {"from": "23:30", "until": "00:30", "zone": "UTC", "days": ["mon", "sun"]}});
+        let daily =
+            json!({"mode": "drain", "reason": "cut-off", "recurs": {"from": "23:30", "until": "00:30", "zone": "UTC", "days": ["mon", "sun"]}});
         let asked = ask(&daily).expect("whole");
         assert_eq!(asked.recurs.expect("a window").to_string(), "23:30-00:30 on mon,sun UTC");
         let wrong = |field: &str, value: Value| {

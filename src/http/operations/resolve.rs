@@ -82,9 +82,9 @@ fn problem(refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::NoPayment => no_payment(),
         Refusal::NoAttempt => Problem::new(ProblemCode::NotFound, "The payment has no attempt of this number.").about("attempt"),
-        Refusal::NothingInDoubt => {
-            wrong_state("Nothing of this payment is in doubt: only an unknown outcome can be resolved. Money that must go back goes as a refund.".to_owned())
-        }
+        Refusal::NothingInDoubt => wrong_state(
+            "Nothing of this payment is in doubt: only an unknown outcome can be resolved. Money that must go back goes as a refund.".to_owned(),
+        ),
         Refusal::NotInDoubt { state } => {
             wrong_state(format!("The attempt is {state}, and not unknown: only an unknown outcome can be resolved.")).about("attempt")
         }

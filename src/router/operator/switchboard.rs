@@ -205,12 +205,7 @@ impl Switchboard {
                 seat.guard.set_override(class, held.mode, boot);
                 tracing::warn!(channel = %seat.channel, class = class.as_str(), mode = held.mode.as_str(), author = %held.row.author,
                     reason = %held.row.reason, until = %held.until, "an operator's override holds");
-                Happening::OverrideBegan {
-                    mode: held.mode,
-                    author: held.row.author.clone(),
-                    reason: held.row.reason.clone(),
-                    until: held.until,
-                }
+                Happening::OverrideBegan { mode: held.mode, author: held.row.author.clone(), reason: held.row.reason.clone(), until: held.until }
             }
             (None, Some(was)) => {
                 seat.guard.clear_override(class, boot);
