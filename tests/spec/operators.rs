@@ -182,6 +182,26 @@ async fn above_the_amount_a_second_person_must_say_the_same_and_be_an_admin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_said_of_an_attempt_while_its_channel_is_being_asked() {
+    let world = World::with(deaf).await;
+    let id = unknown(&world, 1_250, "timeout_processed").await;
+    let (client, connection) = tokio_postgres::connect(&world.database_url, tokio_postgres::NoTls).await.expect("the database");
+    tokio::spawn(connection);
+    let uuid = Uuid::parse_str(id.trim_start_matches("pay_")).expect("an id");
+    let lease = "UPDATE attempt SET lease_owner = $2, lease_until = now() + $3::text::interval, fence = fence + 1 WHERE payment_id = $1";
+    client.execute(lease, &[&uuid, &Uuid::new_v4(), &"1 hour"]).await.expect("leased");
+    let refused = resolve(&world, &world.ops_token, &id, "approved").await;
+    assert_eq!((refused.status, refused.text("code")), (409, "wrong_state"));
+    assert!(refused.text("detail").contains("being asked"), "{}", refused.text("detail"));
+    assert_eq!(world.payment(&id).await["outcome"], "unknown");
+    client.execute(lease, &[&uuid, &Uuid::new_v4(), &"-1 hour"]).await.expect("lapsed");
+    let done = resolve(&world, &world.ops_token, &id, "approved").await;
+    assert_eq!((done.status, done.text("status")), (200, "succeeded"), "{:#}", done.body);
+    world.heal("stripe_main").await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_admin_alone_is_not_two_and_a_word_that_has_lapsed_counts_no_more() {
     let world = World::with(|setup| {
         deaf(setup);

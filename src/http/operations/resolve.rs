@@ -88,6 +88,10 @@ fn problem(refusal: &Refusal) -> Problem {
         Refusal::NotInDoubt { state } => {
             wrong_state(format!("The attempt is {state}, and not unknown: only an unknown outcome can be resolved.")).about("attempt")
         }
+        Refusal::BeingAsked { until } => {
+            let until = render::rfc3339(*until);
+            wrong_state(format!("The channel is being asked about it at this moment, until {until} at most. Read the payment, and ask again."))
+        }
         Refusal::SeveralInDoubt { attempts } => {
             let numbers: Vec<String> = attempts.iter().map(i16::to_string).collect();
             Problem::new(ProblemCode::MissingField, format!("The attempts {} are in doubt: say which.", numbers.join(", "))).about("attempt")

@@ -2,11 +2,14 @@
 //! with [`Source::Operator`], and may later be contradicted by the channel, which then is seen and told.
 //!
 //! * Only an attempt that is *unknown* can be resolved. Each try is made against the version that is written: whoever brings the channel's own
-//!   word first wins, and the person is told that nothing is in doubt any more.
+//!   word first wins, and the person is told that nothing is in doubt any more. While somebody holds the attempt's lease it waits: a repeat may be
+//!   on its way (of a refund, say), and "declined" must not be said of what is being sent.
 //! * Above the set amount one person's word waits (at most [`WAITS_FOR`]) until a second one, an admin, says the same. Names are people: the same
 //!   name never counts twice.
 //! * What was ordered is in the audit before anything changes, what came of it after: a crash in between leaves the order and the payment's own
 //!   event.
+
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -16,13 +19,18 @@ use super::super::flows::Flows;
 use super::super::settle::{OVERTAKEN, Written};
 use super::Operator;
 use crate::domain::{
-    Attempt, AttemptState, CaptureMethod, Contract, Fact, Failure, FailureCode, Learned, News, Operation, Payment, PaymentId, Role, Source,
+    Attempt, AttemptState, CaptureMethod, Change, Contract, Fact, Failure, FailureCode, Learned, News, Operation, Payment, PaymentId, Role, Source,
 };
 use crate::store::administration::Actor;
 use crate::store::doubt::NewProposal;
 
 /// How long one person's word waits for a second one.
 pub const WAITS_FOR: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long a person's word waits for whoever asks the channel at this moment: longer than a call usually takes.
+const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at the lease.
+const LEASE_LOOK: Duration = Duration::from_millis(100);
 
 /// What a person may say of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +154,11 @@ pub enum Refusal {
         /// What it is.
         state: AttemptState,
     },
+    /// The channel is being asked about it at this moment.
+    BeingAsked {
+        /// Until when, at most.
+        until: Timestamp,
+    },
     /// Several attempts are: say which.
     SeveralInDoubt {
         /// Their numbers.
@@ -234,11 +247,20 @@ impl Flows {
 
     /// Applies the word to the newest version, as long as the attempt is in doubt there.
     async fn settle_by_person(&self, order: &Resolve, mut payment: Payment, n: i16, contract: &Contract) -> Result<Resolution, FlowError> {
+        let patience = self.shared.clock.boot() + LEASE_PATIENCE;
         for _ in 0..OVERTAKEN {
             let attempt = match doubtful(&payment, Some(n)) {
                 Ok(attempt) => attempt,
                 Err(refusal) => return Ok(Resolution::Refused(refusal)),
             };
+            if let Some(until) = attempt.lease_until.filter(|until| attempt.lease_owner.is_some() && *until > self.now()) {
+                if self.shared.clock.boot() >= patience {
+                    return Ok(Resolution::Refused(Refusal::BeingAsked { until }));
+                }
+                tokio::time::sleep(LEASE_LOOK).await;
+                payment = self.reload(payment.id).await?;
+                continue;
+            }
             let news = order.verdict.news(attempt.operation, order.reference.as_deref());
             let mut draft = payment.clone();
             match draft.learn(n, &news, Source::Operator, contract, self.now()) {
@@ -247,7 +269,9 @@ impl Flows {
                     return Ok(Resolution::Refused(Refusal::DoesNotFit { operation: attempt.operation }));
                 }
             }
-            match self.write(&payment, draft, Source::Operator).await? {
+            // Refused when somebody has taken the lease since it was read.
+            let change = Change::between(&payment, draft, Source::Operator).fenced(n, attempt.fence);
+            match self.write_change(change).await? {
                 Written::Done(after) => {
                     self.tell(&payment, &after, Source::Operator);
                     // The payment has its event, and the audit the order: what is known is answered, whatever becomes of this.
