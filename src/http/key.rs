@@ -8,15 +8,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use actix_web::http::header;
+use actix_web::{HttpMessage as _, HttpRequest};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use super::Api;
 use super::problem::{Problem, ProblemCode};
+use super::{Api, origin};
 use crate::clock::Moment;
 use crate::store::account::{KeyOwner, OperatorRow};
 
@@ -60,10 +60,10 @@ impl KeyMemory {
     }
 }
 
-/// The merchant whose key the request carries.
+/// The merchant whose key the request carries, counted against its limits.
 ///
 /// # Errors
-/// 401, or 503 when the database is away.
+/// 401; 429 for a merchant who asks too much, and for an address that has shown too many keys that are not known; 503 when the database is away.
 pub async fn merchant(api: &Api, request: &HttpRequest) -> Result<Merchant, Problem> {
     let key = credential(request)?;
     let livemode = mode_of(&key).ok_or_else(|| refused("The key is not an API key: those begin with bwk_test_ or bwk_live_."))?;
@@ -72,9 +72,14 @@ pub async fn merchant(api: &Api, request: &HttpRequest) -> Result<Merchant, Prob
     let owner = match api.memory.keys.recall(&digest, now) {
         Some(owner) => owner,
         None => {
+            let address = origin::address(request, &api.settings.trusted_proxies);
+            api.limits.stranger(address)?;
             let wall = api.clock.wall();
             let owner = api.read(move |store| async move { store.key_owner(&digest, wall).await }).await?;
-            let owner = owner.ok_or_else(|| refused("The API key is unknown, has expired or was revoked."))?;
+            let Some(owner) = owner else {
+                api.limits.unknown_key(address);
+                return Err(refused("The API key is unknown, has expired or was revoked."));
+            };
             api.memory.keys.keep(digest, owner, now);
             owner
         }
@@ -82,13 +87,16 @@ pub async fn merchant(api: &Api, request: &HttpRequest) -> Result<Merchant, Prob
     if owner.livemode != livemode {
         return Err(refused("The API key's prefix is not that of its merchant's mode."));
     }
+    let (standing, verdict) = api.limits.merchant(owner.merchant, request.method().is_safe());
+    request.extensions_mut().insert(standing);
+    verdict?;
     Ok(Merchant { id: owner.merchant, livemode })
 }
 
 /// The operator whose token the request carries.
 ///
 /// # Errors
-/// 401; 403 for a merchant's key; 503 when the database is away.
+/// 401; 403 for a merchant's key; 429 for an address that has shown too many tokens that are not known; 503 when the database is away.
 pub async fn operator(api: &Api, request: &HttpRequest) -> Result<OperatorRow, Problem> {
     let token = credential(request)?;
     if mode_of(&token).is_some() {
@@ -98,7 +106,12 @@ pub async fn operator(api: &Api, request: &HttpRequest) -> Result<OperatorRow, P
     }
     let digest = sha256(&token);
     let now = api.clock.wall();
+    let address = origin::address(request, &api.settings.trusted_proxies);
+    api.limits.stranger(address)?;
     let operator = api.read(move |store| async move { store.operator(&digest, now).await }).await?;
+    if operator.is_none() {
+        api.limits.unknown_key(address);
+    }
     operator.ok_or_else(|| refused("The operator's token is unknown or was revoked."))
 }
 

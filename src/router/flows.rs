@@ -244,9 +244,36 @@ impl Flows {
         name: &'static str,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        let Ok(place) = Arc::clone(room).try_acquire_owned() else {
-            return Box::pin(std::future::ready(Err(FlowError::Overloaded)));
-        };
+        match self.begin(room, name, flow) {
+            Some(answered) => Box::pin(async move { answered.await.unwrap_or_else(|_| Err(without_answer())) }),
+            None => Box::pin(std::future::ready(Err(FlowError::Overloaded))),
+        }
+    }
+
+    /// Starts a look for somebody who is a task too, and waits for its end elsewhere; `None` when there is no room for it.
+    pub(super) fn begin_inquiry<T: Send + 'static>(
+        &self,
+        flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> Option<oneshot::Receiver<Result<T, FlowError>>> {
+        self.begin(&self.shared.inquiries, "inquiry", flow)
+    }
+
+    /// Runs what moves nothing and holds no place: it reads, and waits for others. The API bounds how many there are.
+    pub(super) fn start_reading<T: Send + 'static>(
+        &self,
+        reading: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> ResponseFuture<Result<T, FlowError>> {
+        let task = self.shared.runtime.spawn(reading);
+        Box::pin(async move { task.await.unwrap_or_else(|_| Err(without_answer())) })
+    }
+
+    fn begin<T: Send + 'static>(
+        &self,
+        room: &Arc<Semaphore>,
+        name: &'static str,
+        flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> Option<oneshot::Receiver<Result<T, FlowError>>> {
+        let place = Arc::clone(room).try_acquire_owned().ok()?;
         let in_flight = metrics::gauge!("breakwater_flows_in_flight", "flow" => name);
         in_flight.increment(1.0);
         let (answer, answered) = oneshot::channel();
@@ -255,7 +282,7 @@ impl Flows {
             let _place = (place, Leaving(in_flight));
             let _gone = answer.send(flow.await);
         });
-        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(FlowError::Internal("the flow ended without an answer".to_owned()))) })
+        Some(answered)
     }
 
     /// Runs the part of a flow that goes on when its caller was answered; a stop waits for it.
@@ -317,6 +344,10 @@ impl Flows {
     pub(super) async fn reload(&self, id: crate::domain::PaymentId) -> Result<Payment, FlowError> {
         self.shared.store.payment(id).await?.ok_or_else(|| FlowError::Internal(format!("{id} is not in the database")))
     }
+}
+
+fn without_answer() -> FlowError {
+    FlowError::Internal("the flow ended without an answer".to_owned())
 }
 
 /// One more part under way, until it is dropped.

@@ -30,6 +30,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("refund_list", payment::REFUND_LIST),
     ("attempt_of_key", payment::ATTEMPT_OF_KEY),
     ("lease_claim", lease::CLAIM),
+    ("lease_claim_one", lease::CLAIM_ONE),
+    ("lease_release", lease::RELEASE),
     ("lease_renew", lease::RENEW),
     ("lease_postpone", lease::POSTPONE),
     ("lease_backlog", lease::BACKLOG),
