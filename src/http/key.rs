@@ -48,6 +48,16 @@ impl KeyMemory {
         owners.get(digest).filter(|(_, since)| now.since(*since) < REMEMBERED).map(|(owner, _)| *owner)
     }
 
+    /// Whether the key was good the last time it was looked up, however long ago. Its merchant is heard even where somebody else, behind the same
+    /// proxy, guesses keys.
+    fn has_met(&self, digest: &[u8; 32]) -> bool {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
+    }
+
+    fn forget(&self, digest: &[u8; 32]) {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+
     fn keep(&self, digest: [u8; 32], owner: KeyOwner, now: Moment) {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         if owners.len() >= KEPT {
@@ -73,10 +83,13 @@ pub async fn merchant(api: &Api, request: &HttpRequest) -> Result<Merchant, Prob
         Some(owner) => owner,
         None => {
             let address = origin::address(request, &api.settings.trusted_proxies);
-            api.limits.stranger(address)?;
+            if !api.memory.keys.has_met(&digest) {
+                api.limits.stranger(address)?;
+            }
             let wall = api.clock.wall();
             let owner = api.read(move |store| async move { store.key_owner(&digest, wall).await }).await?;
             let Some(owner) = owner else {
+                api.memory.keys.forget(&digest);
                 api.limits.unknown_key(address);
                 return Err(refused("The API key is unknown, has expired or was revoked."));
             };
@@ -188,6 +201,9 @@ mod tests {
         assert_eq!(memory.recall(&[1; 32], start + Duration::from_millis(9_999)), Some(owner));
         assert_eq!(memory.recall(&[1; 32], start + REMEMBERED), None);
         assert_eq!(memory.recall(&[2; 32], start), None);
+        assert!(memory.has_met(&[1; 32]) && !memory.has_met(&[2; 32]));
+        memory.forget(&[1; 32]);
+        assert!(!memory.has_met(&[1; 32]));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! Failures are counted another way round. Whoever shows a key that is not known, or a notification with a wrong signature, pays for it
 //! afterwards; an address that has failed too often is not heard until it may fail again ([`Failures`]). So a flood of forgeries costs little,
-//! and uses up nothing of what the channel's true notifications may take. A key that this process remembers is heard from any address: who
+//! and uses up nothing of what the channel's true notifications may take. A key that this process has met is heard from any address: who
 //! shares an address with a guesser goes on working.
 //!
 //! Every map is bounded. When one is full, what no longer matters is forgotten; when it still is full, all who are new share one bucket.

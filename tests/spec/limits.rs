@@ -95,6 +95,9 @@ async fn an_address_that_guesses_keys_is_not_heard_while_keys_that_are_known_are
     assert_refused(&world.get_as(&guess(9), "/v1/payments").await);
     assert_refused(&world.get_as("bwo_test_guess", "/ops/v1/unknowns").await);
     assert_eq!(world.get("/v1/payments").await.status, 200, "a key that is remembered is heard from the same address");
+    world.clock.advance(Duration::from_secs(11));
+    assert_eq!(world.get("/v1/payments").await.status, 200, "and when it must be looked up again");
+    assert_refused(&world.get_as(&guess(9), "/v1/payments").await);
     world.clock.advance(Duration::from_secs(61));
     assert_eq!(world.get_as(&guess(9), "/v1/payments").await.status, 401, "one more may be tried");
     assert_refused(&world.get_as(&guess(9), "/v1/payments").await);
