@@ -25,6 +25,9 @@ use crate::store::inbox::Inbox;
 
 /// Notifications that are applied at once.
 const APPLYING: usize = 256;
+/// Questions of merchants under way at one channel. They have no place among the inquiries: whoever reads open payments in a loop takes nothing
+/// from the poller, from notifications, or from another channel.
+const ASKING: usize = 16;
 /// How often a channel's unknowns are made due at once, at most.
 const HASTEN_EVERY: Duration = Duration::from_secs(5);
 
@@ -74,12 +77,23 @@ pub struct Channel {
     hastened_at: Arc<AtomicU64>,
     /// Whether a synthetic query is on its way.
     probed: Arc<AtomicBool>,
+    /// Room for questions that merchants want put.
+    asking: Arc<Semaphore>,
 }
 
 impl Channel {
     /// A channel that has not failed yet.
     pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, inbox: Inbox) -> Self {
-        Self { handle, call_timeout, credentials, inbox, doubtful: Arc::default(), hastened_at: Arc::default(), probed: Arc::default() }
+        Self {
+            handle,
+            call_timeout,
+            credentials,
+            inbox,
+            doubtful: Arc::default(),
+            hastened_at: Arc::default(),
+            probed: Arc::default(),
+            asking: Arc::new(Semaphore::new(ASKING)),
+        }
     }
 
     /// Verifies and reads a notification.
@@ -87,6 +101,11 @@ impl Channel {
         let provider = self.handle.provider();
         provider.verify_notification(headers, body, &self.credentials, now)?;
         provider.read_notification(body)
+    }
+
+    /// Room to put one more question of a merchant's now; it goes back when dropped.
+    pub(super) fn place_to_ask(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.asking).try_acquire_owned().ok()
     }
 
     pub(super) fn note_failure(&self) {
@@ -244,18 +263,18 @@ impl Flows {
         name: &'static str,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        match self.begin(room, name, flow) {
-            Some(answered) => Box::pin(async move { answered.await.unwrap_or_else(|_| Err(without_answer())) }),
-            None => Box::pin(std::future::ready(Err(FlowError::Overloaded))),
-        }
-    }
-
-    /// Starts a look for somebody who is a task too, and waits for its end elsewhere; `None` when there is no room for it.
-    pub(super) fn begin_inquiry<T: Send + 'static>(
-        &self,
-        flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
-    ) -> Option<oneshot::Receiver<Result<T, FlowError>>> {
-        self.begin(&self.shared.inquiries, "inquiry", flow)
+        let Ok(place) = Arc::clone(room).try_acquire_owned() else {
+            return Box::pin(std::future::ready(Err(FlowError::Overloaded)));
+        };
+        let in_flight = metrics::gauge!("breakwater_flows_in_flight", "flow" => name);
+        in_flight.increment(1.0);
+        let (answer, answered) = oneshot::channel();
+        self.shared.runtime.spawn(async move {
+            // Both go back even if the flow panics.
+            let _place = (place, Leaving(in_flight));
+            let _gone = answer.send(flow.await);
+        });
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(without_answer())) })
     }
 
     /// Runs what moves nothing and holds no place: it reads, and waits for others. The API bounds how many there are.
@@ -265,24 +284,6 @@ impl Flows {
     ) -> ResponseFuture<Result<T, FlowError>> {
         let task = self.shared.runtime.spawn(reading);
         Box::pin(async move { task.await.unwrap_or_else(|_| Err(without_answer())) })
-    }
-
-    fn begin<T: Send + 'static>(
-        &self,
-        room: &Arc<Semaphore>,
-        name: &'static str,
-        flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
-    ) -> Option<oneshot::Receiver<Result<T, FlowError>>> {
-        let place = Arc::clone(room).try_acquire_owned().ok()?;
-        let in_flight = metrics::gauge!("breakwater_flows_in_flight", "flow" => name);
-        in_flight.increment(1.0);
-        let (answer, answered) = oneshot::channel();
-        self.shared.runtime.spawn(async move {
-            // Both go back even if the flow panics.
-            let _place = (place, Leaving(in_flight));
-            let _gone = answer.send(flow.await);
-        });
-        Some(answered)
     }
 
     /// Runs the part of a flow that goes on when its caller was answered; a stop waits for it.

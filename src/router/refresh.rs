@@ -5,14 +5,14 @@
 //! would do it. What is not due is only asked about: nothing is closed, repeated or given up before its time, the ladder stays where it is, and
 //! "I do not have it" is not counted as one of the looks that make it final.
 //!
-//! Where nothing may be asked now (the channel is shut, there is no room, it was asked a moment ago), the answer is what is known. A refresh is
+//! Where nothing may be asked now (the channel is shut, too many ask there, it was asked a moment ago), the answer is what is known. A refresh is
 //! a read: it never fails because the channel does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Refresh;
@@ -29,8 +29,8 @@ const ASKED_EVERY: SignedDuration = SignedDuration::from_secs(2);
 
 /// What comes of wanting to ask.
 enum Inquiry {
-    /// It is under way; the receiver ends when it has.
-    UnderWay(oneshot::Receiver<Result<(), FlowError>>),
+    /// It is under way, whether or not anybody waits for it.
+    UnderWay(JoinHandle<Result<(), FlowError>>),
     /// Somebody else asks, or carries it: the answer is theirs to get, in this time at most.
     Theirs(Duration),
     /// Not now.
@@ -66,29 +66,19 @@ impl Flows {
     async fn ask_ahead(&self, payment: &Payment, attempt: &Attempt) -> Result<Inquiry, FlowError> {
         let channel = self.channel_of(&attempt.channel)?;
         let admitted = channel.handle.guard().would_admit(OperationClass::Resolve, self.shared.clock.boot());
-        if !admitted || self.room_for_inquiries() == 0 {
-            return Ok(Inquiry::NotNow);
-        }
+        let Some(place) = channel.place_to_ask().filter(|_| admitted) else { return Ok(Inquiry::NotNow) };
         let (lease, _) = self.lease(channel, 1);
         let now = self.now();
         let asking = Asking { owner: lease.owner, now, until: lease.until, not_asked_since: now - ASKED_EVERY };
-        let claim = match self.shared.store.claim_attempt(payment.id, attempt.n, asking).await? {
-            Some(claim) => claim,
-            None if attempt.lease_until.is_some_and(|until| until > now) => return Ok(Inquiry::Theirs(channel.call_timeout)),
-            None => return Ok(Inquiry::NotNow),
+        let Some(claim) = self.shared.store.claim_attempt(payment.id, attempt.n, asking).await? else {
+            let held = attempt.lease_until.is_some_and(|until| until > now);
+            return Ok(if held { Inquiry::Theirs(channel.call_timeout) } else { Inquiry::NotNow });
         };
         let flows = self.clone();
-        let begun = self.begin_inquiry({
-            let claim = claim.clone();
-            async move { if claim.ahead { flows.look_ahead(&claim).await } else { flows.inquire(claim).await } }
-        });
-        match begun {
-            Some(end) => Ok(Inquiry::UnderWay(end)),
-            None => {
-                self.shared.store.postpone(&claim, Some(now), false).await?;
-                Ok(Inquiry::NotNow)
-            }
-        }
+        Ok(Inquiry::UnderWay(self.go_on(async move {
+            let _place = place;
+            if claim.ahead { flows.look_ahead(&claim).await } else { flows.inquire(claim).await }
+        })))
     }
 
     /// Asks about an attempt before its time, and applies what the channel knows. The lease goes back, and the plan stays as it was.
