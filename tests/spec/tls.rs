@@ -26,8 +26,12 @@ fn issue(folder: &Path, name: &str, from: i64, to: i64) -> CertificateFiles {
     files
 }
 
-/// Asks over TLS, believing this certificate and no other.
+/// Asks merchants' listener over TLS, believing this certificate and no other.
 async fn ask(world: &World, believed: &Path) -> Result<String, std::io::Error> {
+    get(&world.url, "/v1/payments", &world.key, believed).await
+}
+
+async fn get(url: &str, path: &str, key: &str, believed: &Path) -> Result<String, std::io::Error> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(believed).expect("PEM")).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -36,11 +40,11 @@ async fn ask(world: &World, believed: &Path) -> Result<String, std::io::Error> {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let address = world.url.strip_prefix("http://").expect("an address");
+    let address = url.strip_prefix("http://").expect("an address");
     let stream = tokio::net::TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").expect("a name");
     let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    let request = format!("GET /v1/payments HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\nconnection: close\r\n\r\n", world.key);
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
@@ -78,6 +82,28 @@ async fn a_listener_with_a_certificate_speaks_tls_only_and_shows_the_new_one_aft
     }
     assert!(seen, "the new certificate is never shown");
     assert!(ask(&world, &old).await.is_err(), "and the old one no longer");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_have_a_certificate_of_their_own_on_a_listener_of_their_own() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let files = issue(folder.path(), "operations", -1, 90);
+    let world = World::with(|setup| {
+        setup.operators_apart = true;
+        setup.settings.server.operations_tls = Some(files.clone());
+    })
+    .await;
+    let url = world.operations_url.clone().expect("apart");
+    let answer = get(&url, "/metrics", "none", &files.certificate_file).await.expect("over TLS");
+    let told = answer.lines().any(|line| {
+        line.strip_prefix("breakwater_tls_certificate_end_timestamp_seconds{listener=\"server.operations_tls\"} ")
+            .is_some_and(|end| end.trim() != "0")
+    });
+    assert!(answer.starts_with("HTTP/1.1 200") && told, "it says when its certificate ends");
+    assert!(breakwater::cli::client::send("GET", &format!("{url}/livez"), &[], "").await.is_err(), "it answered in the clear");
+    assert_eq!(world.send("GET", "/livez", &[], "").await.status, 200, "the merchants' listener has none, and speaks in the clear");
+    assert_eq!(world.send("GET", "/metrics", &[], "").await.status, 404, "and knows nothing of operators");
     world.close().await;
 }
 
