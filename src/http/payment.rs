@@ -38,7 +38,7 @@ pub async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<
         }
     }
     let asking = Asking { api: &api, request: &request, key: &key, amount: Some(parsed.request.amount), wait: patience.wait };
-    let answer = ask::router(asking, Authorize { request: parsed.request, claim, wait: patience.wait }).await?;
+    let answer = ask::router(asking, Authorize { request: parsed.request, card: parsed.card, claim, wait: patience.wait }).await?;
     Ok(patience.told(answers::money(&answer, &render::payment(&answer.payment).at(api.clock.wall()))))
 }
 

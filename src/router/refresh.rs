@@ -20,6 +20,7 @@ use super::answer::{Answer, FlowError, is_settled};
 use super::carrying::Stopwatch;
 use super::flows::Flows;
 use super::resolve::{question, reading};
+use crate::domain::contract::Unanswered;
 use crate::domain::{Attempt, AttemptState, OperationClass, Payment, RefundStatus, Subject};
 use crate::provider::Reply;
 use crate::store::lease::{Asking, Claim};
@@ -66,7 +67,9 @@ impl Flows {
     async fn ask_ahead(&self, payment: &Payment, attempt: &Attempt) -> Result<Inquiry, FlowError> {
         let channel = self.channel_of(&attempt.channel)?;
         let admitted = channel.handle.guard().would_admit(OperationClass::Resolve, self.shared.clock.boot());
-        let Some(place) = channel.place_to_ask().filter(|_| admitted) else { return Ok(Inquiry::NotNow) };
+        // What a channel that has no questions did not answer is undone, on its plan: there is nothing to ask ahead of it.
+        let can_be_asked = channel.handle.provider().contract().unanswered == Unanswered::Query;
+        let Some(place) = channel.place_to_ask().filter(|_| admitted && can_be_asked) else { return Ok(Inquiry::NotNow) };
         let (lease, _) = self.lease(channel, 1);
         let now = self.now();
         let asking = Asking { owner: lease.owner, now, until: lease.until, not_asked_since: now - ASKED_EVERY };
