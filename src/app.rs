@@ -7,6 +7,7 @@
 //! listener last. The order of the stop is the reverse: not ready, no new connections, what is in flight finishes, then the rest.
 
 mod alerting;
+mod certificates;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use self::alerting::Watch;
 pub use self::alerting::alerter_settings;
+use self::certificates::Shown;
 use crate::alert::{Alerter, Bell};
 use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
 use crate::channel::breaker::Reason;
@@ -32,8 +34,9 @@ use crate::channel::observe::GuardObserver;
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
 use crate::channel::timeline::Timeline;
 use crate::clock::Clock;
-use crate::config::{ChannelSettings, Settings};
+use crate::config::{ChannelSettings, LimitSettings, Settings};
 use crate::domain::{Candidate, MethodKind, OperationClass};
+use crate::http::limit::{Limits, Rate, Rates};
 use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, OverrideView, Phase, Readiness};
 use crate::notifier::client::system_resolver;
 use crate::notifier::desk::Desk;
@@ -244,6 +247,11 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let _notifier = Notifier::start_in_arbiter(&notifier_arbiter.handle(), move |_| Notifier::new(office));
 
     let readiness = Arc::new(Readiness::default());
+    let show = |table, files: &Option<_>| files.as_ref().map(|files| Shown::open(table, files, &clock)).transpose();
+    let shown = show("server.tls", &settings.server.tls)?;
+    let operations_shown = show("server.operations_tls", &settings.server.operations_tls)?.filter(|_| operations_listener.is_some());
+    certificates::renew_at_hangup([&shown, &operations_shown].into_iter().flatten().cloned().collect(), clock.clone())?;
+    let limits = Limits::new(rates(&settings.limits), &clock);
     let observers: Vec<_> = flows_channels
         .iter()
         .map(|channel| (channel.handle.id().to_owned(), Arc::clone(channel.handle.guard())))
@@ -260,6 +268,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
             answer_within: Duration::from_millis(settings.server.answer_within_ms),
             deadline: Duration::from_millis(settings.server.deadline_ms),
             serve_operations: operations_listener.is_none(),
+            trusted_proxies: settings.server.trusted_proxies.clone(),
             ..ApiSettings::default()
         },
         fingerprint_secret,
@@ -268,11 +277,13 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         switchboard,
         metrics: Arc::new(move || metrics.render()),
         readiness: Arc::clone(&readiness),
+        limits,
         memory: Memory::default(),
     });
     let workers = settings.server.workers;
-    let operations = operations_listener.map(|listener| http::serve_operations(listener, api.clone())).transpose()?;
-    let server = http::serve(listener, api, workers)?;
+    let operations_tls = operations_shown.as_ref().map(Shown::config).transpose()?;
+    let operations = operations_listener.map(|listener| http::serve_operations(listener, api.clone(), operations_tls)).transpose()?;
+    let server = http::serve(listener, api, workers, shown.as_ref().map(Shown::config).transpose()?)?;
     let handles: Vec<_> = [Some(server.handle()), operations.as_ref().map(actix_web::dev::Server::handle)].into_iter().flatten().collect();
     actix::spawn(server);
     operations.map(actix::spawn);
@@ -356,6 +367,17 @@ async fn open_store(url: &str, sizes: PoolSizes, runtime: &tokio::runtime::Handl
     aws_lc_rs::rand::fill(&mut candidate).map_err(|_| StartError::Setting("the system gives no random bytes".to_owned()))?;
     let secret = store.fingerprint_secret(&candidate).await?;
     Ok((store, secret))
+}
+
+/// How much one merchant, channel or address may ask.
+fn rates(limits: &LimitSettings) -> Rates {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    Rates {
+        reads: Rate::new(limits.merchant_reads_per_second, second, limits.merchant_reads_burst),
+        writes: Rate::new(limits.merchant_writes_per_second, second, limits.merchant_writes_burst),
+        notifications: Rate::new(limits.notifications_per_second, second, limits.notifications_burst),
+        failures: Rate::new(limits.failures_per_minute, minute, limits.failures_burst),
+    }
 }
 
 /// The merchants that the channel's settings name.

@@ -9,6 +9,7 @@
 //! channel.rs  one [[channels]] table           secret.rs   { env = … }, { file = … }
 //! reload.rs   what a change of the file means to a process that runs
 //! alerts.rs   [alerts], with mail and text messages
+//! certificate.rs  certificates with their keys: read, checked against the time and each other
 //! section.rs  reading a table field by field   fault.rs    what is wrong, where, and what to do
 //! example.toml  the same documentation as a file to start from; a test holds it against the code
 //! ```
@@ -19,6 +20,7 @@
 
 mod alerts;
 mod cards;
+pub mod certificate;
 mod channel;
 mod fault;
 mod reload;
@@ -37,13 +39,15 @@ use toml::{Table, Value};
 
 pub use self::alerts::AlertSettings;
 pub use self::cards::CardSettings;
+pub use self::certificate::CertificateFiles;
 pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
 pub use self::fault::Fault;
 use self::fault::Faults;
 pub use self::reload::Differences;
 use self::secret::Sources;
 use self::section::Section;
-use crate::domain::MethodKind;
+use crate::clock::Clock;
+use crate::domain::{MethodKind, Network};
 pub use crate::telemetry::LogFormat;
 pub use tracing::Level;
 
@@ -54,6 +58,7 @@ pub const EXAMPLE: &str = include_str!("example.toml");
 pub const DATABASE_URL: &str = "BREAKWATER_DATABASE_URL";
 
 const HOUR_MS: u64 = 3_600_000;
+const MILLION: u32 = 1_000_000;
 
 /// Characters of a sealing key, at least.
 const SEALING_KEY_LEAST: usize = 32;
@@ -86,8 +91,8 @@ pub struct Settings {
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// Where merchants and providers reach us; default 127.0.0.1:8080; port 0 takes a free one. There is no TLS here: beyond this machine, put a
-    /// proxy in front.
+    /// Where merchants and providers reach us; default 127.0.0.1:8080; port 0 takes a free one. Beyond this machine, give it a certificate
+    /// ([`ServerSettings::tls`]), or put a proxy with one in front.
     pub listen: SocketAddr,
     /// Where operators reach `/ops` and `/metrics`; default 127.0.0.1:9090. `None` (in the file: `operations_on_main = true`) serves them on
     /// `listen`, where every merchant can reach them too: for a demo, or behind a proxy that keeps them apart.
@@ -106,6 +111,15 @@ pub struct ServerSettings {
     /// How long a stop waits for what is in flight, in ms; default 30,000, 0 to 600,000. Below `deadline_ms` a flow may be cut off: its attempt is
     /// on disk and the poller resolves it, but the caller sees a broken connection. Above the service manager's patience it kills us.
     pub shutdown_grace_ms: u64,
+    /// The networks of our own proxies, as `10.0.0.0/8` or one address; default none. What they say in `X-Forwarded-For` is believed, and limits
+    /// by address count the client that it names. Too few, and all clients behind a proxy share one limit; one too many, and whoever is in it can
+    /// be anybody.
+    pub trusted_proxies: Vec<Network>,
+    /// The certificate of `listen`, which then speaks TLS 1.2 and 1.3 only; default none, and then it speaks in the clear. The files are read again
+    /// at SIGHUP.
+    pub tls: Option<CertificateFiles>,
+    /// The same for `operations_listen`.
+    pub operations_tls: Option<CertificateFiles>,
 }
 
 /// `[database]`. All processes' pools together must fit the server's `max_connections`; a start checks its own.
@@ -127,7 +141,8 @@ pub struct DatabaseSettings {
     pub max_wait_ms: u64,
 }
 
-/// `[limits]`: what may be in flight in this process. Beyond a limit the answer is 503 with `Retry-After`, and nothing was written.
+/// `[limits]`: what may be in flight in this process (beyond it the answer is 503 with `Retry-After`, and nothing was written), and how much one
+/// merchant, channel or address may ask of it (beyond it 429, and nothing was read or written).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitSettings {
     /// Payments, captures and cancels; default 4096, 1 to 65,536. Too low refuses while channels are merely slow; too high lets a stall fill
@@ -138,6 +153,26 @@ pub struct LimitSettings {
     /// Queries of the poller and notifications; default 64, 1 to 4096. Too low resolves unknowns slowly; too high lets them crowd the channels'
     /// room for resolving.
     pub inquiries: usize,
+    /// Reads of one merchant in this process, a second; default 2000, 1 to 1,000,000. Beyond it the answer is 429. Too low refuses merchants who
+    /// behave; too high lets one of them take all connections to the database.
+    pub merchant_reads_per_second: u32,
+    /// How many reads may come at once; default 4000, 1 to 1,000,000. Below a merchant's own burst it refuses what the average allows.
+    pub merchant_reads_burst: u32,
+    /// Everything else of one merchant, which is what moves money, a second; default 1000, 1 to 1,000,000. Refused requests wrote nothing.
+    pub merchant_writes_per_second: u32,
+    /// How many of these may come at once; default 2000, 1 to 1,000,000.
+    pub merchant_writes_burst: u32,
+    /// Notifications for one channel, a second; default 1000, 1 to 1,000,000. Counted before their signature is looked at. Too low makes providers
+    /// repeat them for hours; payments are then resolved by asking.
+    pub notifications_per_second: u32,
+    /// How many of these may come at once; default 2000, 1 to 1,000,000.
+    pub notifications_burst: u32,
+    /// Failures of one address, a minute, each kind for itself: keys and tokens that are not known, and for each channel notifications with a wrong
+    /// signature; default 60, 1 to 1,000,000. An address that fails more often is answered 429 unseen until it may fail again. Too low shuts
+    /// out an office in which one key was mistyped; too high lets guesses and forgeries cost work.
+    pub failures_per_minute: u32,
+    /// How many failures may come at once; default 100, 1 to 1,000,000.
+    pub failures_burst: u32,
 }
 
 /// `[poller]`: who looks for attempts that are due.
@@ -209,6 +244,9 @@ impl Default for ServerSettings {
             deadline_ms: 30_000,
             public_url: None,
             shutdown_grace_ms: 30_000,
+            trusted_proxies: Vec::new(),
+            tls: None,
+            operations_tls: None,
         }
     }
 }
@@ -222,7 +260,19 @@ impl Default for DatabaseSettings {
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { payment_flows: 4_096, refund_flows: 1_024, inquiries: 64 }
+        Self {
+            payment_flows: 4_096,
+            refund_flows: 1_024,
+            inquiries: 64,
+            merchant_reads_per_second: 2_000,
+            merchant_reads_burst: 4_000,
+            merchant_writes_per_second: 1_000,
+            merchant_writes_burst: 2_000,
+            notifications_per_second: 1_000,
+            notifications_burst: 2_000,
+            failures_per_minute: 60,
+            failures_burst: 100,
+        }
     }
 }
 
@@ -324,7 +374,7 @@ impl Settings {
         let Some(table) = parse(text, faults) else { return Self::default() };
         let mut file = Section::new(String::new(), table, faults);
         let settings = Self {
-            server: server(file.section("server")),
+            server: server(file.section("server"), faults),
             database: database(file.section("database"), env, faults),
             limits: limits(file.section("limits")),
             poller: poller(file.section("poller")),
@@ -382,7 +432,8 @@ fn parse(text: &str, faults: &Faults<'_>) -> Option<Table> {
     }
 }
 
-fn server(mut section: Section<'_>) -> ServerSettings {
+fn server(mut section: Section<'_>, faults: &Faults<'_>) -> ServerSettings {
+    const NETWORK: &str = "give a network or an address, such as \"10.0.0.0/8\" or \"::1\"";
     const ADDRESS: &str = "give an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
     let default = ServerSettings::default();
     let listen = section.parsed("listen", ADDRESS, |text| text.parse().ok()).unwrap_or(default.listen);
@@ -395,6 +446,7 @@ fn server(mut section: Section<'_>) -> ServerSettings {
     if operations_listen == Some(listen) && listen.port() != 0 {
         section.fault("operations_listen", "it is the same as listen", "choose another port, or say operations_on_main = true");
     }
+    let (folder, now) = (Path::new(faults.file()).parent().unwrap_or(Path::new("")), Clock::system().wall());
     let settings = ServerSettings {
         listen,
         operations_listen,
@@ -403,7 +455,17 @@ fn server(mut section: Section<'_>) -> ServerSettings {
         deadline_ms: section.number("deadline_ms", default.deadline_ms, 1, 600_000),
         public_url: section.parsed("public_url", "give scheme and host, such as \"https://pay.example.com\"", public_url),
         shutdown_grace_ms: section.number("shutdown_grace_ms", default.shutdown_grace_ms, 0, 600_000),
+        trusted_proxies: section.parsed_list("trusted_proxies", NETWORK, Network::parse).unwrap_or_default(),
+        tls: certificate::read(section.section("tls"), folder, now),
+        operations_tls: certificate::read(section.section("operations_tls"), folder, now),
     };
+    if settings.operations_tls.is_some() && settings.operations_listen.is_none() {
+        section.fault(
+            "operations_tls",
+            "operators have no listener of their own",
+            "remove it: operations_on_main serves them on listen, with its [server.tls]",
+        );
+    }
     if settings.deadline_ms < settings.answer_within_ms {
         let what = format!("it is {}, below answer_within_ms, which is {}", settings.deadline_ms, settings.answer_within_ms);
         section.fault("deadline_ms", what, "raise it, or lower answer_within_ms: nobody needs to wait for a flow that has ended");
@@ -452,6 +514,14 @@ fn limits(mut section: Section<'_>) -> LimitSettings {
         payment_flows: section.number("payment_flows", default.payment_flows, 1, 65_536),
         refund_flows: section.number("refund_flows", default.refund_flows, 1, 65_536),
         inquiries: section.number("inquiries", default.inquiries, 1, 4_096),
+        merchant_reads_per_second: section.number("merchant_reads_per_second", default.merchant_reads_per_second, 1, MILLION),
+        merchant_reads_burst: section.number("merchant_reads_burst", default.merchant_reads_burst, 1, MILLION),
+        merchant_writes_per_second: section.number("merchant_writes_per_second", default.merchant_writes_per_second, 1, MILLION),
+        merchant_writes_burst: section.number("merchant_writes_burst", default.merchant_writes_burst, 1, MILLION),
+        notifications_per_second: section.number("notifications_per_second", default.notifications_per_second, 1, MILLION),
+        notifications_burst: section.number("notifications_burst", default.notifications_burst, 1, MILLION),
+        failures_per_minute: section.number("failures_per_minute", default.failures_per_minute, 1, MILLION),
+        failures_burst: section.number("failures_burst", default.failures_burst, 1, MILLION),
     };
     section.end();
     settings

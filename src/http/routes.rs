@@ -11,7 +11,7 @@ use crate::domain::Role;
 
 /// The templates of all addresses, each with its methods and the code that a method usually answers. The templates are the only values of the
 /// metrics' label `route`, beside `unmatched`.
-pub(super) const ROUTES: &[(&str, &[(&str, &str)])] = &[
+pub const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("/v1/payments", &[("POST", "201"), ("GET", "200")]),
     ("/v1/payments/{id}", &[("GET", "200")]),
     ("/v1/payments/{id}/capture", &[("POST", "200")]),

@@ -41,6 +41,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("card_others", card::OTHERS),
     ("card_reseal", card::RESEAL),
     ("lease_claim", lease::CLAIM),
+    ("lease_claim_one", lease::CLAIM_ONE),
+    ("lease_release", lease::RELEASE),
     ("lease_renew", lease::RENEW),
     ("lease_postpone", lease::POSTPONE),
     ("lease_backlog", lease::BACKLOG),

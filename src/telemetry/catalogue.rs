@@ -65,6 +65,17 @@ pub const METRICS: &[Metric] = &[
     counter("breakwater_http_requests_total", &["route", "method", "code"], "Requests that were answered, by route template."),
     seconds("breakwater_http_request_duration_seconds", ANSWER_SECONDS, &["route"], "From a request's head to its answer."),
     gauge("breakwater_http_requests_in_flight", Unit::Count, &[], "Requests that are not answered yet."),
+    counter(
+        "breakwater_rate_limited_total",
+        &["limit"],
+        "What was answered 429: reads or writes of a merchant, notifications of a channel, keys or signatures of an address that fails too often.",
+    ),
+    gauge(
+        "breakwater_tls_certificate_end_timestamp_seconds",
+        Unit::Seconds,
+        &["listener"],
+        "When the certificate that a listener shows ends, in Unix time; 0 without one.",
+    ),
     counter("breakwater_idempotency_requests_total", &["result"], "Requests with an idempotency key: new, replayed, in_flight or reused."),
     counter("breakwater_channel_attempts_total", &["channel", "operation", "outcome"], "Calls to a channel, by what was known after each."),
     seconds(

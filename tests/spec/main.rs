@@ -1,17 +1,23 @@
 //! The specification: flows over real Postgres, real sockets and the sandbox. Each test's name is a sentence of it.
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
+mod asking;
 mod database;
 mod faults_of_ours;
 mod input;
 mod journal;
+mod limits;
+mod lists;
 mod operations;
 mod operators;
 mod overrides;
 mod races;
 mod review;
 mod secrets;
+mod tenancy;
+mod tls;
 mod truth_table;
+mod unheard;
 mod webhook_receiver;
 mod webhooks;
 mod world;

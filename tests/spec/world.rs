@@ -31,10 +31,14 @@ pub struct Setup {
     pub max_in_flight: Option<u32>,
     /// Speaks a channel's protocol instead of the provider that its settings name.
     pub provider: fn(&str) -> &'static dyn Provider,
+    /// Whether operators have a listener of their own.
+    pub operators_apart: bool,
 }
 
 pub struct World {
     pub url: String,
+    /// Where operators are, when they are apart.
+    pub operations_url: Option<String>,
     pub key: String,
     pub ops_token: String,
     pub clock: Clock,
@@ -74,7 +78,7 @@ impl Setup {
         settings.webhooks.sweep_every_ms = 50;
         settings.webhooks.timeout_ms = 1_000;
         settings.webhooks.connections = 2;
-        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, provider: stripe }
+        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, provider: stripe, operators_apart: false }
     }
 }
 
@@ -109,18 +113,21 @@ impl World {
                 ChannelPlan { provider: (setup.provider)(&account.id), settings }
             })
             .collect();
+        let operations_listener = setup.operators_apart.then(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let operations_url = operations_listener.as_ref().map(|listener| format!("http://{}", listener.local_addr().expect("bound")));
         let plan = Plan {
             settings: setup.settings.clone(),
             database_url: database_url.clone(),
             channels: channels.clone(),
             clock: clock.clone(),
             listener,
-            operations_listener: None,
+            operations_listener,
         };
         let (running, thread) = serve(plan).await;
         let (key, ops_token) = (format!("bwk_test_{}", "ab".repeat(32)), "bwo_test_operator".to_owned());
         let world = Self {
             url,
+            operations_url,
             key,
             ops_token,
             clock,
