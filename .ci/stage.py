@@ -320,3 +320,34 @@ def judge(interpreter, text, name, *arguments, cwd=None):
     sys.stdout.write(done.stdout)
     if done.returncode != 0:
         fail(f"{name} found a fault\n{done.stderr[-4000:]}")
+
+
+class Block:
+    """A fenced block of the README: its language, text, first line, section (the nearest heading), and what a comment `<!-- .ci: … -->` just
+    before it says to the scripts here."""
+
+    def __init__(self, language, text, line, section, says):
+        self.language, self.text, self.line, self.section, self.says = language, text, line, section, says
+
+
+def readme_blocks():
+    """Every fenced block of the README, in order."""
+    blocks, section, says, inside = [], "", "", None
+    for number, line in enumerate((TOP / "README.md").read_text().splitlines(keepends=True), 1):
+        if inside is not None:
+            if line.startswith("```"):
+                blocks.append(Block(*inside[:1], "".join(inside[2]), inside[1], section, says))
+                inside, says = None, ""
+            else:
+                inside[2].append(line)
+        elif line.startswith("```"):
+            inside = (line[3:].strip(), number + 1, [])
+        elif line.startswith("#"):
+            section, says = line.lstrip("#").strip(), ""
+        elif line.startswith("<!-- .ci: "):
+            says = line.removeprefix("<!-- .ci: ").strip().removesuffix("-->").strip()
+        elif line.strip():
+            says = ""
+    if inside is not None:
+        fail("README.md: a block is not closed")
+    return blocks
