@@ -115,10 +115,11 @@ def folder(prefix="breakwater-"):
 
 
 class Process:
-    """A program that runs until it is stopped, or the script ends. Its standard error, and output unless it is read, are in `log`."""
+    """A program that runs until it is stopped, or the script ends. Its standard error, and output unless it is read, are in `log`. Of a shell,
+    the `whole_group` is told to stop, as by Ctrl-C: what it runs would outlive it."""
 
-    def __init__(self, name, command, read_output=False, **more):
-        self.name = name
+    def __init__(self, name, command, read_output=False, whole_group=False, **more):
+        self.name, self.whole_group = name, whole_group
         self.log = folder("bw-log-") / "log"
         with open(self.log, "w") as log:
             output = subprocess.PIPE if read_output else log
@@ -152,7 +153,10 @@ class Process:
         if self in _running:
             _running.remove(self)
         if self.child.poll() is None:
-            self.child.send_signal(how)
+            if self.whole_group:
+                os.killpg(self.child.pid, how)
+            else:
+                self.child.send_signal(how)
             try:
                 self.child.wait(40)
             except subprocess.TimeoutExpired:

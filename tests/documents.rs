@@ -9,6 +9,7 @@ use std::path::Path;
 
 use breakwater::cli::Cli;
 use breakwater::config::EXAMPLE;
+use breakwater::domain::{Advice, FailureCode};
 use breakwater::http::ProblemCode;
 use breakwater::telemetry::METRICS;
 use clap::CommandFactory;
@@ -139,4 +140,33 @@ fn every_problems_code_is_in_the_readme_in_the_row_of_its_status() {
     assert_eq!(codes_missing_in(&readme), Vec::<&str>::new());
     let without = readme.replace("`no_channel`,", "").replace("| 413, 415 |", "| 413 |");
     assert_eq!(codes_missing_in(&without), ["unsupported_media_type", "no_channel"], "the check can fail");
+}
+
+/// The failure codes of the README's table of declines, each with the advice of its row.
+fn declines_in(text: &str) -> Vec<(FailureCode, Advice)> {
+    fn named<T: serde::de::DeserializeOwned>(cell: &str) -> Option<T> {
+        serde_json::from_value(cell.trim().trim_matches('`').into()).ok()
+    }
+    let mut found = Vec::new();
+    for row in text.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let Some((advice, codes)) = row.split_once("` | ") else { continue };
+        let Some(advice) = named::<Advice>(advice) else { continue };
+        found.extend(
+            codes.trim_end_matches(" |").split(", ").map(|code| (named(code).unwrap_or_else(|| panic!("{code} is no failure code")), advice)),
+        );
+    }
+    found
+}
+
+#[test]
+fn every_reason_of_a_decline_is_in_the_readme_with_its_advice() {
+    let declines = declines_in(&document("README.md"));
+    for (code, advice) in &declines {
+        assert_eq!(code.advice(), *advice, "{code:?}");
+    }
+    // The enum has no list of itself: its source says how many there are.
+    let source = document("src/domain/failure.rs");
+    let variants = source.split_once("pub enum FailureCode {").unwrap().1.split_once("\n}").unwrap().0;
+    assert_eq!(declines.len(), variants.lines().filter(|line| line.ends_with(',')).count(), "{declines:?}");
+    assert_eq!(declines_in("| `retry_later` | `closed`, `not_sent` |").len(), 2, "the check can fail");
 }
