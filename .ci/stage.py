@@ -106,7 +106,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def folder(prefix="breakwater-"):
+def folder(prefix="bw-"):
     """A folder that is gone after the script; short, because a PostgreSQL's socket has to fit into 107 bytes. Other users may pass through it."""
     made = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
     made.chmod(0o755)
@@ -258,6 +258,14 @@ class Installation:
         if key:
             headers["Idempotency-Key"] = key
         return ask(method, self.url + path, json.dumps(body) if body is not None else None, headers)
+
+    def metric(self, name, **labels):
+        """A figure of /metrics; 0 where there is no such series."""
+        text = self.ask("GET", "/metrics", token=self.operator)[1]
+        for line in text.splitlines():
+            if line.startswith(name + "{") and all(f'{label}="{value}"' in line for label, value in labels.items()):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
 
     def pay(self, order, amount=1250, token="pm_card_visa", **more):
         method = {"type": "card_token", "token": token}
