@@ -18,9 +18,9 @@ fn document(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The first row of a table whose first cell begins with `cell`.
-fn row<'a>(text: &'a str, cell: &str) -> Option<&'a str> {
-    text.lines().find(|line| line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(cell)))
+/// The rows of tables whose first cell begins with `cell`.
+fn rows<'a>(text: &'a str, cell: &str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter(move |line| line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(cell)))
 }
 
 /// Every field of the documented settings with the table that it stands in, those in comments too.
@@ -41,7 +41,7 @@ fn settings() -> Vec<(String, String)> {
 }
 
 fn settings_missing_in(text: &str) -> Vec<String> {
-    let described = |table: &str, field: &str| row(text, &format!("`{table}`")).is_some_and(|row| row.contains(&format!("`{field}`")));
+    let described = |table: &str, field: &str| rows(text, &format!("`{table}`")).any(|row| row.contains(&format!("`{field}`")));
     settings().into_iter().filter(|(table, field)| !described(table, field)).map(|(table, field)| format!("{table} {field}")).collect()
 }
 
@@ -74,7 +74,7 @@ fn commands() -> Vec<(String, Vec<String>)> {
 fn commands_missing_in(text: &str) -> Vec<String> {
     let mut missing = Vec::new();
     for (name, options) in commands() {
-        match row(text, &format!("`{name}`")) {
+        match rows(text, &format!("`{name}`")).next() {
             None => missing.push(name),
             Some(row) => {
                 missing.extend(options.iter().filter(|option| !row.contains(&format!("`{option}`"))).map(|option| format!("{name} {option}")))
@@ -110,7 +110,7 @@ fn the_readme_names_no_command_that_is_not_there() {
 
 fn metrics_missing_in(text: &str) -> Vec<&'static str> {
     let told = |metric: &breakwater::telemetry::Metric| {
-        row(text, &format!("`{}`", metric.name)).is_some_and(|row| metric.labels.iter().all(|label| row.contains(&format!("`{label}`"))))
+        rows(text, &format!("`{}`", metric.name)).any(|row| metric.labels.iter().all(|label| row.contains(&format!("`{label}`"))))
     };
     METRICS.iter().filter(|metric| !told(metric)).map(|metric| metric.name).collect()
 }
@@ -142,31 +142,31 @@ fn every_problems_code_is_in_the_readme_in_the_row_of_its_status() {
     assert_eq!(codes_missing_in(&without), ["unsupported_media_type", "no_channel"], "the check can fail");
 }
 
-/// The failure codes of the README's table of declines, each with the advice of its row.
-fn declines_in(text: &str) -> Vec<(FailureCode, Advice)> {
+/// The failure codes of the README's table, each with its advice and whether the same means of payment must not be tried again.
+fn failures_in(text: &str) -> Vec<(FailureCode, Advice, bool)> {
     fn named<T: serde::de::DeserializeOwned>(cell: &str) -> Option<T> {
-        serde_json::from_value(cell.trim().trim_matches('`').into()).ok()
+        serde_json::from_value(cell.strip_prefix('`')?.strip_suffix('`')?.into()).ok()
     }
     let mut found = Vec::new();
-    for row in text.lines().filter_map(|line| line.strip_prefix("| `")) {
-        let Some((advice, codes)) = row.split_once("` | ") else { continue };
-        let Some(advice) = named::<Advice>(advice) else { continue };
-        found.extend(
-            codes.trim_end_matches(" |").split(", ").map(|code| (named(code).unwrap_or_else(|| panic!("{code} is no failure code")), advice)),
-        );
+    for line in text.lines() {
+        if let [code, _, advice, never] = line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>()[..]
+            && let (Some(code), Some(advice)) = (named(code), named(advice))
+        {
+            found.push((code, advice, never == "yes"));
+        }
     }
     found
 }
 
 #[test]
 fn every_reason_of_a_decline_is_in_the_readme_with_its_advice() {
-    let declines = declines_in(&document("README.md"));
-    for (code, advice) in &declines {
-        assert_eq!(code.advice(), *advice, "{code:?}");
+    let failures = failures_in(&document("README.md"));
+    for (code, advice, never) in &failures {
+        assert_eq!((code.advice(), code.do_not_retry()), (*advice, *never), "{code:?}");
     }
-    // The enum has no list of itself: its source says how many there are.
+    // The source says how many there are.
     let source = document("src/domain/failure.rs");
     let variants = source.split_once("pub enum FailureCode {").unwrap().1.split_once("\n}").unwrap().0;
-    assert_eq!(declines.len(), variants.lines().filter(|line| line.ends_with(',')).count(), "{declines:?}");
-    assert_eq!(declines_in("| `retry_later` | `closed`, `not_sent` |").len(), 2, "the check can fail");
+    assert_eq!(failures.len(), variants.lines().filter(|line| line.ends_with(',')).count(), "{failures:?}");
+    assert_eq!(failures_in("| `closed` | it ended | `retry_later` | no |").len(), 1, "the check can fail");
 }
