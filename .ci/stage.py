@@ -25,6 +25,9 @@ import venv
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 HOME = TOP / "target/third-party"
+# Node, where the machine has none that is new enough: .ci/setup --third-parties puts it there.
+if (HOME / "node/bin/npm").exists():
+    os.environ["PATH"] = f"{HOME / 'node/bin'}:{os.environ['PATH']}"
 # For whatever starts on this machine; generous, because the machine may be compiling.
 PATIENCE_S = 60
 
