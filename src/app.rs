@@ -30,10 +30,11 @@ use crate::channel::handle::ChannelHandle;
 use crate::channel::http_pool::{Address, PoolSettings, tls_config};
 use crate::channel::observe::GuardObserver;
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
+use crate::channel::timeline::Timeline;
 use crate::clock::Clock;
 use crate::config::{ChannelSettings, Settings};
 use crate::domain::{Candidate, MethodKind, OperationClass};
-use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, Phase, Readiness};
+use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, OverrideView, Phase, Readiness};
 use crate::notifier::client::system_resolver;
 use crate::notifier::desk::Desk;
 use crate::notifier::seal::Sealer;
@@ -41,6 +42,7 @@ use crate::notifier::{Notifier, NotifierSettings, Office};
 use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Provider};
 use crate::router::flows::Channel;
+use crate::router::operator::{Seat, Switchboard};
 use crate::router::vault::Vault;
 use crate::router::{FlowSettings, Flows, Router};
 use crate::store::administration::Found;
@@ -55,6 +57,9 @@ const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 const UPKEEP_EVERY: u32 = 20;
 /// Every how many rounds the database is asked whether it lives: 1 s.
 const DATABASE_EVERY: u32 = 4;
+
+/// Connections of the switchboard: one to read, and one to write while it reads.
+const SWITCHBOARD_CONNECTIONS: usize = 2;
 
 /// Why the process cannot serve.
 #[derive(Debug, Error)]
@@ -175,7 +180,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let sizes = PoolSizes {
         journal: settings.database.journal_connections,
         reads: settings.database.read_connections,
-        channels: settings.database.channel_connections * channels.len() + settings.webhooks.connections,
+        channels: settings.database.channel_connections * channels.len() + settings.webhooks.connections + SWITCHBOARD_CONNECTIONS,
     };
     let handle = runtime.handle().clone();
     let (store, fingerprint_secret) = open_store(&database_url, sizes, &handle, &clock).await?;
@@ -189,11 +194,14 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         let owners = owners_of(&channel.settings, &store, &clock).await?;
         flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, settings.server.public_url.as_deref(), &watch_arbiter)?);
     }
+    let switchboard = open_switchboard(&store, &clock, &flows_channels).await?;
+    switchboard.start(&handle);
     let flow_settings = FlowSettings {
         payment_flows: settings.limits.payment_flows,
         refund_flows: settings.limits.refund_flows,
         inquiries: settings.limits.inquiries,
         in_flight_for: Duration::from_millis(settings.server.answer_within_ms),
+        resolve_alone_up_to: settings.operations.resolve_alone_up_to,
         ..FlowSettings::default()
     };
     let flows = Flows::new(
@@ -238,7 +246,8 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let readiness = Arc::new(Readiness::default());
     let observers: Vec<_> = flows_channels
         .iter()
-        .map(|channel| GuardObserver::new(channel.handle.id().to_owned(), Arc::clone(channel.handle.guard()), clock.clone()))
+        .map(|channel| (channel.handle.id().to_owned(), Arc::clone(channel.handle.guard())))
+        .map(|(id, guard)| GuardObserver::new(id.clone(), guard, switchboard.timeline_of(&id).unwrap_or_default(), clock.clone()))
         .collect();
     actix::spawn(observe(observers, metrics.clone(), Arc::clone(&readiness), store.clone()));
     let api = web::Data::new(Api {
@@ -254,8 +263,9 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
             ..ApiSettings::default()
         },
         fingerprint_secret,
-        channels: Arc::new(Directory { channels: flows_channels, clock }),
+        channels: Arc::new(Directory { channels: flows_channels, clock, switchboard: switchboard.clone() }),
         webhooks: desk.clone(),
+        switchboard,
         metrics: Arc::new(move || metrics.render()),
         readiness: Arc::clone(&readiness),
         memory: Memory::default(),
@@ -368,6 +378,19 @@ async fn owners_of(settings: &ChannelSettings, store: &Store, clock: &Clock) -> 
     Ok(owners)
 }
 
+/// The operators' overrides, read and in force: from here on they hold, and nobody has been served yet.
+async fn open_switchboard(store: &Store, clock: &Clock, channels: &[Channel]) -> Result<Switchboard, StartError> {
+    let seat = |channel: &Channel| Seat {
+        channel: channel.handle.id().to_owned(),
+        guard: Arc::clone(channel.handle.guard()),
+        timeline: Timeline::default(),
+    };
+    let own = store.with_own_connections(Purpose::Reads, SWITCHBOARD_CONNECTIONS)?;
+    let switchboard = Switchboard::new(own, clock.clone(), channels.iter().map(seat).collect());
+    switchboard.load().await?;
+    Ok(switchboard)
+}
+
 /// What delivers webhooks, over connections of its own: it takes none from payments.
 fn open_office(
     settings: &Settings,
@@ -379,7 +402,9 @@ fn open_office(
 ) -> Result<Arc<Office>, StartError> {
     let webhooks = &settings.webhooks;
     let key = webhooks.sealing_key.as_ref().map(ExposeSecret::expose_secret);
-    let sealer = Sealer::new(&installation, key).map_err(|error| StartError::Setting(format!("[webhooks] sealing_key: {error}")))?;
+    let previous = webhooks.previous_sealing_key.as_ref().map(ExposeSecret::expose_secret);
+    let sealer = Sealer::new(&installation, key).and_then(|sealer| sealer.opening_previous(previous));
+    let sealer = sealer.map_err(|error| StartError::Setting(format!("[webhooks] sealing_key: {error}")))?;
     let own = store.with_own_connections(Purpose::Reads, webhooks.connections)?;
     let notifier = NotifierSettings {
         every: Duration::from_millis(webhooks.sweep_every_ms),
@@ -447,6 +472,7 @@ fn start_channel(
 struct Directory {
     channels: Vec<Channel>,
     clock: Clock,
+    switchboard: Switchboard,
 }
 
 impl ChannelDirectory for Directory {
@@ -494,8 +520,15 @@ impl Directory {
             currencies: candidate.currencies.iter().map(|currency| currency.code().to_owned()).collect(),
             health: if channel.handle.is_up() { ChannelHealth::Up } else { ChannelHealth::Restarting },
             breaker: breaker.to_vec(),
-            // Overrides come with the operators' routes that set them.
-            r#override: None,
+            r#override: self.switchboard.held(&candidate.channel).into_iter().next().map(|held| OverrideView {
+                id: held.row.id.to_string(),
+                operation: held.row.class.as_str(),
+                mode: held.mode.as_str(),
+                author: held.row.author,
+                reason: held.row.reason,
+                expires_at: held.until,
+                recurs: held.row.recurs.as_ref().map(ToString::to_string),
+            }),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! what, where and what to do next.
 
 pub mod alerts;
+pub mod audit;
 pub mod channels;
 pub mod client;
 pub mod completions;
@@ -65,6 +66,7 @@ enum Command {
     Operators(operators::OperatorsArgs),
     Payments(payments::PaymentsArgs),
     Channels(channels::ChannelsArgs),
+    Audit(audit::AuditArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Webhooks(webhooks::WebhooksArgs),
@@ -92,6 +94,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Operators(args) => operators::run(&args),
         Command::Payments(args) => payments::run(&args),
         Command::Channels(args) => channels::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Webhooks(args) => webhooks::run(&args),

@@ -71,6 +71,8 @@ pub struct Settings {
     pub poller: PollerSettings,
     /// Webhooks to merchants.
     pub webhooks: WebhookSettings,
+    /// What operators may do.
+    pub operations: OperationsSettings,
     /// Who is told when something is wrong.
     pub alerts: AlertSettings,
     /// The log.
@@ -158,8 +160,12 @@ pub struct WebhookSettings {
     /// the network that it stands in: for a demo, or where all merchants are in that network themselves.
     pub allow_private: bool,
     /// What signing secrets are sealed under in the database, a secret's source of 32 characters or more; default none: they are sealed under a key
-    /// that lies in the database too. It may be added at any time; once changed or removed, what was sealed under it must be rotated.
+    /// that lies in the database too. It may be added at any time. Changed, it needs `previous_sealing_key` until all is sealed anew; removed, what
+    /// was sealed under it must be rotated.
     pub sealing_key: Option<SecretString>,
+    /// The key before that, likewise; default none. It only opens: with it set, `breakwater webhooks reseal` seals anew, and then it may go. Without
+    /// it after a change, what is not yet sealed anew stays shut, and is not signed.
+    pub previous_sealing_key: Option<SecretString>,
     /// Between two rounds, in ms; default 250, 10 to 60,000. Too low is load on the database for nothing; too high is added to every webhook's
     /// delay.
     pub sweep_every_ms: u64,
@@ -173,6 +179,14 @@ pub struct WebhookSettings {
     pub per_endpoint: u32,
     /// Connections to the database for all this, beside the others; default 4, 1 to 64. Too low delays webhooks, and only those.
     pub connections: usize,
+}
+
+/// `[operations]`: what the people who run this installation may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperationsSettings {
+    /// Minor units, of whatever currency, of an unknown outcome that one operator may resolve alone; default 100,000, 0 to 10^12. Above it a
+    /// second person must say the same. At 0 everything needs two; too high lets one person declare much money paid.
+    pub resolve_alone_up_to: i64,
 }
 
 /// `[log]`: what goes to stderr.
@@ -220,7 +234,22 @@ impl Default for PollerSettings {
 
 impl Default for WebhookSettings {
     fn default() -> Self {
-        Self { allow_private: false, sealing_key: None, sweep_every_ms: 250, timeout_ms: 15_000, in_flight: 256, per_endpoint: 8, connections: 4 }
+        Self {
+            allow_private: false,
+            sealing_key: None,
+            previous_sealing_key: None,
+            sweep_every_ms: 250,
+            timeout_ms: 15_000,
+            in_flight: 256,
+            per_endpoint: 8,
+            connections: 4,
+        }
+    }
+}
+
+impl Default for OperationsSettings {
+    fn default() -> Self {
+        Self { resolve_alone_up_to: 100_000 }
     }
 }
 
@@ -259,6 +288,26 @@ impl Settings {
         }
     }
 
+    /// The database's address and `[webhooks]` alone, for whoever seals secrets anew and may not have the channels'.
+    ///
+    /// # Errors
+    /// Every fault of the two sections, or the one of a file that cannot be read; never empty.
+    pub fn load_webhooks(path: &Path) -> Result<(SecretString, WebhookSettings), Vec<Fault>> {
+        let origin = path.display().to_string();
+        let text = read_file(path, &origin)?;
+        let faults = Faults::of(&origin);
+        let env = |name: &str| std::env::var(name).ok();
+        let read = parse(&text, &faults).map(|table| {
+            let mut file = Section::new(String::new(), table, &faults);
+            (database(file.section("database"), &env, &faults).url, webhooks(file.section("webhooks"), &env, &faults))
+        });
+        let found = faults.into_found();
+        match read {
+            Some(read) if found.is_empty() => Ok(read),
+            _ => Err(found),
+        }
+    }
+
     /// Reads `text`, which came from the file `origin`: the name in faults, and where relative paths of secrets start. `env` is the environment.
     ///
     /// # Errors
@@ -280,6 +329,7 @@ impl Settings {
             limits: limits(file.section("limits")),
             poller: poller(file.section("poller")),
             webhooks: webhooks(file.section("webhooks"), env, faults),
+            operations: operations(file.section("operations")),
             alerts: AlertSettings::read(file.section("alerts"), env, faults),
             log: log(file.section("log")),
             cards: CardSettings::read(file.section("cards"), env, faults),
@@ -420,21 +470,33 @@ fn poller(mut section: Section<'_>) -> PollerSettings {
 
 fn webhooks(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>, faults: &Faults<'_>) -> WebhookSettings {
     let default = WebhookSettings::default();
-    // It guards what may be live merchants' secrets, so it never stands in the file itself.
-    let key =
-        section.take("sealing_key").and_then(|value| secret::read(&value, &section.place("sealing_key"), Sources { env, literal: false }, faults));
-    if key.as_ref().is_some_and(|key| key.expose_secret().len() < SEALING_KEY_LEAST) {
-        section.fault("sealing_key", "it is shorter than 32 characters", "make one with: openssl rand -base64 32");
-    }
+    // They guard what may be live merchants' secrets, so they never stand in the file itself.
+    let mut key = |field| {
+        let key = section.take(field).and_then(|value| secret::read(&value, &section.place(field), Sources { env, literal: false }, faults));
+        if key.as_ref().is_some_and(|key| key.expose_secret().len() < SEALING_KEY_LEAST) {
+            section.fault(field, "it is shorter than 32 characters", "make one with: openssl rand -base64 32");
+        }
+        key
+    };
+    let (sealing_key, previous_sealing_key) = (key("sealing_key"), key("previous_sealing_key"));
     let settings = WebhookSettings {
         allow_private: section.flag("allow_private", default.allow_private),
-        sealing_key: key,
+        sealing_key,
+        previous_sealing_key,
         sweep_every_ms: section.number("sweep_every_ms", default.sweep_every_ms, 10, 60_000),
         timeout_ms: section.number("timeout_ms", default.timeout_ms, 50, 60_000),
         in_flight: section.number("in_flight", default.in_flight, 1, 4_096),
         per_endpoint: section.number("per_endpoint", default.per_endpoint, 1, 64),
         connections: section.number("connections", default.connections, 1, 64),
     };
+    section.end();
+    settings
+}
+
+fn operations(mut section: Section<'_>) -> OperationsSettings {
+    let default = OperationsSettings::default();
+    let settings =
+        OperationsSettings { resolve_alone_up_to: section.number("resolve_alone_up_to", default.resolve_alone_up_to, 0, 1_000_000_000_000) };
     section.end();
     settings
 }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::Api;
 use super::problem::{Problem, ProblemCode};
 use crate::clock::Moment;
+use crate::domain::Role;
 use crate::store::account::{KeyOwner, OperatorRow};
 
 /// How long a key's owner is remembered.
@@ -85,10 +86,10 @@ pub async fn merchant(api: &Api, request: &HttpRequest) -> Result<Merchant, Prob
     Ok(Merchant { id: owner.merchant, livemode })
 }
 
-/// The operator whose token the request carries.
+/// The operator whose token the request carries, if their role may do this: [`super::routes::OPERATIONS`] says which it takes.
 ///
 /// # Errors
-/// 401; 403 for a merchant's key; 503 when the database is away.
+/// 401; 403 for a merchant's key, and for a role that may not; 503 when the database is away.
 pub async fn operator(api: &Api, request: &HttpRequest) -> Result<OperatorRow, Problem> {
     let token = credential(request)?;
     if mode_of(&token).is_some() {
@@ -99,7 +100,14 @@ pub async fn operator(api: &Api, request: &HttpRequest) -> Result<OperatorRow, P
     let digest = sha256(&token);
     let now = api.clock.wall();
     let operator = api.read(move |store| async move { store.operator(&digest, now).await }).await?;
-    operator.ok_or_else(|| refused("The operator's token is unknown or was revoked."))
+    let operator = operator.ok_or_else(|| refused("The operator's token is unknown or was revoked."))?;
+    // What is in no table is for nobody but an admin.
+    let needed = super::routes::role_needed(&request.match_pattern().unwrap_or_default(), request.method()).unwrap_or(Role::Admin);
+    if operator.role < needed {
+        let detail = format!("A {} may not do this: the token of an operator whose role is {needed} or more is needed.", operator.role);
+        return Err(Problem::new(ProblemCode::Forbidden, detail).about("Authorization"));
+    }
+    Ok(operator)
 }
 
 /// Whether the key says that it is for real money; `None` when it is not an API key.

@@ -1,7 +1,7 @@
 //! Floor 4: the merchants' REST API and the operators' routes.
 //!
 //! A request is five files in one direction: `observe.rs` (its id, its log line, its metrics, a panic's 500), `key.rs` (who asks), `body.rs` and
-//! `field.rs` (what is asked, strictly), the route's own file (`payment.rs`, `refund.rs`, `notification.rs`, `operations.rs`, `alerts.rs`: one script each),
+//! `field.rs` (what is asked, strictly), the route's own file (`payment.rs`, `refund.rs`, `notification.rs`, `operations/`, `alerts.rs`: one script each),
 //! `render.rs` or `problem.rs` (the answer). Money is never moved here, and nothing is written: a handler sends a message to the
 //! [`Router`], whose flow runs on whether or not the client waits for it.
 //!
@@ -52,6 +52,7 @@ use crate::alert::Acknowledge;
 use crate::clock::Clock;
 use crate::notifier::desk::{Desk, DeskError};
 use crate::router::Router;
+use crate::router::operator::Switchboard;
 use crate::store::{Store, StoreError};
 
 /// What the API needs of the rest of the process. One for all workers.
@@ -74,6 +75,8 @@ pub struct Api {
     pub channels: Arc<dyn ChannelDirectory>,
     /// What merchants do with their webhooks.
     pub webhooks: Desk,
+    /// What operators do with channels.
+    pub switchboard: Switchboard,
     /// Renders the metrics.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether the process wants traffic.

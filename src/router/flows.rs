@@ -45,6 +45,8 @@ pub struct FlowSettings {
     pub lease_margin: Duration,
     /// How long a second request with the same key is told that the first is in flight.
     pub in_flight_for: Duration,
+    /// Minor units of an outcome that one operator may resolve alone; above it a second person must say the same.
+    pub resolve_alone_up_to: i64,
 }
 
 impl Default for FlowSettings {
@@ -56,6 +58,7 @@ impl Default for FlowSettings {
             call_timeout: Duration::from_secs(3),
             lease_margin: Duration::from_secs(4),
             in_flight_for: Duration::from_secs(10),
+            resolve_alone_up_to: 100_000,
         }
     }
 }

@@ -6,14 +6,16 @@
 //!
 //! Read `payment.rs` and `refund.rs` as two scripts, top to bottom (`capture.rs` is a third; `carrying.rs` is what they share, `replay.rs` what a
 //! known key is answered); `settle.rs` is how news becomes a change on disk, `resolve.rs` what the
-//! poller asks for, `notify.rs` what providers tell us.
+//! poller asks for, `notify.rs` what providers tell us, `operator/` what the people do who run this.
 
 pub mod answer;
 mod capture;
 mod carrying;
+mod external;
 pub mod flows;
 pub mod notify;
 mod numbers;
+pub mod operator;
 pub mod payment;
 mod recent;
 pub mod refund;
@@ -29,6 +31,7 @@ use uuid::Uuid;
 
 pub use self::answer::{Answer, Claim, FlowError};
 pub use self::flows::{FlowSettings, Flows};
+use self::operator::{AskAgain, Resolution, Resolve};
 use crate::domain::{PaymentId, PaymentRequest, RefundRequest};
 use crate::provider::CardData;
 use crate::store::lease;
@@ -205,5 +208,21 @@ impl Handler<Notify> for Router {
     fn handle(&mut self, message: Notify, _: &mut Context<Self>) -> Self::Result {
         let flows = self.flows.clone();
         self.flows.start_inquiry(async move { flows.notify(message).await })
+    }
+}
+
+impl Handler<Resolve> for Router {
+    type Result = ResponseFuture<Result<Resolution, FlowError>>;
+    fn handle(&mut self, message: Resolve, _: &mut Context<Self>) -> Self::Result {
+        let flows = self.flows.clone();
+        self.flows.start_payment_flow(async move { flows.resolve(message).await })
+    }
+}
+
+impl Handler<AskAgain> for Router {
+    type Result = ResponseFuture<Result<i64, FlowError>>;
+    fn handle(&mut self, message: AskAgain, _: &mut Context<Self>) -> Self::Result {
+        let flows = self.flows.clone();
+        self.flows.start_payment_flow(async move { flows.ask_again(message).await })
     }
 }

@@ -78,6 +78,13 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_breaker_state", Unit::Count, &["channel", "operation", "state"], "1 for the state that a breaker is in, 0 for the others."),
     counter("breakwater_breaker_transitions_total", &["channel", "operation", "from", "to", "reason"], "Changes of a breaker's state."),
     counter("breakwater_breaker_late_results_total", &["channel"], "Results that came after their call had been given up, and were not counted."),
+    gauge("breakwater_channel_override", Unit::Count, &["channel", "mode"], "1 while an operator's override of that mode holds at the channel."),
+    gauge(
+        "breakwater_channel_override_expiry_timestamp_seconds",
+        Unit::Seconds,
+        &["channel"],
+        "When the first of the channel's overrides that hold ends, in Unix time; 0 when none holds.",
+    ),
     counter("breakwater_routing_decisions_total", &["channel", "reason"], "Why a channel was taken for a payment, or not."),
     counter("breakwater_payments_total", &["status"], "Payments, counted once when they become final."),
     seconds("breakwater_payment_completion_seconds", COMPLETION_SECONDS, &[], "From a payment's request to its end."),
@@ -96,6 +103,7 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_poller_last_success_timestamp_seconds", Unit::Seconds, &[], "When a sweep last succeeded, in Unix time; 0 before the first."),
     counter("breakwater_refunds_total", &["channel", "status"], "Refunds, counted when they reach a status."),
     counter("breakwater_notifications_total", &["channel", "result"], "Messages from providers, by what became of each."),
+    counter("breakwater_external_events_total", &["channel", "kind"], "Refunds and disputes that happened at a channel without us, booked."),
     counter("breakwater_webhook_deliveries_total", &["outcome"], "Tries to tell merchants something, by what each came to."),
     seconds(
         "breakwater_webhook_delivery_lag_seconds",

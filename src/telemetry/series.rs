@@ -122,6 +122,10 @@ fn zero_of_channel(channel: &str) {
     gauge!("breakwater_channel_in_flight", "channel" => channel()).increment(0.0);
     gauge!("breakwater_channel_concurrency_limit", "channel" => channel()).increment(0.0);
     counter!("breakwater_breaker_late_results_total", "channel" => channel()).increment(0);
+    for mode in Mode::ALL {
+        gauge!("breakwater_channel_override", "channel" => channel(), "mode" => mode.as_str()).increment(0.0);
+    }
+    gauge!("breakwater_channel_override_expiry_timestamp_seconds", "channel" => channel()).increment(0.0);
     for class in OperationClass::ALL.map(OperationClass::as_str) {
         for state in STATES {
             gauge!("breakwater_breaker_state", "channel" => channel(), "operation" => class, "state" => state.as_str()).increment(0.0);
@@ -159,6 +163,9 @@ fn zero_of_channel(channel: &str) {
     }
     for result in NOTIFICATION_RESULTS {
         counter!("breakwater_notifications_total", "channel" => channel(), "result" => result).increment(0);
+    }
+    for kind in ["refund", "dispute_opened", "dispute_closed"] {
+        counter!("breakwater_external_events_total", "channel" => channel(), "kind" => kind).increment(0);
     }
     zero_of_actor(format!("channel_{}", channel()));
 }

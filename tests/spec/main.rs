@@ -6,6 +6,8 @@ mod faults_of_ours;
 mod input;
 mod journal;
 mod operations;
+mod operators;
+mod overrides;
 mod races;
 mod review;
 mod secrets;
