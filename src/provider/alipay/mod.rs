@@ -1,11 +1,11 @@
 //! Alipay's Open API, with RSA2: a code that we show, a code that the customer shows, Alipay's page.
 //!
 //! **One number.** The pay attempt's key is `out_trade_no`, the refund's is `out_request_no`: whatever happened to an answer, everything can be
-//! asked for. What we keep as the channel's reference is that number too; that it is kept says that the customer was given the code or page.
+//! asked for. What we keep as the channel's reference is that number too.
 //!
 //! **A code that is shown is not a trade.** Alipay makes the trade when somebody scans the code or opens the page; until then a query answers
 //! `TRADE_NOT_EXIST`, and so does a close, which therefore confirms nothing. Such a code dies at its `time_expire`, which is never later than our
-//! own expiry; not found counts from then on, and is final after the contract's waiting time.
+//! own expiry; some time after that a fresh answer that it was not paid is the end (`dead_after_expiry`).
 //!
 //! **What an answer means.** `reply.rs` holds the code; this is the table that it follows. An answer that is not signed by Alipay is not Alipay's,
 //! but for the gateway's refusals, which may come unsigned. "Read" is what the fields say.
@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::contract::Unanswered;
 use crate::domain::{Contract, Failure, MethodKind};
 use crate::provider::{
     AccountField, Assembled, Call, Credentials, FieldKind, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply,
@@ -61,7 +62,7 @@ static CONTRACT: Contract = Contract {
     charges_only_with_reference: false,
     can_close: true,
     several_captures: false,
-    // A request that is still on its way, and a clock of Alipay's that differs from ours at a code's expiry.
+    // A request that is still on its way.
     not_found_final_after: Duration::from_secs(60),
     // Usually 12 months, with a day for our clock and theirs.
     refund_window: DAY.saturating_mul(364),
@@ -69,6 +70,9 @@ static CONTRACT: Contract = Contract {
     refund_spacing: Duration::from_secs(3),
     // Nothing is ever held.
     hold_lasts: Duration::ZERO,
+    unanswered: Unanswered::Query,
+    // `time_expire` is never later than our expiry; a minute is for a customer who confirms in the last second, and for two clocks.
+    dead_after_expiry: Some(Duration::from_secs(60)),
     methods: &[MethodKind::Qr, MethodKind::Barcode, MethodKind::Redirect],
 };
 
@@ -159,7 +163,7 @@ mod sample {
     use super::*;
     use crate::domain::{CaptureMethod, Currency, Money, PaymentMethod};
     use crate::keys::PrivateKey;
-    use crate::provider::{Account, Verb};
+    use crate::provider::{Account, Undone, Verb};
 
     pub(super) const KEY: &str = "0190a8b4c6d2700080000000000000ff";
     pub(super) const PAYMENT: &str = "pay_0190a8b4c6d2700080000000000000aa";
@@ -220,7 +224,8 @@ mod sample {
             capture_method: CaptureMethod::Automatic,
             pay_reference: Some(KEY.to_owned()),
             reference: None,
-            reverses: None,
+            pay_key: Some(KEY.to_owned()),
+            undoes: None,
             held: false,
             description: None,
             return_url: None,
@@ -235,7 +240,13 @@ mod sample {
 
     /// A refund of the payment whose key is `trade`.
     pub(super) fn refund(verb: Verb) -> Call {
-        Call { pay_reference: Some("trade".to_owned()), money: money(1, "CNY"), ..call(verb) }
+        Call { pay_key: Some("trade".to_owned()), money: money(1, "CNY"), ..call(verb) }
+    }
+
+    /// The reversal of that payment.
+    pub(super) fn reversal(verb: Verb) -> Call {
+        let undoes = Undone { operation: crate::domain::Operation::Pay, key: "trade".to_owned(), reference: None };
+        Call { undoes: Some(undoes), ..refund(verb) }
     }
 
     /// The answer with this node, as Alipay would sign it.

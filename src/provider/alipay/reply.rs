@@ -210,20 +210,11 @@ fn queried(call: &Call, answer: &Answer) -> Reply {
             },
             _ => unknown(CallClass::FailHard),
         },
-        Answer::Refused(node) if codes::is_no_trade(node.sub_code()) => absent(call),
+        // Of a code or page that the customer was given that only means that nobody has used it yet, and of everything else that our request may
+        // still be on its way: both are for the flow and the contract to judge.
+        Answer::Refused(node) if codes::is_no_trade(node.sub_code()) => Reply::NotFound,
         _ => looked(answer),
     }
-}
-
-/// There is no such trade. Of a code or page that the customer was given that only means that nobody has used it yet: it lives until its expiry,
-/// and is neither closed nor lost before that. Of everything else it may mean that our request is still on its way: the contract's waiting time
-/// decides.
-fn absent(call: &Call) -> Reply {
-    let shown = call.pay_reference.is_some() && !matches!(call.method, crate::domain::PaymentMethod::Barcode { .. });
-    if shown && call.now < call.expires_at {
-        return told(News::of(Fact::ActionRequired).with_reference(&call.key));
-    }
-    Reply::NotFound
 }
 
 fn closed(call: &Call, answer: &Answer) -> Reply {

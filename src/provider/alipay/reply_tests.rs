@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::super::Alipay;
-use super::super::sample::{KEY, answer, barcode, call, credentials, money, refund, signed};
+use super::super::sample::{KEY, answer, barcode, call, credentials, money, refund, reversal, signed};
 use super::*;
 use crate::domain::PaymentMethod;
 use crate::provider::HttpProtocol;
@@ -107,7 +107,7 @@ fn every_refusal_of_a_payment_is_in_the_table_or_asked_after() {
 #[test]
 fn the_gateways_codes_are_sorted_by_what_was_executed() {
     let gateway = |code: &str, sub_code: &str| json!({"code": code, "msg": "m", "sub_code": sub_code, "sub_msg": "s"}).to_string();
-    let acts = [showing(), charging(), refund(Verb::Refund), Call { reverses: Some("trade".to_owned()), ..refund(Verb::Reverse) }];
+    let acts = [showing(), charging(), refund(Verb::Refund), reversal(Verb::Reverse)];
     let questions = [call(Verb::Query), call(Verb::Close), Call { method: barcode(), ..call(Verb::Close) }, refund(Verb::QueryRefund)];
     let rows = [
         ("20000", "isp.unknow-error", BROKEN, BROKEN),
@@ -195,13 +195,10 @@ fn a_query_reads_the_trade() {
 }
 
 #[test]
-fn a_code_that_nobody_has_scanned_is_alive_until_it_expires() {
-    let gone = refusal("ACQ.TRADE_NOT_EXIST");
-    let shown = call(Verb::Query);
-    assert_eq!(heard(said(&shown, &gone)).fact, Fact::ActionRequired);
-    assert_eq!(said(&Call { now: shown.expires_at, ..shown.clone() }, &gone), Reply::NotFound);
-    assert_eq!(said(&Call { pay_reference: None, ..shown.clone() }, &gone), Reply::NotFound, "its answer was lost: nobody has the code");
-    assert_eq!(said(&Call { method: barcode(), ..shown }, &gone), Reply::NotFound);
+fn a_trade_that_is_not_there_is_not_found_and_never_closed() {
+    for query in [call(Verb::Query), Call { method: barcode(), ..call(Verb::Query) }] {
+        assert_eq!(said(&query, &refusal("ACQ.TRADE_NOT_EXIST")), Reply::NotFound);
+    }
 }
 
 #[test]
@@ -287,7 +284,7 @@ fn a_refund_is_done_when_its_query_says_so() {
 
 #[test]
 fn a_reversal_is_done_when_nothing_is_left_of_the_trade() {
-    let reversal = Call { reverses: Some("trade".to_owned()), ..refund(Verb::QueryRefund) };
+    let reversal = reversal(Verb::QueryRefund);
     let trade = |status: &str| said(&reversal, &json!({"code": "10000", "out_trade_no": "trade", "trade_status": status}).to_string());
     assert_eq!(heard(trade("TRADE_CLOSED")).fact, Fact::Approved);
     assert_eq!(trade("TRADE_SUCCESS"), Reply::NotFound);

@@ -50,7 +50,7 @@ impl Api {
             (Verb::Close, _) => Self::Close,
             (Verb::Refund | Verb::Reverse, _) => Self::Refund,
             // A reversal is done when nothing of the payment is left, whoever gave it back: that is the trade's own state.
-            (Verb::QueryRefund, _) if call.reverses.is_none() => Self::RefundQuery,
+            (Verb::QueryRefund, _) if call.undoes.is_none() => Self::RefundQuery,
             (Verb::Query | Verb::QueryRefund | Verb::Capture | Verb::Void, _) => Self::Query,
         }
     }
@@ -109,11 +109,11 @@ fn is_code(code: &str) -> bool {
     (16..=24).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_digit()) && prefix.is_some_and(|prefix| (25..=30).contains(&prefix))
 }
 
-/// `out_trade_no`: the key of the pay attempt that a call is about. What we call the channel's reference is that same number.
+/// `out_trade_no`: the key of the pay attempt that a call is about. What we keep as the channel's reference is that same number.
 pub(super) fn trade(call: &Call) -> Option<&str> {
-    match call.verb {
-        Verb::Reverse | Verb::QueryRefund if call.reverses.is_some() => call.reverses.as_deref(),
-        Verb::Refund | Verb::QueryRefund | Verb::Reverse => call.pay_reference.as_deref(),
+    match (call.verb, &call.undoes) {
+        (Verb::Reverse | Verb::QueryRefund, Some(undone)) => Some(&undone.key),
+        (Verb::Refund | Verb::QueryRefund | Verb::Reverse, _) => call.pay_key.as_deref(),
         _ => Some(&call.key),
     }
 }
@@ -201,8 +201,8 @@ fn content(api: Api, call: &Call, seller_id: &str) -> Map<String, Value> {
         (Api::Refund, _) => {
             put("refund_amount", amount::outgoing(call.money).unwrap_or_default());
             put("out_request_no", call.key.clone());
-            if let Some(reverses) = &call.reverses {
-                put("refund_reason", format!("{REVERSES}{reverses}"));
+            if let Some(undone) = &call.undoes {
+                put("refund_reason", format!("{REVERSES}{}", undone.key));
             }
         }
         (Api::RefundQuery, _) => put("out_request_no", call.key.clone()),

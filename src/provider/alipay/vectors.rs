@@ -196,7 +196,7 @@ fn a_shown_code_is_ended_by_a_cancel_and_a_code_of_ours_by_a_close() {
 
 #[test]
 fn a_reversal_is_a_refund_under_its_own_number_and_is_asked_after_as_the_trade() {
-    let reversal = |verb| Call { reverses: Some("trade".to_owned()), ..super::sample::refund(verb) };
+    let reversal = super::sample::reversal;
     let (_, fields) = sent(&reversal(Verb::Reverse));
     assert_eq!((fields["out_trade_no"].as_str(), fields["out_request_no"].as_str()), ("trade", KEY));
     assert_eq!(fields["refund_reason"], "reversal of trade");
@@ -221,8 +221,8 @@ fn what_alipay_cannot_do_is_refused_before_anything_is_written() {
     assert!(refused(Call { money: super::sample::money(100, "USD"), ..call(Verb::Pay) }));
     assert!(refused(Call { capture_method: crate::domain::CaptureMethod::Manual, ..call(Verb::Pay) }));
     assert!(refused(call(Verb::Capture)) && refused(call(Verb::Void)));
-    assert!(refused(Call { pay_reference: None, ..call(Verb::Refund) }));
-    assert!(!refused(Call { pay_reference: None, reverses: Some("trade".to_owned()), ..call(Verb::Reverse) }));
+    assert!(refused(Call { pay_key: None, ..call(Verb::Refund) }));
+    assert!(!refused(super::sample::reversal(Verb::Reverse)));
 }
 
 #[test]
