@@ -12,7 +12,7 @@ use breakwater::cli::client::{self, Answer};
 use breakwater::clock::Clock;
 use breakwater::config::{ChannelSettings, Settings};
 use breakwater::provider::{self, Provider};
-use breakwater::sandbox::{Sandbox, SandboxSettings};
+use breakwater::sandbox::{AccountSettings, Sandbox, SandboxSettings};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -59,6 +59,25 @@ fn stripe(_: &str) -> &'static dyn Provider {
     provider::find("stripe").expect("stripe")
 }
 
+/// Gives an Alipay channel the account of the sandbox's, whose keys lie in its data directory.
+fn complete(settings: &mut ChannelSettings, account: &AccountSettings, directory: &std::path::Path) {
+    if account.provider != "alipay" {
+        return;
+    }
+    settings.wallets = vec![breakwater::domain::Wallet::Alipay];
+    let key = |name: &str| std::fs::read_to_string(directory.join(format!("{}.{name}.pem", account.id))).expect("a key");
+    for field in provider::find("alipay").expect("alipay").account_fields() {
+        let value = match field.name {
+            "app_id" => account.alipay.app_id.clone(),
+            "seller_id" => account.alipay.seller_id.clone(),
+            "private_key" => key("app_private_key"),
+            "alipay_public_key" => key("alipay_public_key"),
+            _ => continue,
+        };
+        settings.account.set_text(field, &value).expect("a field");
+    }
+}
+
 impl Setup {
     pub fn new(directory: &tempfile::TempDir) -> Self {
         let mut sandbox = SandboxSettings::new(directory.path());
@@ -101,7 +120,7 @@ impl World {
             .map(|(place, account)| {
                 let address = sandbox.channel_url(&account.id).expect("served");
                 let mut settings = ChannelSettings::test(&account.id, &account.provider, address, &account.secret_key);
-                crate::alipay::complete(&mut settings, account, directory.path());
+                complete(&mut settings, account, directory.path());
                 settings.notification_secrets = vec![account.webhook_secret.clone().into()];
                 settings.priority = i32::try_from(place).expect("few");
                 settings.timeout_ms = setup.timeout_ms;
