@@ -12,7 +12,7 @@ use breakwater::cli::client::{self, Answer};
 use breakwater::clock::Clock;
 use breakwater::config::{ChannelSettings, Settings};
 use breakwater::provider::{self, Provider};
-use breakwater::sandbox::{Sandbox, SandboxSettings};
+use breakwater::sandbox::{AccountSettings, Sandbox, SandboxSettings};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -63,6 +63,25 @@ fn stripe(_: &str) -> &'static dyn Provider {
     provider::find("stripe").expect("stripe")
 }
 
+/// Gives an Alipay channel the account of the sandbox's, whose keys lie in its data directory.
+fn complete(settings: &mut ChannelSettings, account: &AccountSettings, directory: &std::path::Path) {
+    if account.provider != "alipay" {
+        return;
+    }
+    settings.wallets = vec![breakwater::domain::Wallet::Alipay];
+    let key = |name: &str| std::fs::read_to_string(directory.join(format!("{}.{name}.pem", account.id))).expect("a key");
+    for field in provider::find("alipay").expect("alipay").account_fields() {
+        let value = match field.name {
+            "app_id" => account.alipay.app_id.clone(),
+            "seller_id" => account.alipay.seller_id.clone(),
+            "private_key" => key("app_private_key"),
+            "alipay_public_key" => key("alipay_public_key"),
+            _ => continue,
+        };
+        settings.account.set_text(field, &value).expect("a field");
+    }
+}
+
 impl Setup {
     pub fn new(directory: &tempfile::TempDir) -> Self {
         let mut sandbox = SandboxSettings::new(directory.path());
@@ -104,13 +123,15 @@ impl World {
             .enumerate()
             .map(|(place, account)| {
                 let address = sandbox.channel_url(&account.id).expect("served");
-                let mut settings = ChannelSettings::test(&account.id, "stripe", address, &account.secret_key);
+                let mut settings = ChannelSettings::test(&account.id, &account.provider, address, &account.secret_key);
+                complete(&mut settings, account, directory.path());
                 settings.notification_secrets = vec![account.webhook_secret.clone().into()];
                 settings.priority = i32::try_from(place).expect("few");
                 settings.timeout_ms = setup.timeout_ms;
                 settings.guard.max_in_flight = setup.max_in_flight.unwrap_or(settings.guard.max_in_flight);
                 settings.connect_timeout_ms = settings.connect_timeout_ms.min(setup.timeout_ms);
-                ChannelPlan { provider: (setup.provider)(&account.id), settings }
+                let own = provider::find(&account.provider).filter(|provider| provider.name() != "stripe");
+                ChannelPlan { provider: own.unwrap_or_else(|| (setup.provider)(&account.id)), settings }
             })
             .collect();
         let operations_listener = setup.operators_apart.then(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
