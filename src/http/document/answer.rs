@@ -149,14 +149,16 @@ pub fn refusals(codes: &[ProblemCode], components: &mut Components) -> Vec<(Stri
     let mut refusals = Vec::with_capacity(by_status.len());
     for (status, mut codes) in by_status {
         codes.sort_unstable_by_key(|code| code.as_str());
-        let response = refusal(status, &codes);
         let told = if codes.len() <= COMMON {
             let name = name_of(&codes);
             let reference = Ref::from_response_name(&name);
+            let schema = format!("{name}Problem");
+            let response = refusal(status, &codes, named(&schema));
+            components.schemas.insert(schema, narrowed(&codes));
             components.responses.insert(name, response.into());
             reference.into()
         } else {
-            response.into()
+            refusal(status, &codes, narrowed(&codes)).into()
         };
         refusals.push((status.to_string(), told));
     }
@@ -169,13 +171,18 @@ fn name_of(codes: &[ProblemCode]) -> String {
     names.join("Or")
 }
 
-fn refusal(status: u16, codes: &[ProblemCode]) -> Response {
-    let about: Vec<String> = codes.iter().map(|code| format!("`{code}`: {}.", code.title())).collect();
-    let narrowed = ObjectBuilder::new()
+/// A problem that can have only these codes.
+fn narrowed(codes: &[ProblemCode]) -> Shape {
+    let code = ObjectBuilder::new()
         .schema_type(Type::Object)
         .property("code", shape::one_of("What is wrong.", codes.iter().map(|code| code.as_str())))
         .required("code");
-    let schema = AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(narrowed);
+    let about: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();
+    AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(code).description(Some(format!("A problem: {}.", about.join(", ")))).into()
+}
+
+fn refusal(status: u16, codes: &[ProblemCode], schema: Shape) -> Response {
+    let about: Vec<String> = codes.iter().map(|code| format!("`{code}`: {}.", code.title())).collect();
     let content = ContentBuilder::new().schema(Some(schema)).build();
     let mut response = Mark::RequestId.on(ResponseBuilder::new().description(about.join("\n")).content("application/problem+json", content));
     if status == 401 {

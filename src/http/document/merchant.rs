@@ -77,10 +77,10 @@ fn read_payment() -> Route {
         .about("The payment as it is known now; with `include`, all that happened to it.")
         .path("id", "The payment.", payment_id())
         .query("sync", SYNC, shape::flag(SYNC))
-        .query_list(
+        .query(
             "include",
-            "What to show with it, with commas between.",
-            shape::list("What to show with it.", shape::one_of("A part.", ["attempts", "refunds", "events"])).max_items(Some(3)).into(),
+            "What to show with it: `attempts`, `refunds`, `events`, with commas between.",
+            shape::pattern("What to show with it.", "^(attempts|refunds|events)(,(attempts|refunds|events))*$", "attempts,refunds,events"),
         )
         .answers(200, "The payment.", "Payment")
 }

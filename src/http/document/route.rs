@@ -2,7 +2,7 @@
 //! that a route's own description holds only what is its own.
 
 use serde_json::Value;
-use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::Components;
@@ -119,16 +119,7 @@ impl Route {
 
     /// A query parameter, which may always be left out.
     pub fn query(self, name: &str, about: &str, shape: Shape) -> Self {
-        self.query_parameter(Parameter::new(name), about, shape)
-    }
-
-    /// A query parameter that is a list with commas.
-    pub fn query_list(self, name: &str, about: &str, shape: Shape) -> Self {
-        self.query_parameter(ParameterBuilder::from(Parameter::new(name)).explode(Some(false)).build(), about, shape)
-    }
-
-    fn query_parameter(self, parameter: Parameter, about: &str, shape: Shape) -> Self {
-        let parameter = ParameterBuilder::from(parameter).parameter_in(ParameterIn::Query).required(Required::False).description(Some(about));
+        let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False).description(Some(about));
         self.parameter(parameter, shape)
     }
 
@@ -136,9 +127,7 @@ impl Route {
     pub fn pages(self) -> Self {
         let limit = "How many objects a page may have.";
         let cursor = "Where to go on: `next_cursor` of the page before, unchanged.";
-        self.query("limit", limit, shape::between(limit, 1, 100, 20))
-            .query("cursor", cursor, shape::pattern(cursor, "^[A-Za-z0-9_-]{32}$", "AaIBC5i1e7-RdQZvT3qdxp0yq1uT5w8B"))
-            .refuses(&[Code::InvalidCursor])
+        self.query("limit", limit, shape::between(limit, 1, 100, 20)).query("cursor", cursor, shape::sealed(cursor)).refuses(&[Code::InvalidCursor])
     }
 
     /// Bounds on the time of creation.

@@ -99,6 +99,11 @@ pub fn pattern(about: &str, pattern: &str, example: &str) -> Shape {
     string(about).pattern(Some(pattern)).examples([example]).into()
 }
 
+/// A cursor. Without an example: one that was not given out is refused, so every example would be a wrong one.
+pub fn sealed(about: &str) -> Shape {
+    string(about).pattern(Some("^[A-Za-z0-9_-]{32}$")).into()
+}
+
 /// A text for people, of at most `longest` characters. U+0000 cannot be stored.
 pub fn free_text(about: &str, longest: usize) -> Shape {
     string(about).max_length(Some(longest)).pattern(Some("^[^\\u0000]*$")).into()

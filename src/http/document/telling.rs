@@ -21,7 +21,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/v1/events", "listEvents", "List what happened, newest first")
             .for_caller(Caller::Merchant, EVENTS)
             .about("The same events that webhooks tell of, whether or not you have an endpoint.")
-            .query("type", "Only events of this type.", topic())
+            .query("type", "Only events of this type.", named("EventType"))
             .query("payment_id", "Only events of this payment.", payment_id())
             .between_times()
             .pages()
@@ -78,7 +78,7 @@ pub fn routes() -> Vec<Route> {
             .answers(200, "The endpoint, with its new secret.", "WebhookEndpointWithSecret"),
         endpoint(Route::get("/v1/webhook_endpoints/{id}/deliveries", "listWebhookDeliveries", "List what was sent to a webhook endpoint"))
             .about("The log, newest event first: what is due, what was taken, what was given up, and what the endpoint said.")
-            .query("state", "Only those in this state.", delivery_state())
+            .query("state", "Only those in this state.", named("DeliveryState"))
             .pages()
             .answers(200, "A page.", "WebhookDeliveryList"),
         endpoint(Route::post("/v1/webhook_endpoints/{id}/replay", "replayWebhooks", "Have a time's events told again"))

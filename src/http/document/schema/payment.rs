@@ -1,7 +1,8 @@
 //! Payments and refunds: what is asked for, and what is shown.
 
 use serde_json::json;
-use utoipa::openapi::schema::{Discriminator, OneOfBuilder};
+use utoipa::openapi::schema::{AnyOfBuilder, Discriminator, KnownFormat, OneOfBuilder, SchemaFormat};
+use utoipa::openapi::{ObjectBuilder, Type};
 
 use super::super::shape::{self, Record, Shape, every, named, named_as, or_null};
 use super::page_of;
@@ -30,6 +31,7 @@ pub fn schemas() -> Vec<(&'static str, Shape)> {
         ("PaymentList", page_of("Payment", "A page of payments.")),
         ("PaymentStatus", payment_status()),
         ("Outcome", outcome()),
+        ("CaptureMethod", capture_method()),
         ("Failure", failure()),
         ("NextAction", next_action()),
         ("ShowQr", show_qr()),
@@ -52,7 +54,7 @@ fn create_payment() -> Shape {
             shape::visible("Your name for the order. One payment at a time holds it: it is free again once that has ended unpaid.", 64, "A-1"),
         )
         .must("payment_method", named("PaymentMethod"))
-        .may("capture_method", or_null(capture_method()))
+        .may("capture_method", or_null_ref("CaptureMethod"))
         .may("channel", or_null(shape::text("The one channel that may carry it. Left out, every channel that can is planned with.")))
         .may("description", or_null(shape::free_text("What is paid for, as the customer may read it. Never a card number.", 500)))
         .may("metadata", or_null_ref("Metadata"))
@@ -74,6 +76,7 @@ fn payment_method() -> Shape {
     ["Qr", "Barcode", "Redirect", "CardToken"]
         .iter()
         .fold(OneOfBuilder::new(), |one_of, name| one_of.item(named(name)))
+        .schema_type(Type::Object)
         .description(Some("How the customer pays."))
         .discriminator(Some(tagged))
         .into()
@@ -105,8 +108,18 @@ fn redirect() -> Shape {
             ),
         )
         .may("openid", or_null(shape::visible("The customer's id at the wallet, for `jsapi`.", 128, "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o")))
-        .may("client_ip", or_null(shape::text("The customer's IPv4 or IPv6 address, for `h5`.")))
+        .may("client_ip", client_ip())
         .closed()
+}
+
+fn client_ip() -> Shape {
+    let address = |kind| ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(kind)));
+    AnyOfBuilder::new()
+        .item(address(KnownFormat::Ipv4))
+        .item(address(KnownFormat::Ipv6))
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .description(Some("The customer's IPv4 or IPv6 address, for `h5`."))
+        .into()
 }
 
 fn card_token() -> Shape {
@@ -133,12 +146,7 @@ fn metadata() -> Shape {
     shape::map("Your own notes: at most 20, each a text under a key of 1 to 40 characters. Never a card number.", shape::free_text("A note.", 500))
         .max_properties(Some(20))
         .property_names(Some(
-            utoipa::openapi::ObjectBuilder::new()
-                .schema_type(utoipa::openapi::Type::String)
-                .min_length(Some(1))
-                .max_length(Some(40))
-                .pattern(Some("^[^\\u0000]+$"))
-                .build(),
+            ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(40)).pattern(Some("^[^\\u0000]+$")).build(),
         ))
         .into()
 }
@@ -173,7 +181,7 @@ fn payment() -> Shape {
         .must("amount_captured", shape::sum("What was taken."))
         .must("amount_refunded", shape::sum("What was given back. A refund never changes `status`."))
         .must("amount_disputed", shape::sum("What customers dispute."))
-        .must("capture_method", capture_method())
+        .must("capture_method", named("CaptureMethod"))
         .must("capture_before", or_null(shape::time("Until when held money can be taken.")))
         .must("merchant_order_id", shape::text("Your name for the order."))
         .must("channel", or_null(shape::text("The channel that carries it.")))
@@ -236,6 +244,7 @@ fn next_action() -> Shape {
     OneOfBuilder::new()
         .item(named("ShowQr"))
         .item(named("SendThere"))
+        .schema_type(Type::Object)
         .description(Some("What the customer must do."))
         .discriminator(Some(tagged))
         .into()

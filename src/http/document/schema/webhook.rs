@@ -1,7 +1,7 @@
 //! Events, webhook endpoints and their log.
 
 use super::super::merchant::payment_id;
-use super::super::shape::{self, Record, Shape, or_null};
+use super::super::shape::{self, Record, Shape, named, or_null};
 use super::super::telling::{delivery_state, endpoint_id, topic};
 use super::page_of;
 use crate::domain::EventId;
@@ -13,6 +13,8 @@ pub fn schemas() -> Vec<(&'static str, Shape)> {
         ("ChangeWebhookEndpoint", change()),
         ("Redeliver", Record::of("An event to tell again.").may("endpoint", or_null(endpoint_id("To this endpoint only."))).closed()),
         ("Replay", replay()),
+        ("EventType", topic()),
+        ("DeliveryState", delivery_state()),
         ("Event", event()),
         ("EventList", page_of("Event", "A page of events.")),
         ("WebhookEndpoint", endpoint().open()),
@@ -49,7 +51,7 @@ fn address() -> Shape {
 }
 
 fn types(about: &str) -> Shape {
-    shape::list(about, topic()).unique_items(true).max_items(Some(TOPICS.len())).into()
+    shape::list(about, named("EventType")).unique_items(true).max_items(Some(TOPICS.len())).into()
 }
 
 fn replay() -> Shape {
@@ -63,7 +65,7 @@ fn event() -> Shape {
     Record::of("Something that happened.")
         .must("id", shape::id("Its id; the `webhook-id` of its webhooks.", EventId::PREFIX))
         .must("object", shape::always("What this is.", "event"))
-        .must("type", topic())
+        .must("type", named("EventType"))
         .must("payment_id", payment_id())
         .must("sequence", shape::whole("Its number within the payment.", 1))
         .must("data", shape::anything("The details."))
@@ -77,7 +79,7 @@ fn endpoint() -> Record {
         .must("object", shape::always("What this is.", "webhook_endpoint"))
         .must("url", shape::text("Where webhooks go."))
         .must("description", or_null(shape::text("Your own note.")))
-        .must("types", shape::list("Which events it is told; all when empty.", topic()))
+        .must("types", shape::list("Which events it is told; all when empty.", named("EventType")))
         .must("enabled", shape::flag("Whether anything is sent to it."))
         .must("disabled_reason", or_null(shape::one_of("Why not: you turned it off, or it answered 410.", ["merchant", "gone"])))
         .must("failures_in_a_row", shape::whole("How often it has failed since it last took something.", 0))
@@ -105,10 +107,10 @@ fn delivery() -> Shape {
         .must("object", shape::always("What this is.", "webhook_delivery"))
         .must("event_id", shape::id("The event.", EventId::PREFIX))
         .must("endpoint", endpoint_id("The endpoint."))
-        .must("type", topic())
+        .must("type", named("EventType"))
         .must("payment_id", payment_id())
         .must("sequence", shape::whole("The event's number within its payment.", 1))
-        .must("state", delivery_state())
+        .must("state", named("DeliveryState"))
         .must("attempts", shape::whole("How often it was tried.", 0))
         .must("due_at", or_null(shape::time("When it is tried next.")))
         .must("last_status", or_null(shape::whole("What the endpoint answered last.", 100)))
