@@ -32,7 +32,7 @@ use crate::channel::observe::GuardObserver;
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
 use crate::clock::Clock;
 use crate::config::{ChannelSettings, Settings};
-use crate::domain::{Candidate, OperationClass};
+use crate::domain::{Candidate, MethodKind, OperationClass};
 use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, Phase, Readiness};
 use crate::notifier::client::system_resolver;
 use crate::notifier::desk::Desk;
@@ -41,6 +41,7 @@ use crate::notifier::{Notifier, NotifierSettings, Office};
 use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Provider};
 use crate::router::flows::Channel;
+use crate::router::vault::Vault;
 use crate::router::{FlowSettings, Flows, Router};
 use crate::store::administration::Found;
 use crate::store::inbox::Inbox;
@@ -186,7 +187,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         let own = store.with_own_connections(Purpose::Channel, settings.database.channel_connections)?;
         let inbox = Inbox::open(&channel.settings.id, &own);
         let owners = owners_of(&channel.settings, &store, &clock).await?;
-        flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, &watch_arbiter)?);
+        flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, settings.server.public_url.as_deref(), &watch_arbiter)?);
     }
     let flow_settings = FlowSettings {
         payment_flows: settings.limits.payment_flows,
@@ -195,7 +196,14 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         in_flight_for: Duration::from_millis(settings.server.answer_within_ms),
         ..FlowSettings::default()
     };
-    let flows = Flows::new(store.clone(), clock.clone(), flows_channels.clone(), flow_settings, handle.clone());
+    let flows = Flows::new(
+        store.clone(),
+        clock.clone(),
+        flows_channels.clone(),
+        Vault::new(settings.cards.sealing_keys.clone()),
+        flow_settings,
+        handle.clone(),
+    );
 
     let router_arbiter = Arbiter::try_new()?;
     let router = Router::start_in_arbiter(&router_arbiter.handle(), {
@@ -390,6 +398,7 @@ fn start_channel(
     tls: &Arc<rustls::ClientConfig>,
     clock: &Clock,
     inbox: Inbox,
+    public_url: Option<&str>,
     watch: &Arbiter,
 ) -> Result<Channel, StartError> {
     let settings = &plan.settings;
@@ -430,7 +439,8 @@ fn start_channel(
         return Err(fault("its supervisor cannot be started".to_owned()));
     }
     let handle = ChannelHandle::new(plan.provider, candidate, guard, clock.clone(), standing);
-    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), inbox))
+    let notify_url = public_url.map(|base| format!("{base}/v1/notifications/{}", settings.id));
+    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), notify_url, inbox))
 }
 
 /// The channels, as operators see them.
@@ -450,6 +460,11 @@ impl ChannelDirectory for Directory {
 
     fn open_to(&self, id: &str, merchant: Uuid) -> bool {
         self.channels.iter().any(|channel| channel.handle.id() == id && channel.handle.candidate().is_open_to(merchant))
+    }
+
+    fn any_takes(&self, method: MethodKind, merchant: Uuid, livemode: bool) -> bool {
+        let takes = |candidate: &Candidate| candidate.livemode == livemode && candidate.methods.contains(&method) && candidate.is_open_to(merchant);
+        self.channels.iter().any(|channel| takes(channel.handle.candidate()))
     }
 }
 

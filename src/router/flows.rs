@@ -14,12 +14,14 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::answer::{Answer, FlowError, is_settled};
+use super::numbers::Numbers;
 use super::recent::Recent;
+use super::vault::Vault;
 use super::waiting::Waiting;
 use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
-use crate::domain::{Attempt, Candidate, Lease, OperationClass, Payment, Subject};
-use crate::provider::{Call, Credentials, Notification, NotificationError, Verb};
+use crate::domain::{Attempt, AttemptState, Candidate, Lease, Operation, OperationClass, Payment, Subject};
+use crate::provider::{Call, Credentials, Notification, NotificationError, Undone, Verb};
 use crate::store::Store;
 use crate::store::inbox::Inbox;
 
@@ -66,6 +68,8 @@ pub struct Channel {
     /// How long one of its calls may take.
     pub call_timeout: Duration,
     credentials: Credentials,
+    /// Where its provider's notifications reach us.
+    notify_url: Option<String>,
     /// Where its notifications are kept, over the channel's own connections.
     pub(super) inbox: Inbox,
     /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
@@ -74,19 +78,36 @@ pub struct Channel {
     hastened_at: Arc<AtomicU64>,
     /// Whether a synthetic query is on its way.
     probed: Arc<AtomicBool>,
+    numbers: Numbers,
 }
 
 impl Channel {
     /// A channel that has not failed yet.
-    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, inbox: Inbox) -> Self {
-        Self { handle, call_timeout, credentials, inbox, doubtful: Arc::default(), hastened_at: Arc::default(), probed: Arc::default() }
+    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, notify_url: Option<String>, inbox: Inbox) -> Self {
+        Self {
+            handle,
+            call_timeout,
+            credentials,
+            notify_url,
+            inbox,
+            doubtful: Arc::default(),
+            hastened_at: Arc::default(),
+            probed: Arc::default(),
+            numbers: Numbers::default(),
+        }
     }
 
     /// Verifies and reads a notification.
     pub(super) fn receive(&self, headers: &http::HeaderMap, body: &[u8], now: Timestamp) -> Result<Notification, NotificationError> {
-        let provider = self.handle.provider();
-        provider.verify_notification(headers, body, &self.credentials, now)?;
-        provider.read_notification(body)
+        // Only a protocol over HTTP sends any; to the others it is a message from nobody.
+        let protocol = self.handle.provider().protocol().http().ok_or(NotificationError::Unsigned)?;
+        protocol.verify_notification(headers, body, &self.credentials, now)?;
+        protocol.read_notification(body)
+    }
+
+    /// What this channel is asked about `attempt` of `payment`, now.
+    pub(super) fn call(&self, payment: &Payment, attempt: &Attempt, verb: Verb, now: Timestamp) -> Call {
+        Call { notify_url: self.notify_url.clone(), ..call(payment, attempt, verb, now) }
     }
 
     pub(super) fn note_failure(&self) {
@@ -132,6 +153,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) waiting: Waiting,
     pub(super) recent: Recent,
+    pub(super) vault: Vault,
     pub(super) settings: FlowSettings,
     pub(super) incarnation: Uuid,
     channels: HashMap<String, Channel>,
@@ -146,7 +168,7 @@ pub(super) struct Shared {
 
 impl Flows {
     /// Flows over these channels, in the order of the settings. Tasks run on `runtime`, the multi-thread one.
-    pub fn new(store: Store, clock: Clock, channels: Vec<Channel>, settings: FlowSettings, runtime: Handle) -> Self {
+    pub fn new(store: Store, clock: Clock, channels: Vec<Channel>, vault: Vault, settings: FlowSettings, runtime: Handle) -> Self {
         let candidates = channels.iter().map(|channel| channel.handle.candidate().clone()).collect();
         let channels = channels.into_iter().map(|channel| (channel.handle.id().to_owned(), channel)).collect();
         Self {
@@ -155,6 +177,7 @@ impl Flows {
                 clock,
                 waiting: Waiting::default(),
                 recent: Recent::default(),
+                vault,
                 settings,
                 incarnation: Uuid::new_v4(),
                 channels,
@@ -284,6 +307,19 @@ impl Flows {
         (Lease { owner: self.shared.incarnation, until }, send_by)
     }
 
+    /// The key of a new attempt on `channel`: what identifies it there, chosen before it is written.
+    pub(super) async fn new_key(&self, channel: &Channel) -> Result<String, FlowError> {
+        let provider = channel.handle.provider();
+        let number = if provider.needs_numbers() { Some(channel.numbers.next(&self.shared.store, channel.handle.id()).await?) } else { None };
+        Ok(provider.mint_key(Uuid::new_v4().as_u128(), number, self.now()))
+    }
+
+    /// What `channel` is asked about `attempt` of `payment`, with the card where it is paid by one.
+    pub(super) async fn order(&self, channel: &Channel, payment: &Payment, attempt: &Attempt, verb: Verb) -> Result<Call, FlowError> {
+        let card = self.card_of(payment).await?;
+        Ok(Call { card, ..channel.call(payment, attempt, verb, self.now()) })
+    }
+
     /// When a call that starts now must have ended.
     pub(super) fn call_deadline(&self, channel: &Channel) -> Moment {
         self.shared.clock.boot() + channel.call_timeout
@@ -344,11 +380,18 @@ impl Drop for Leaving {
 }
 
 /// What a channel is asked about `attempt` of `payment`.
-pub(super) fn call(payment: &Payment, attempt: &Attempt, verb: Verb) -> Call {
+fn call(payment: &Payment, attempt: &Attempt, verb: Verb, now: Timestamp) -> Call {
     let request = &payment.request;
+    let undone = match attempt.operation {
+        Operation::Reversal => {
+            attempt.undoes.and_then(|n| payment.attempt(n)).or_else(|| payment.attempts.iter().find(|other| is_being_undone(other)))
+        }
+        _ => None,
+    };
     let pay = match attempt.operation {
-        crate::domain::Operation::Pay => Some(attempt),
-        crate::domain::Operation::Reversal => payment.attempts.iter().find(|other| is_being_undone(other)).or_else(|| payment.current_pay()),
+        Operation::Pay => Some(attempt),
+        // Where a refund is undone, it is still the payment's money.
+        Operation::Reversal => undone.filter(|undone| undone.operation == Operation::Pay).or_else(|| payment.current_pay()),
         _ => payment.current_pay(),
     };
     Call {
@@ -361,28 +404,28 @@ pub(super) fn call(payment: &Payment, attempt: &Attempt, verb: Verb) -> Call {
         method: request.method.clone(),
         capture_method: request.capture_method,
         pay_reference: pay.and_then(|pay| pay.reference.clone()),
-        reference: if attempt.operation == crate::domain::Operation::Pay { None } else { attempt.reference.clone() },
-        reverses: pay.filter(|_| attempt.operation == crate::domain::Operation::Reversal).map(|pay| pay.key.clone()),
+        reference: if attempt.operation == Operation::Pay { None } else { attempt.reference.clone() },
+        pay_key: pay.map(|pay| pay.key.clone()),
+        undoes: undone.map(|undone| Undone { operation: undone.operation, key: undone.key.clone(), reference: undone.reference.clone() }),
         held: is_only_held(payment, attempt),
         description: request.description.clone(),
         return_url: request.return_url.clone(),
         expires_at: request.expires_at,
         attempted_at: attempt.created_at,
+        now,
+        notify_url: None,
+        repeat: !matches!(attempt.state, AttemptState::Sent | AttemptState::NotSent),
+        card: None,
     }
 }
 
 /// Whether money that is to be undone is only held. A reversal that the channel refused as the release of a hold goes on as giving back: the hold
 /// was taken meanwhile.
-fn is_only_held(payment: &Payment, attempt: &Attempt) -> bool {
-    let refused = attempt.operation == crate::domain::Operation::Reversal && attempt.state == crate::domain::AttemptState::Declined;
+pub(super) fn is_only_held(payment: &Payment, attempt: &Attempt) -> bool {
+    let refused = attempt.operation == Operation::Reversal && attempt.state == AttemptState::Declined;
     payment.request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0 && !refused
 }
 
 fn is_being_undone(attempt: &Attempt) -> bool {
-    attempt.operation == crate::domain::Operation::Pay && attempt.state == crate::domain::AttemptState::Reversing
-}
-
-/// A new attempt's key: 32 hex digits, which fit every provider's number.
-pub(super) fn new_key() -> String {
-    Uuid::new_v4().simple().to_string()
+    attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversing
 }

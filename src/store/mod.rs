@@ -4,6 +4,7 @@
 pub mod account;
 pub mod administration;
 pub mod alert;
+pub mod card;
 pub mod diagnosis;
 pub mod guard;
 pub mod inbox;
@@ -11,6 +12,7 @@ pub mod integrity;
 pub mod journal;
 pub mod lease;
 pub mod notification;
+pub mod number;
 pub mod payment;
 pub mod pool;
 pub mod schema;

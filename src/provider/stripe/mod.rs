@@ -36,8 +36,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{Contract, Failure, MethodKind};
-use crate::provider::{Call, Credentials, Notification, NotificationError, Provider, Reply, Request, Response};
+use crate::domain::{Contract, Failure, MethodKind, Unanswered};
+use crate::provider::{Assembled, Call, Credentials, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply};
 
 mod amount;
 mod codes;
@@ -64,6 +64,8 @@ static CONTRACT: Contract = Contract {
     refund_spacing: Duration::ZERO,
     // Documented: 7 days, for most cards. Where the charge says `capture_before`, that counts.
     hold_lasts: Duration::from_secs(7 * 24 * 60 * 60).saturating_sub(HOUR.saturating_mul(12)),
+    unanswered: Unanswered::Query,
+    dead_after_expiry: None,
     methods: &[MethodKind::CardToken],
 };
 
@@ -88,11 +90,17 @@ impl Provider for Stripe {
         request::refuses(call)
     }
 
-    fn request(&self, call: &Call, credentials: &Credentials) -> Request {
-        request::request(call, credentials)
+    fn protocol(&'static self) -> Protocol {
+        Protocol::Http(&Stripe)
+    }
+}
+
+impl HttpProtocol for Stripe {
+    fn request(&self, call: &Call, credentials: &Credentials) -> Assembled {
+        Assembled::Send(request::request(call, credentials))
     }
 
-    fn reply(&self, call: &Call, response: &Response) -> Reply {
+    fn reply(&self, call: &Call, response: &HttpResponse, _: &Credentials) -> Reply {
         reply::reply(call, response)
     }
 
@@ -119,7 +127,7 @@ mod sample {
     use serde_json::{Value, json};
 
     use crate::domain::{CaptureMethod, Currency, Money, PaymentMethod};
-    use crate::provider::{Call, Credentials, Response, Verb};
+    use crate::provider::{Account, Call, Credentials, HttpResponse, Verb};
 
     pub(super) const KEY: &str = "0190a8b4c6d2700080000000000000ff";
 
@@ -135,12 +143,17 @@ mod sample {
             capture_method: CaptureMethod::Automatic,
             pay_reference: Some("pi_1".to_owned()),
             reference: None,
-            reverses: None,
+            pay_key: None,
+            undoes: None,
             held: false,
             description: None,
             return_url: None,
             expires_at: Timestamp::UNIX_EPOCH,
             attempted_at: Timestamp::UNIX_EPOCH,
+            now: Timestamp::UNIX_EPOCH,
+            notify_url: None,
+            repeat: false,
+            card: None,
         }
     }
 
@@ -154,16 +167,17 @@ mod sample {
 
     pub(super) fn credentials(secrets: &[&str]) -> Credentials {
         Credentials {
+            account: Account::default(),
             secret_key: SecretString::from("sk_test_breakwater"),
             notification_secrets: secrets.iter().map(|secret| SecretString::from(*secret)).collect(),
         }
     }
 
-    pub(super) fn response(status: u16, body: impl Into<Vec<u8>>) -> Response {
-        Response { status, headers: http::HeaderMap::new(), body: body.into().into() }
+    pub(super) fn response(status: u16, body: impl Into<Vec<u8>>) -> HttpResponse {
+        HttpResponse { status, headers: http::HeaderMap::new(), body: body.into().into() }
     }
 
-    pub(super) fn answer(status: u16, body: &Value) -> Response {
+    pub(super) fn answer(status: u16, body: &Value) -> HttpResponse {
         response(status, body.to_string())
     }
 

@@ -5,7 +5,7 @@
 //! (left out, it would mean "all of it" to a capture or a refund).
 
 use crate::domain::{CaptureMethod, Failure, FailureCode, PaymentMethod};
-use crate::provider::{Call, Credentials, Request, Verb};
+use crate::provider::{Call, Credentials, HttpRequest, Verb};
 
 use super::{amount, object};
 
@@ -35,7 +35,7 @@ pub(super) fn refuses(call: &Call) -> Option<Failure> {
 }
 
 /// Path, headers and body for one exchange.
-pub(super) fn request(call: &Call, credentials: &Credentials) -> Request {
+pub(super) fn request(call: &Call, credentials: &Credentials) -> HttpRequest {
     let draft = draft(call);
     let mut headers = vec![
         ("authorization", format!("Bearer {}", credentials.secret_key())),
@@ -52,7 +52,7 @@ pub(super) fn request(call: &Call, credentials: &Credentials) -> Request {
     if let Some(key) = draft.key {
         headers.push(("idempotency-key", key));
     }
-    Request { method, path: draft.path, headers, body }
+    HttpRequest { method, path: draft.path, headers, body }
 }
 
 /// What a call looks like before it has headers.
@@ -143,8 +143,8 @@ fn refund(call: &Call, id: &str) -> Draft {
     }
     form.add("metadata[attempt]", &call.key);
     form.add("metadata[payment]", &call.payment);
-    if let Some(reverses) = call.reverses.as_ref().filter(|_| call.verb == Verb::Reverse) {
-        form.add("metadata[reverses]", reverses);
+    if let Some(undone) = call.undoes.as_ref().filter(|_| call.verb == Verb::Reverse) {
+        form.add("metadata[reverses]", &undone.key);
     }
     Draft::post("/v1/refunds".to_owned(), form).under(call.key.clone())
 }
@@ -253,15 +253,15 @@ mod tests {
     use super::*;
     use crate::domain::FailureCode;
 
-    fn sent(call: &Call) -> Request {
+    fn sent(call: &Call) -> HttpRequest {
         request(call, &credentials(&[]))
     }
 
-    fn fields(request: &Request) -> std::collections::BTreeMap<String, String> {
+    fn fields(request: &HttpRequest) -> std::collections::BTreeMap<String, String> {
         decoded(std::str::from_utf8(&request.body).expect("UTF-8"))
     }
 
-    fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
         request.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
@@ -290,7 +290,10 @@ mod tests {
 
     #[test]
     fn a_reversal_of_taken_money_names_no_amount() {
-        let reversal = sent(&Call { reverses: Some("other".to_owned()), ..call(Verb::Reverse) });
+        let reversal = sent(&Call {
+            undoes: Some(crate::provider::Undone { operation: crate::domain::Operation::Pay, key: "other".to_owned(), reference: None }),
+            ..call(Verb::Reverse)
+        });
         assert_eq!(reversal.path, "/v1/refunds");
         assert!(!fields(&reversal).contains_key("amount"));
         assert_eq!(fields(&reversal)["metadata[reverses]"], "other");
