@@ -28,6 +28,10 @@ def filter_case(context, case):
     # Cursors are sealed: none that was not given out is taken, and no schema can say so.
     if is_valid(case) and "cursor" in query:
         return False
+    # A card number's check digit and a card's expiry are more than a schema can say. Tokens are tried instead.
+    method = case.body.get("payment_method") if isinstance(case.body, dict) else None
+    if is_valid(case) and isinstance(method, dict) and method.get("type") == "card":
+        return False
     # 1250.0 is an integer to JSON Schema. Here it is refused on purpose: who writes amounts with a point does not mean minor units.
     return not (is_valid(case) and holds_whole_float(case.body))
 

@@ -159,6 +159,11 @@ pub fn whole(about: &str, least: i64) -> Shape {
     whole_builder(about).minimum(Some(least)).into()
 }
 
+/// A whole number in a range.
+pub fn within(about: &str, least: i64, most: i64) -> Shape {
+    whole_builder(about).minimum(Some(least)).maximum(Some(most)).into()
+}
+
 /// A whole number in a range, with what it is when it is left out.
 pub fn between(about: &str, least: i64, most: i64, usual: i64) -> Shape {
     whole_builder(about).minimum(Some(least)).maximum(Some(most)).default(Some(usual.into())).into()

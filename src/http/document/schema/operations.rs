@@ -54,7 +54,7 @@ fn channel() -> Shape {
             "methods",
             shape::list(
                 "How its customers can pay.",
-                shape::one_of_values("A way of paying.", &every!(MethodKind: Qr, Barcode, Redirect, CardToken)),
+                shape::one_of_values("A way of paying.", &every!(MethodKind: Qr, Barcode, Redirect, CardToken, Card)),
             ),
         )
         .must("wallets", shape::list("Whose codes and pages it has.", named("Wallet")))

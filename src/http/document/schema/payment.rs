@@ -21,6 +21,7 @@ pub fn schemas() -> Vec<(&'static str, Shape)> {
         ("Barcode", barcode()),
         ("Redirect", redirect()),
         ("CardToken", card_token()),
+        ("Card", card()),
         ("Wallet", shape::one_of_values("A wallet.", &WALLETS)),
         ("Currency", currency()),
         ("Metadata", metadata()),
@@ -70,10 +71,10 @@ fn or_null_ref(name: &str) -> Shape {
 fn payment_method() -> Shape {
     let tagged = Discriminator::with_mapping(
         "type",
-        [("qr", "Qr"), ("barcode", "Barcode"), ("redirect", "Redirect"), ("card_token", "CardToken")]
+        [("qr", "Qr"), ("barcode", "Barcode"), ("redirect", "Redirect"), ("card_token", "CardToken"), ("card", "Card")]
             .map(|(name, schema)| (name, format!("#/components/schemas/{schema}"))),
     );
-    ["Qr", "Barcode", "Redirect", "CardToken"]
+    ["Qr", "Barcode", "Redirect", "CardToken", "Card"]
         .iter()
         .fold(OneOfBuilder::new(), |one_of, name| one_of.item(named(name)))
         .schema_type(Type::Object)
@@ -129,6 +130,18 @@ fn card_token() -> Shape {
             "token",
             shape::pattern("What your card form made. Never a card number.", "^(?=.{1,255}$)[0-9]*[A-Za-z_-][A-Za-z0-9_-]*$", "pm_card_visa"),
         )
+        .closed()
+}
+
+fn card() -> Shape {
+    let number = "12 to 19 digits without blanks; the last one is their check digit (ISO/IEC 7812-1). Kept sealed, and never shown again.";
+    Record::of("A card by its number, for a bank's channel. Where the installation has none, this is 422 `unsupported_payment_method`.")
+        .must("type", shape::always("Which way of paying.", "card"))
+        .must("number", shape::pattern(number, "^[0-9]{12,19}$", "4111111111111111"))
+        .must("exp_month", shape::within("The month in which it ends.", 1, 12))
+        .must("exp_year", shape::within("The year, in four digits.", 2_000, 2_099))
+        .may("cvc", or_null(shape::pattern("The security code. Never stored.", "^[0-9]{3,4}$", "123")))
+        .may("holder", or_null(shape::free_text("The name on the card.", 45)))
         .closed()
 }
 
@@ -228,7 +241,7 @@ fn outcome() -> Shape {
 
 fn failure() -> Shape {
     let codes = every!(FailureCode: CardDeclined, InsufficientFunds, ExpiredCard, IncorrectCvc, InvalidCard, AuthenticationRequired, Fraudulent,
-        NotPermitted, LimitExceeded, ProcessingError, ChannelRejected, NotSent, Closed, NotFound, AmountMismatch, RefundFailed, RefundExceedsChannel);
+        NotPermitted, LimitExceeded, ProcessingError, ChannelRejected, NotSent, NoAnswer, Closed, NotFound, AmountMismatch, RefundFailed, RefundExceedsChannel);
     let advice = every!(Advice: RetryLater, CustomerMustAct, UseAnotherMethod, ContactSupport);
     Record::of("Why no money moved, or why a refund waits: one closed table of codes over all channels.")
         .must("code", shape::one_of_values("Why.", &codes))
