@@ -21,11 +21,20 @@ pub enum Mark {
     RateLimitPolicy,
     RetryAfter,
     Authenticate,
+    PreferenceApplied,
 }
 
 impl Mark {
-    const ALL: [Self; 7] =
-        [Self::RequestId, Self::Overhead, Self::Replayed, Self::RateLimit, Self::RateLimitPolicy, Self::RetryAfter, Self::Authenticate];
+    const ALL: [Self; 8] = [
+        Self::RequestId,
+        Self::Overhead,
+        Self::Replayed,
+        Self::RateLimit,
+        Self::RateLimitPolicy,
+        Self::RetryAfter,
+        Self::Authenticate,
+        Self::PreferenceApplied,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -36,6 +45,7 @@ impl Mark {
             Self::RateLimitPolicy => "RateLimit-Policy",
             Self::RetryAfter => "Retry-After",
             Self::Authenticate => "WWW-Authenticate",
+            Self::PreferenceApplied => "Preference-Applied",
         }
     }
 
@@ -64,6 +74,10 @@ impl Mark {
             Self::RetryAfter => {
                 let about = "In how many seconds to ask again.";
                 (about, shape::whole(about, 1))
+            }
+            Self::PreferenceApplied => {
+                let about = "How long it was ready to wait, when `Prefer` asked for it: `wait=N`, cut to the longest that is possible.";
+                (about, shape::pattern(about, "^wait=[0-9]+$", "wait=5"))
             }
             Self::Authenticate => {
                 let about = "How to authenticate (RFC 9110, 11.6.1).";
@@ -190,6 +204,9 @@ fn refusal(status: u16, codes: &[ProblemCode], schema: Shape) -> Response {
     }
     if matches!(status, 429 | 503) || codes.contains(&ProblemCode::IdempotencyKeyInFlight) {
         response = Mark::RetryAfter.on(response);
+    }
+    if status == 429 {
+        response = Mark::RateLimitPolicy.on(Mark::RateLimit.on(response));
     }
     response.build()
 }

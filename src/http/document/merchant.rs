@@ -5,10 +5,8 @@ use serde_json::json;
 use super::route::{Caller, Route};
 use super::shape::{self, Shape};
 use super::{PAYMENTS, REFUNDS};
-use crate::domain::{PaymentId, PaymentStatus, RefundId};
+use crate::domain::{PaymentId, PaymentStatus, RefundId, RefundStatus};
 use crate::http::problem::ProblemCode as Code;
-
-const SYNC: &str = "Ask the channel now instead of answering what is known; only what is not final is asked about.";
 
 /// The routes, in the order in which they are shown.
 pub fn routes() -> Vec<Route> {
@@ -64,8 +62,7 @@ fn list_payments() -> Route {
         .for_caller(Caller::Merchant, PAYMENTS)
         .about("Your payments in this key's mode. There are no totals: counting what has no bound has no bound.")
         .query("status", "Only those in this status.", shape::one_of("A status.", PaymentStatus::ALL.iter().map(|status| status.as_str())))
-        .query("channel", "Only those that this channel carries.", shape::visible("A channel's id.", 64, "stripe_main"))
-        .query("merchant_order_id", "Only those of this order.", shape::visible("Your name for the order.", 64, "A-1"))
+        .of_channel_and_order()
         .between_times()
         .pages()
         .answers(200, "A page.", "PaymentList")
@@ -76,7 +73,7 @@ fn read_payment() -> Route {
         .for_caller(Caller::Merchant, PAYMENTS)
         .about("The payment as it is known now; with `include`, all that happened to it.")
         .path("id", "The payment.", payment_id())
-        .query("sync", SYNC, shape::flag(SYNC))
+        .may_ask_the_channel()
         .query(
             "include",
             "What to show with it: `attempts`, `refunds`, `events`, with commas between.",
@@ -149,7 +146,11 @@ fn list_refunds() -> Route {
     Route::get("/v1/refunds", "listRefunds", "List refunds, newest first")
         .for_caller(Caller::Merchant, REFUNDS)
         .about("Your refunds in this key's mode.")
+        .query("status", "Only those in this status.", shape::one_of("A status.", RefundStatus::ALL.iter().map(|status| status.as_str())))
         .query("payment_id", "Only those of this payment.", payment_id())
+        .query("merchant_refund_id", "Only the one of this name.", shape::visible("Your name for the refund.", 64, "R-1"))
+        .of_channel_and_order()
+        .between_times()
         .pages()
         .answers(200, "A page.", "RefundList")
 }
@@ -159,7 +160,7 @@ fn read_refund() -> Route {
         .for_caller(Caller::Merchant, REFUNDS)
         .about("The refund as it is known now.")
         .path("id", "The refund.", shape::id("A refund's id.", RefundId::PREFIX))
-        .query("sync", SYNC, shape::flag(SYNC))
+        .may_ask_the_channel()
         .answers(200, "The refund.", "Refund")
 }
 

@@ -33,6 +33,7 @@ pub struct Route {
     pub method: HttpMethod,
     caller: Caller,
     moves_money: bool,
+    may_wait: bool,
     operation: OperationBuilder,
     successes: Vec<(u16, ResponseBuilder)>,
     refusals: Vec<Code>,
@@ -42,7 +43,16 @@ impl Route {
     /// A route with its operation's id (what a generated client calls it) and its one line.
     pub fn new(method: HttpMethod, template: &'static str, id: &str, summary: &str) -> Self {
         let operation = OperationBuilder::new().operation_id(Some(id)).summary(Some(summary));
-        Self { template, method, caller: Caller::Anybody, moves_money: false, operation, successes: Vec::new(), refusals: Vec::new() }
+        Self {
+            template,
+            method,
+            caller: Caller::Anybody,
+            moves_money: false,
+            may_wait: false,
+            operation,
+            successes: Vec::new(),
+            refusals: Vec::new(),
+        }
     }
 
     /// A GET.
@@ -72,13 +82,17 @@ impl Route {
         };
         let securities = schemes.iter().map(|scheme| SecurityRequirement::new(*scheme, Vec::<String>::new()));
         self.operation = self.operation.securities(Some(securities));
+        if caller != Caller::Anybody {
+            // Whatever is said to a merchant, a channel or an address that asks too often.
+            let too_often: Vec<Code> = Code::ALL.iter().copied().filter(|code| code.status() == 429).collect();
+            self = self.refuses(&too_often);
+        }
         match caller {
-            Caller::Merchant => {
-                self = self.refuses(&[Code::UnknownParameter, Code::InvalidRequest, Code::Unauthenticated]);
-                // Whatever is said when a merchant asks too often.
-                let too_often: Vec<Code> = Code::ALL.iter().copied().filter(|code| code.status() == 429).collect();
-                self.refuses(&too_often).refuses(&[Code::InternalFault, Code::Overloaded, Code::DatabaseUnavailable])
-            }
+            Caller::Merchant => self.refuses(&[Code::UnknownParameter, Code::InvalidRequest, Code::Unauthenticated]).refuses(&[
+                Code::InternalFault,
+                Code::Overloaded,
+                Code::DatabaseUnavailable,
+            ]),
             Caller::Operator => self.refuses(&[Code::Unauthenticated, Code::InternalFault, Code::DatabaseUnavailable]),
             Caller::Provider => self.refuses(&[Code::InternalFault, Code::Overloaded, Code::DatabaseUnavailable]),
             Caller::Anybody => self,
@@ -90,16 +104,26 @@ impl Route {
         self.moves_money = true;
         let key = "Your own key for this act, new for each thing that you want done once. The same key with the same request is never carried out \
                    twice, however often you send it. Remembered for seven days.";
-        let wait = "`wait=N`: how many seconds you are ready to wait for the end, at most (RFC 7240). Shorter gives more 202s.";
-        self.header("Idempotency-Key", Required::True, key, shape::visible(key, 255, "try-1"))
-            .header("Prefer", Required::False, wait, shape::pattern(wait, "^[!-~]([ -~]*[!-~])?$", "wait=5"))
-            .refuses(&[
-                Code::IdempotencyKeyMissing,
-                Code::IdempotencyKeyInvalid,
-                Code::IdempotencyKeyInFlight,
-                Code::IdempotencyKeyReused,
-                Code::EveryChannelShut,
-            ])
+        self.header("Idempotency-Key", Required::True, key, shape::visible(key, 255, "try-1")).may_wait().refuses(&[
+            Code::IdempotencyKeyMissing,
+            Code::IdempotencyKeyInvalid,
+            Code::IdempotencyKeyInFlight,
+            Code::IdempotencyKeyReused,
+            Code::EveryChannelShut,
+        ])
+    }
+
+    /// It may take as long as a channel does, and the caller may say how long to wait.
+    fn may_wait(mut self) -> Self {
+        self.may_wait = true;
+        let wait = "`wait=N`: how many seconds you are ready to wait for the end, 60 at most (RFC 7240). Shorter gives more 202s.";
+        self.header("Prefer", Required::False, wait, shape::pattern(wait, "^[!-~]([ -~]*[!-~])?$", "wait=5"))
+    }
+
+    /// It may ask the channel before it answers.
+    pub fn may_ask_the_channel(self) -> Self {
+        let sync = "Ask the channel now instead of answering what is known; only what is not final is asked about.";
+        self.may_wait().query("sync", sync, shape::flag(sync))
     }
 
     fn header(self, name: &str, required: Required, about: &str, shape: Shape) -> Self {
@@ -130,11 +154,21 @@ impl Route {
         self.query("limit", limit, shape::between(limit, 1, 100, 20)).query("cursor", cursor, shape::sealed(cursor)).refuses(&[Code::InvalidCursor])
     }
 
-    /// Bounds on the time of creation.
+    /// Bounds on the time of creation; of two of a kind the narrower counts.
     pub fn between_times(self) -> Self {
-        let since = "Created at that time or later.";
-        let until = "Created before that time.";
-        self.query("created_at[gte]", since, shape::time(since)).query("created_at[lt]", until, shape::time(until))
+        let bounds = [
+            ("created_at[gte]", "Created at that time or later."),
+            ("created_at[gt]", "Created later than that."),
+            ("created_at[lt]", "Created earlier than that."),
+            ("created_at[lte]", "Created at that time or earlier."),
+        ];
+        bounds.into_iter().fold(self, |route, (name, about)| route.query(name, about, shape::time(about)))
+    }
+
+    /// The channel and the order that something belongs to.
+    pub fn of_channel_and_order(self) -> Self {
+        let (channel, order) = ("Only those at this channel.", "Only those of this order.");
+        self.query("channel", channel, shape::visible(channel, 64, "stripe_main")).query("merchant_order_id", order, shape::visible(order, 64, "A-1"))
     }
 
     /// A JSON body, with samples of it.
@@ -193,6 +227,9 @@ impl Route {
             }
             if self.moves_money {
                 response = Mark::Replayed.on(response);
+            }
+            if self.may_wait {
+                response = Mark::PreferenceApplied.on(response);
             }
             if self.caller == Caller::Merchant {
                 response = Mark::RateLimitPolicy.on(Mark::RateLimit.on(response));

@@ -23,6 +23,7 @@ pub fn routes() -> Vec<Route> {
             .about("The same events that webhooks tell of, whether or not you have an endpoint.")
             .query("type", "Only events of this type.", named("EventType"))
             .query("payment_id", "Only events of this payment.", payment_id())
+            .of_channel_and_order()
             .between_times()
             .pages()
             .answers(200, "A page.", "EventList"),
