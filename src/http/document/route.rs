@@ -117,7 +117,7 @@ impl Route {
     fn may_wait(mut self) -> Self {
         self.may_wait = true;
         let wait = "`wait=N`: how many seconds you are ready to wait for the end, 60 at most (RFC 7240). Shorter gives more 202s.";
-        self.header("Prefer", Required::False, wait, shape::pattern(wait, "^[!-~]([ -~]*[!-~])?$", "wait=5"))
+        self.header("Prefer", Required::False, wait, shape::wish(wait, "wait=5"))
     }
 
     /// It may ask the channel before it answers.

@@ -94,6 +94,11 @@ pub fn text(about: &str) -> Shape {
     string(about).into()
 }
 
+/// A text of any form, such as a preference: what cannot be read in it is passed over.
+pub fn wish(about: &str, example: &str) -> Shape {
+    string(about).examples([example]).into()
+}
+
 /// A text that holds to a pattern (ECMA-262).
 pub fn pattern(about: &str, pattern: &str, example: &str) -> Shape {
     string(about).pattern(Some(pattern)).examples([example]).into()
