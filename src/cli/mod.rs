@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod keys;
 pub mod merchants;
 pub mod migrate;
+pub mod openapi;
 pub mod operators;
 pub mod payments;
 mod person;
@@ -71,6 +72,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Webhooks(webhooks::WebhooksArgs),
     Alerts(alerts::AlertsArgs),
+    Openapi(openapi::OpenapiArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -99,6 +101,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Webhooks(args) => webhooks::run(&args),
         Command::Alerts(args) => alerts::run(&args),
+        Command::Openapi(args) => openapi::run(&args),
     }
 }
 

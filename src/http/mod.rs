@@ -15,6 +15,7 @@ pub mod ask;
 pub mod body;
 pub mod card;
 pub mod directory;
+pub mod document;
 pub mod event;
 pub mod field;
 pub mod idempotency;

@@ -280,7 +280,7 @@ impl Problem {
     }
 
     /// The body, as it goes out.
-    fn json(&self) -> Vec<u8> {
+    pub(super) fn json(&self) -> Vec<u8> {
         let Parts { code, detail, param, existing, more, base, request_id, .. } = &*self.0;
         let body = Body {
             r#type: format!("{}/errors/{code}", base.as_deref().unwrap_or("")),

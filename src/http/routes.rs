@@ -5,6 +5,7 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Scope, web};
 
+use super::document::page;
 use super::problem::{Problem, ProblemCode};
 use super::{Api, alerts, event, notification, observe, operations, payment, refund, webhook};
 use crate::domain::Role;
@@ -30,6 +31,9 @@ pub const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("/livez", &[("GET", "200")]),
     ("/readyz", &[("GET", "200")]),
     ("/version", &[("GET", "200")]),
+    ("/openapi.json", &[("GET", "200")]),
+    ("/docs", &[("GET", "200")]),
+    ("/docs/{file}", &[("GET", "200")]),
     ("/metrics", &[("GET", "200")]),
     ("/ops/v1/channels", &[("GET", "200")]),
     ("/ops/v1/channels/{id}/override", &[("PUT", "200"), ("DELETE", "200")]),
@@ -116,6 +120,9 @@ fn with_probes(scope: Scope) -> Scope {
         .service(on("/livez", "GET, HEAD").route(get(operations::livez)))
         .service(on("/readyz", "GET, HEAD").route(get(operations::readyz)))
         .service(on("/version", "GET, HEAD").route(get(operations::version)))
+        .service(on("/openapi.json", "GET, HEAD").route(get(page::document)))
+        .service(on("/docs", "GET, HEAD").route(get(page::page)))
+        .service(on("/docs/{file}", "GET, HEAD").route(get(page::file)))
 }
 
 fn with_operations(scope: Scope) -> Scope {
