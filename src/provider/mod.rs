@@ -264,3 +264,5 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
 }
 
 pub mod stripe;
+pub mod iso8583;
+pub mod socket;
