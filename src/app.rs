@@ -186,7 +186,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         let own = store.with_own_connections(Purpose::Channel, settings.database.channel_connections)?;
         let inbox = Inbox::open(&channel.settings.id, &own);
         let owners = owners_of(&channel.settings, &store, &clock).await?;
-        flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, &watch_arbiter)?);
+        flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, settings.server.public_url.as_deref(), &watch_arbiter)?);
     }
     let flow_settings = FlowSettings {
         payment_flows: settings.limits.payment_flows,
@@ -390,6 +390,7 @@ fn start_channel(
     tls: &Arc<rustls::ClientConfig>,
     clock: &Clock,
     inbox: Inbox,
+    public_url: Option<&str>,
     watch: &Arbiter,
 ) -> Result<Channel, StartError> {
     let settings = &plan.settings;
@@ -430,7 +431,8 @@ fn start_channel(
         return Err(fault("its supervisor cannot be started".to_owned()));
     }
     let handle = ChannelHandle::new(plan.provider, candidate, guard, clock.clone(), standing);
-    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), inbox))
+    let notify_url = public_url.map(|base| format!("{base}/v1/notifications/{}", settings.id));
+    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), notify_url, inbox))
 }
 
 /// The channels, as operators see them.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use breakwater::channel::http_pool::{Address, AddressError, BODY_MAX, Exchange, HttpPool, Lost, NotSent, PoolSettings, tls_config};
 use breakwater::clock::{Clock, Moment};
 use breakwater::domain::CallClass;
-use breakwater::provider::Request;
+use breakwater::provider::HttpRequest;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 
@@ -78,8 +78,8 @@ fn pool(peer: &Peer) -> HttpPool {
     pool_with(&peer.url(), PoolSettings::default(), &Clock::system())
 }
 
-fn post() -> Request {
-    Request {
+fn post() -> HttpRequest {
+    HttpRequest {
         method: http::Method::POST,
         path: "/v1/charges?x=1".to_owned(),
         headers: vec![("authorization", "Bearer key".to_owned())],
@@ -146,7 +146,7 @@ async fn the_path_of_the_address_comes_first_and_a_post_without_a_body_says_so()
         assert_eq!(request.matches("content-length: 0\r\n").count(), 1, "{request}");
     });
     let pool = pool_with(&format!("{}/stripe/", peer.url()), PoolSettings::default(), &Clock::system());
-    let request = Request { path: "/v1/cancel".to_owned(), body: Vec::new(), ..post() };
+    let request = HttpRequest { path: "/v1/cancel".to_owned(), body: Vec::new(), ..post() };
     assert_lost(&pool.exchange(request, far(), || true).await, Lost::Closed);
     peer.join().await;
 }
@@ -155,10 +155,10 @@ async fn the_path_of_the_address_comes_first_and_a_post_without_a_body_says_so()
 async fn what_cannot_be_written_as_http_is_not_sent() {
     let pool = pool_with("http://127.0.0.1:9", PoolSettings::default(), &Clock::system());
     for request in [
-        Request { headers: vec![("x", "a\r\nb: c".to_owned())], ..post() },
-        Request { headers: vec![("host", "elsewhere".to_owned())], ..post() },
-        Request { path: "/a b".to_owned(), ..post() },
-        Request { path: "//elsewhere/x y".to_owned(), ..post() },
+        HttpRequest { headers: vec![("x", "a\r\nb: c".to_owned())], ..post() },
+        HttpRequest { headers: vec![("host", "elsewhere".to_owned())], ..post() },
+        HttpRequest { path: "/a b".to_owned(), ..post() },
+        HttpRequest { path: "//elsewhere/x y".to_owned(), ..post() },
     ] {
         let exchange = pool.exchange(request, far(), || panic!("asked to send")).await;
         assert!(matches!(exchange, Exchange::NotSent(NotSent::Unwritable)), "{exchange:?}");

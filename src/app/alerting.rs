@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::AlertSettings;
 use crate::domain::OperationClass;
 use crate::poller::Pulse;
-use crate::provider::Request;
+use crate::provider::HttpRequest;
 use crate::router::flows::Channel;
 
 /// How often channels and poller are looked at.
@@ -62,7 +62,7 @@ struct PoolCarrier {
 impl Carrier for PoolCarrier {
     fn carry(&self, request: SmsRequest) -> BoxFuture<'_, Carried> {
         let SmsRequest { path, headers, body } = request;
-        let request = Request { method: http::Method::POST, path, headers, body: body.into_bytes() };
+        let request = HttpRequest { method: http::Method::POST, path, headers, body: body.into_bytes() };
         Box::pin(async move {
             let deadline = self.clock.boot() + self.timeout;
             match self.pool.exchange(request, deadline, || true).await {

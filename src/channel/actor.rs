@@ -23,14 +23,17 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message, MessageResult, ResponseFuture};
 use serde::Deserialize;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::guard::Permit;
 use super::http_pool::{Exchange, HttpPool, PoolSettings};
 use super::meters::Meters;
 use crate::clock::{Clock, Moment};
 use crate::domain::{CallClass, News};
-use crate::provider::{Call, Credentials, Provider, Reply, Verb};
+use crate::provider::{Assembled, Call, Credentials, HttpProtocol, Protocol, Provider, Reply, Verb};
+
+/// Requests that are signed at a time: more threads than processors would only take turns.
+const SIGNING: usize = 4;
 
 /// How a channel's actor behaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -195,6 +198,7 @@ struct CallLine {
     pool: HttpPool,
     clock: Clock,
     call_timeout: Duration,
+    signing: Arc<Semaphore>,
     meters: Meters,
 }
 
@@ -207,7 +211,7 @@ impl ChannelActor {
     pub fn new(identity: ChannelIdentity, pool: HttpPool, settings: &ActorSettings, clock: Clock) -> Self {
         let call_timeout = settings.call_timeout_ms.map_or_else(|| identity.provider.default_timeout(), Duration::from_millis);
         let meters = Meters::new(&identity.id);
-        Self { line: Rc::new(CallLine { identity, pool, clock, call_timeout, meters }) }
+        Self { line: Rc::new(CallLine { identity, pool, clock, call_timeout, signing: Arc::new(Semaphore::new(SIGNING)), meters }) }
     }
 }
 
@@ -255,9 +259,14 @@ impl CallLine {
 
     async fn carry(&self, call: &Call, permit: &mut Permit, deadline: Moment, send_by: Option<Moment>, gate: &Gate) -> Done {
         let provider = self.identity.provider;
-        // The panic's text went to the hook; here only what it means for the call matters.
-        let Ok(request) = catch_unwind(AssertUnwindSafe(|| provider.request(call, &self.identity.credentials))) else {
+        let Protocol::Http(protocol) = provider.protocol();
+        let Some(assembled) = self.assemble(protocol, call).await else {
             return Done::not_sent(CallClass::Neutral, "panic_before_send");
+        };
+        let request = match assembled {
+            Assembled::Send(request) => request,
+            Assembled::Done(reply) if gate.pass() => return Done { class: class_of(&reply), reply, rtt: Duration::ZERO, fault: None },
+            Assembled::Done(_) => return Done::not_sent(CallClass::Neutral, "given_up"),
         };
         let deadline = deadline.min(self.clock.boot() + self.call_timeout);
         let may_send = || {
@@ -273,11 +282,28 @@ impl CallLine {
         match self.pool.exchange(request, deadline, may_send).await {
             Exchange::NotSent(reason) => Done::not_sent(reason.class(), reason.as_str()),
             Exchange::Lost(reason) => Done::lost(step, reason.as_str()),
-            Exchange::Answer(response, rtt) => match catch_unwind(AssertUnwindSafe(|| provider.reply(call, &response))) {
+            Exchange::Answer(response, rtt) => match catch_unwind(AssertUnwindSafe(|| protocol.reply(call, &response, &self.identity.credentials))) {
                 Ok(reply) => Done { class: class_of(&reply), reply, rtt, fault: None },
                 Err(_) => Done { rtt, ..Done::lost(step, "panic_after_send") },
             },
         }
+    }
+}
+
+impl CallLine {
+    /// Puts the request together; a slow signature beside this thread, at most [`SIGNING`] at a time. `None`: the provider's code panicked, whose
+    /// text went to the hook; here only what it means for the call matters.
+    async fn assemble(&self, protocol: &'static dyn HttpProtocol, call: &Call) -> Option<Assembled> {
+        if !protocol.signs_slowly() {
+            return catch_unwind(AssertUnwindSafe(|| protocol.request(call, &self.identity.credentials))).ok();
+        }
+        let place = Arc::clone(&self.signing).acquire_owned().await;
+        let (call, credentials) = (call.clone(), self.identity.credentials.clone());
+        let signed = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            protocol.request(&call, &credentials)
+        });
+        signed.await.ok()
     }
 }
 

@@ -40,7 +40,7 @@ use tokio_rustls::TlsConnector;
 use super::wire::{Line, wire};
 use crate::clock::{Clock, Moment};
 use crate::domain::CallClass;
-use crate::provider::{Request, Response};
+use crate::provider::{HttpRequest, HttpResponse};
 
 /// The longest answer body, in bytes. A provider's largest answer is some kilobytes; what is longer is a fault or an attack on our memory.
 pub const BODY_MAX: usize = 256 * 1024;
@@ -164,7 +164,7 @@ pub enum Exchange {
     /// It may have arrived; there is no whole answer.
     Lost(Lost),
     /// A whole answer, and how long it took from the first byte on.
-    Answer(Response, Duration),
+    Answer(HttpResponse, Duration),
 }
 
 /// Why nothing was sent.
@@ -315,7 +315,7 @@ impl HttpPool {
 
     /// Sends one request and waits for its answer until `deadline`. `may_send` is asked right before the first byte may leave, each time that may
     /// be (twice at most): leases are checked and permits marked there. Dropping the future closes its connection; what it had sent, it has sent.
-    pub async fn exchange(&self, request: Request, deadline: Moment, mut may_send: impl FnMut() -> bool) -> Exchange {
+    pub async fn exchange(&self, request: HttpRequest, deadline: Moment, mut may_send: impl FnMut() -> bool) -> Exchange {
         let Some(message) = self.message(request) else {
             return Exchange::NotSent(NotSent::Unwritable);
         };
@@ -365,7 +365,7 @@ impl HttpPool {
     }
 
     /// The request as HTTP/1.1, or `None` when a header or the path is not.
-    fn message(&self, request: Request) -> Option<http::Request<Full<Bytes>>> {
+    fn message(&self, request: HttpRequest) -> Option<http::Request<Full<Bytes>>> {
         let uri = http::Uri::try_from(format!("{}{}", self.address.prefix, request.path)).ok()?;
         if uri.authority().is_some() || !uri.path().starts_with('/') {
             return None;
@@ -486,9 +486,9 @@ where
     Ok((sender, driver.abort_handle()))
 }
 
-async fn read(response: hyper::Response<Incoming>) -> Result<Response, Lost> {
+async fn read(response: hyper::Response<Incoming>) -> Result<HttpResponse, Lost> {
     let (head, body) = response.into_parts();
     let collected = Limited::new(body, BODY_MAX).collect().await;
     let collected = collected.map_err(|error| if error.is::<LengthLimitError>() { Lost::TooLarge } else { Lost::Truncated })?;
-    Ok(Response { status: head.status.as_u16(), headers: head.headers, body: collected.to_bytes() })
+    Ok(HttpResponse { status: head.status.as_u16(), headers: head.headers, body: collected.to_bytes() })
 }

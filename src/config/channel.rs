@@ -10,7 +10,7 @@ use super::secret::{self, SOURCES, Sources};
 use super::section::Section;
 use crate::channel::guard::GuardSettings;
 use crate::domain::{Currency, MethodKind, Wallet};
-use crate::provider::{self, Credentials};
+use crate::provider::{self, Account, AccountField, Credentials, FieldKind};
 
 /// The classes of a guard's breakers, each a table of its own.
 const CLASSES: [&str; 3] = ["pay", "resolve", "refund"];
@@ -46,12 +46,21 @@ pub struct ProviderDefaults {
     pub address: String,
     /// How long one call to it may take.
     pub timeout: Duration,
+    /// What `[channels.account]` holds.
+    pub account_fields: &'static [AccountField],
+    /// Whether a channel cannot do without `secret_key`.
+    pub needs_secret_key: bool,
 }
 
 impl ProviderDefaults {
     /// Those of the registered provider of this name, if there is one.
     pub fn find(name: &str) -> Option<Self> {
-        provider::find(name).map(|provider| Self { address: provider.default_address().to_owned(), timeout: provider.default_timeout() })
+        provider::find(name).map(|provider| Self {
+            address: provider.default_address().to_owned(),
+            timeout: provider.default_timeout(),
+            account_fields: provider.account_fields(),
+            needs_secret_key: provider.needs_secret_key(),
+        })
     }
 }
 
@@ -68,8 +77,11 @@ pub struct ChannelSettings {
     /// Scheme, host and port of the service; default the provider's production service. `http` is for test mode only: live, it would carry the
     /// key in the clear.
     pub address: String,
-    /// What we authenticate with. Required.
+    /// What we authenticate with. Required by the providers that have such a thing; empty for the others.
     pub secret_key: SecretString,
+    /// What its provider must know of the account, by the names that the provider gives: application ids, keys, terminals. Which there are, and
+    /// which are required, is told by `breakwater channels fields PROVIDER`.
+    pub account: Account,
     /// What notifications may be signed with, newest first; more than one while they rotate; default none, and then every notification is
     /// refused and outcomes are learned by asking alone.
     pub notification_secrets: Vec<SecretString>,
@@ -114,6 +126,7 @@ impl ChannelSettings {
             mode: Mode::Test,
             address: address.to_owned(),
             secret_key: SecretString::from(secret_key),
+            account: Account::default(),
             notification_secrets: Vec::new(),
             methods: None,
             wallets: Vec::new(),
@@ -131,7 +144,7 @@ impl ChannelSettings {
 
     /// Its secrets, as its provider takes them.
     pub fn credentials(&self) -> Credentials {
-        Credentials { secret_key: self.secret_key.clone(), notification_secrets: self.notification_secrets.clone() }
+        Credentials { account: self.account.clone(), secret_key: self.secret_key.clone(), notification_secrets: self.notification_secrets.clone() }
     }
 
     /// Reads the `index`th `[[channels]]` table, its faults reported. What is missing or wrong has some value in the answer, which is only used
@@ -172,7 +185,8 @@ impl ChannelSettings {
         let sources = Sources { env, literal: !mode.livemode() };
         let secret_key = section.take("secret_key").map(|value| secret::read(&value, &section.place("secret_key"), sources, faults));
         match &secret_key {
-            None => section.missing("secret_key", SOURCES),
+            None if known.as_ref().is_none_or(|known| known.needs_secret_key) => section.missing("secret_key", SOURCES),
+            None => {}
             Some(Some(key)) if given_mode.is_some() => key_fault(&section, key, mode),
             Some(_) => {}
         }
@@ -188,6 +202,7 @@ impl ChannelSettings {
             address.as_deref().or(known.as_ref().map(|known| known.address.as_str())).unwrap_or_default().trim_end_matches('/'),
             "",
         );
+        let like_fields = known.as_ref().map_or(&[][..], |known| known.account_fields);
         let provider_timeout = known.map_or(like.timeout_ms, |known| u64::try_from(known.timeout.as_millis()).unwrap_or(u64::MAX));
         if section.has_empty_list("methods") {
             section.fault(
@@ -196,10 +211,12 @@ impl ChannelSettings {
                 "leave it out for all that the provider can, or name some",
             );
         }
+        let account = account(&mut section, like_fields, sources, faults);
         let timeout_ms = section.number("timeout_ms", provider_timeout, 50, 120_000);
         let settings = Self {
             mode,
             secret_key: secret_key.flatten().unwrap_or_default(),
+            account,
             notification_secrets,
             methods: section.parsed_list("methods", "use qr, barcode, redirect, card_token", parse_serde),
             wallets: section.parsed_list("wallets", "use alipay, wechatpay, unionpay", parse_serde).unwrap_or_default(),
@@ -219,6 +236,43 @@ impl ChannelSettings {
         section.end();
         settings
     }
+}
+
+/// Reads the account's table: every field that the provider names, each parsed as it asks.
+fn account(section: &mut Section<'_>, fields: &'static [AccountField], sources: Sources<'_>, faults: &super::fault::Faults<'_>) -> Account {
+    let mut table = section.section("account");
+    let mut account = Account::default();
+    for field in fields {
+        let Some(value) = table.take(field.name) else {
+            if field.required {
+                table.missing(field.name, field.help);
+            }
+            continue;
+        };
+        let key = matches!(field.kind, FieldKind::PrivateKey | FieldKind::PublicKey);
+        let filled = match &value {
+            _ if field.kind.is_secret() || (key && value.is_table()) => {
+                // A public key is nobody's secret: it may stand in the file, or lie in one of its own.
+                let sources = Sources { literal: sources.literal || !field.kind.is_secret(), ..sources };
+                match secret::read(&value, &table.place(field.name), sources, faults) {
+                    Some(text) => account.set_text(field, text.expose_secret()),
+                    None => continue,
+                }
+            }
+            Value::String(text) => account.set_text(field, text),
+            Value::Integer(number) => account.set_number(field, *number),
+            Value::Boolean(flag) => account.set_flag(field, *flag),
+            other => {
+                table.wrong_type(field.name, "a text, a whole number, or true or false", other);
+                continue;
+            }
+        };
+        if let Err(error) = filled {
+            table.fault(field.name, error.to_string(), field.help);
+        }
+    }
+    table.end();
+    account
 }
 
 /// What may name a merchant: the same bounds as the database has.

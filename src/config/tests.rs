@@ -7,7 +7,12 @@ use crate::channel::guard::GuardSettings;
 use crate::domain::MethodKind;
 
 fn providers(name: &str) -> Option<ProviderDefaults> {
-    (name == "stripe").then(|| ProviderDefaults { address: "https://api.stripe.com".to_owned(), timeout: Duration::from_secs(3) })
+    (name == "stripe").then(|| ProviderDefaults {
+        address: "https://api.stripe.com".to_owned(),
+        timeout: Duration::from_secs(3),
+        account_fields: &[],
+        needs_secret_key: true,
+    })
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -1,5 +1,5 @@
 //! Floor 1: the third parties' protocols, as pure encode and decode. A provider never waits, never connects, never reads a clock: it turns a
-//! [`Call`] into a [`Request`], a [`Response`] into a [`Reply`], and a notification's bytes into facts. The channel's actor carries the bytes.
+//! [`Call`] into an [`HttpRequest`], an [`HttpResponse`] into a [`Reply`], and a notification's bytes into facts. The channel's actor carries the bytes.
 //!
 //! A new provider is one file that implements [`Provider`], and one line in [`find`].
 //!
@@ -99,6 +99,10 @@ pub struct Call {
     pub reference: Option<String>,
     /// The key of the attempt that this one undoes, for [`Verb::Reverse`].
     pub reverses: Option<String>,
+    /// Whether what is undone is a refund and not a payment, for [`Verb::Reverse`].
+    pub reverses_refund: bool,
+    /// The key of the pay attempt that this one follows; its own key for [`Verb::Pay`].
+    pub pay_key: Option<String>,
     /// Whether the money to be undone is only held, for [`Verb::Reverse`].
     pub held: bool,
     /// What is bought.
@@ -109,11 +113,36 @@ pub struct Call {
     pub expires_at: Timestamp,
     /// When the attempt was first written: repeats outside the key's life are not repeats.
     pub attempted_at: Timestamp,
+    /// When this exchange is put together: what a protocol must say of the time, since a provider reads no clock.
+    pub now: Timestamp,
+    /// Where the channel's notifications reach us, where the settings say so.
+    pub notify_url: Option<String>,
+    /// Whether the same attempt may have reached the channel before: some protocols mark a repeat.
+    pub repeat: bool,
+    /// The card, unsealed for this exchange alone, for [`PaymentMethod::Card`].
+    pub card: Option<CardData>,
+}
+
+/// A card as it goes to a bank. It is held for one exchange; `Debug` shows neither number nor code.
+#[derive(Clone, Debug)]
+pub struct CardData {
+    /// The number: 12 to 19 digits.
+    pub number: SecretString,
+    /// 1 to 12.
+    pub exp_month: u8,
+    /// Four digits.
+    pub exp_year: u16,
+    /// As it stands on the card.
+    pub holder: Option<String>,
+    /// Three or four digits: only while the payment is first carried; it is never stored.
+    pub security_code: Option<SecretString>,
 }
 
 /// A channel's secrets and account, as its settings give them.
 #[derive(Clone, Debug)]
 pub struct Credentials {
+    /// The account's fields, as the provider named them.
+    pub account: Account,
     /// The key that we authenticate with.
     pub secret_key: SecretString,
     /// The secrets that notifications may be signed with, newest first; more than one while they rotate.
@@ -129,7 +158,7 @@ impl Credentials {
 
 /// An HTTP request to the channel, without its address: that is a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// `GET` or `POST`.
     pub method: http::Method,
     /// Path and query, from `/`.
@@ -142,7 +171,7 @@ pub struct Request {
 
 /// An HTTP answer, read to its end within the caps.
 #[derive(Clone, Debug)]
-pub struct Response {
+pub struct HttpResponse {
     /// The status code.
     pub status: u16,
     /// The headers.
@@ -208,7 +237,7 @@ pub enum NotificationError {
     Malformed,
 }
 
-/// A protocol.
+/// A third party: its name, what it promises, and how it is spoken to.
 pub trait Provider: Send + Sync {
     /// Its name in settings: lower case.
     fn name(&self) -> &'static str;
@@ -219,6 +248,16 @@ pub trait Provider: Send + Sync {
     /// The address of its production service, used unless the settings give another.
     fn default_address(&self) -> &'static str;
 
+    /// What a channel must know of its account beyond `secret_key` and `notification_secrets`.
+    fn account_fields(&self) -> &'static [AccountField] {
+        &[]
+    }
+
+    /// Whether it is `secret_key` that we authenticate with: then a channel cannot do without it.
+    fn needs_secret_key(&self) -> bool {
+        true
+    }
+
     /// Why this exchange must not take place at all: the channel cannot express it (an amount between two of its steps, a method that it
     /// does not have, a name that is still missing). The flow asks before it sends, and before it writes an intent where it can; what is
     /// refused is `not_sent`, with this failure, and says nothing of the channel's health. `None`: go ahead.
@@ -227,11 +266,65 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// Headers and body for one exchange. For a call that [`Provider::refuses`] names a reason against, it is one that moves no money.
-    fn request(&self, call: &Call, credentials: &Credentials) -> Request;
+    /// The words on the wire, and what carries them.
+    fn protocol(&'static self) -> Protocol;
 
-    /// What the answer means. Never fails: what cannot be read is unknown, with [`CallClass::FailHard`].
-    fn reply(&self, call: &Call, response: &Response) -> Reply;
+    /// How long a call may take from its first byte, unless the settings say otherwise.
+    fn default_timeout(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
+    /// Whether its attempts are known by numbers that must be unique a channel and day (a bank's STAN): then the flow leases one for every
+    /// attempt and [`Provider::mint_key`] puts it into the attempt's key.
+    fn needs_numbers(&self) -> bool {
+        false
+    }
+
+    /// The key of a new attempt, 32 characters, which is everything that identifies it at the channel: it is on disk before the first byte
+    /// leaves, and goes with every repeat. `chance` is 128 random bits; `number` is leased, for a provider that needs it.
+    fn mint_key(&self, chance: u128, number: Option<u32>, now: Timestamp) -> String {
+        let _ = (number, now);
+        format!("{chance:032x}")
+    }
+}
+
+/// How a provider is spoken to.
+#[derive(Clone, Copy)]
+pub enum Protocol {
+    /// A request, an answer.
+    Http(&'static dyn HttpProtocol),
+}
+
+impl Protocol {
+    /// The protocol over HTTP, if that is what it is: only those send notifications.
+    pub fn http(self) -> Option<&'static dyn HttpProtocol> {
+        let Self::Http(protocol) = self;
+        Some(protocol)
+    }
+}
+
+/// What one exchange needs of the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Assembled {
+    /// Send this, and read the answer.
+    Send(HttpRequest),
+    /// Nothing is sent: the answer is known already (a signed page that only the customer's browser opens).
+    Done(Reply),
+}
+
+/// A protocol over HTTP.
+pub trait HttpProtocol: Send + Sync {
+    /// Headers and body for one exchange. For a call that [`Provider::refuses`] names a reason against, it is one that moves no money.
+    fn request(&self, call: &Call, credentials: &Credentials) -> Assembled;
+
+    /// What the answer means. Never fails: what cannot be read, or is not authentic, is unknown, with [`CallClass::FailHard`].
+    fn reply(&self, call: &Call, response: &HttpResponse, credentials: &Credentials) -> Reply;
+
+    /// Whether putting a request together takes a signature that others should not wait for (RSA: about a millisecond of a processor): then it
+    /// is done beside the channel's thread.
+    fn signs_slowly(&self) -> bool {
+        false
+    }
 
     /// Verifies that a notification's bytes, as they came, are the provider's own and fresh.
     ///
@@ -250,11 +343,6 @@ pub trait Provider: Send + Sync {
     fn acknowledgement(&self) -> (u16, &'static str, &'static str) {
         (200, "application/json", "{\"received\":true}")
     }
-
-    /// How long a call may take from its first byte, unless the settings say otherwise.
-    fn default_timeout(&self) -> Duration {
-        Duration::from_secs(3)
-    }
 }
 
 /// The provider of that name in the settings.
@@ -263,6 +351,9 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
     PROVIDERS.iter().copied().find(|provider| provider.name() == name)
 }
 
+mod account;
 pub mod stripe;
 pub mod iso8583;
 pub mod socket;
+
+pub use account::{Account, AccountField, FieldError, FieldKind};

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Claim, FlowError};
-use super::flows::{Channel, Flows, call};
+use super::flows::{Channel, Flows};
 use crate::clock::Moment;
 use crate::domain::{Change, Fact, News, Payment, Source};
 use crate::provider::{Reply, Verb};
@@ -38,7 +38,7 @@ impl Flows {
     ) -> Result<Payment, FlowError> {
         let Some(attempt) = payment.attempt(n) else { return Ok(payment) };
         let verb = Verb::sending(attempt.operation);
-        let order = call(&payment, attempt, verb);
+        let order = channel.call(&payment, attempt, verb, self.now());
         let news = if let Some(failure) = channel.handle.provider().refuses(&order) {
             News { failure: Some(failure), ..News::of(Fact::Declined) }
         } else {

@@ -18,7 +18,7 @@ use super::recent::Recent;
 use super::waiting::Waiting;
 use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
-use crate::domain::{Attempt, Candidate, Lease, OperationClass, Payment, Subject};
+use crate::domain::{Attempt, AttemptState, Candidate, Lease, OperationClass, Payment, Subject};
 use crate::provider::{Call, Credentials, Notification, NotificationError, Verb};
 use crate::store::Store;
 use crate::store::inbox::Inbox;
@@ -66,6 +66,8 @@ pub struct Channel {
     /// How long one of its calls may take.
     pub call_timeout: Duration,
     credentials: Credentials,
+    /// Where its provider's notifications reach us.
+    notify_url: Option<String>,
     /// Where its notifications are kept, over the channel's own connections.
     pub(super) inbox: Inbox,
     /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
@@ -78,15 +80,21 @@ pub struct Channel {
 
 impl Channel {
     /// A channel that has not failed yet.
-    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, inbox: Inbox) -> Self {
-        Self { handle, call_timeout, credentials, inbox, doubtful: Arc::default(), hastened_at: Arc::default(), probed: Arc::default() }
+    pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, notify_url: Option<String>, inbox: Inbox) -> Self {
+        Self { handle, call_timeout, credentials, notify_url, inbox, doubtful: Arc::default(), hastened_at: Arc::default(), probed: Arc::default() }
     }
 
     /// Verifies and reads a notification.
     pub(super) fn receive(&self, headers: &http::HeaderMap, body: &[u8], now: Timestamp) -> Result<Notification, NotificationError> {
-        let provider = self.handle.provider();
-        provider.verify_notification(headers, body, &self.credentials, now)?;
-        provider.read_notification(body)
+        // Only a protocol over HTTP sends any; to the others it is a message from nobody.
+        let protocol = self.handle.provider().protocol().http().ok_or(NotificationError::Unsigned)?;
+        protocol.verify_notification(headers, body, &self.credentials, now)?;
+        protocol.read_notification(body)
+    }
+
+    /// What this channel is asked about `attempt` of `payment`, now.
+    pub(super) fn call(&self, payment: &Payment, attempt: &Attempt, verb: Verb, now: Timestamp) -> Call {
+        Call { notify_url: self.notify_url.clone(), ..call(payment, attempt, verb, now) }
     }
 
     pub(super) fn note_failure(&self) {
@@ -344,7 +352,7 @@ impl Drop for Leaving {
 }
 
 /// What a channel is asked about `attempt` of `payment`.
-pub(super) fn call(payment: &Payment, attempt: &Attempt, verb: Verb) -> Call {
+fn call(payment: &Payment, attempt: &Attempt, verb: Verb, now: Timestamp) -> Call {
     let request = &payment.request;
     let pay = match attempt.operation {
         crate::domain::Operation::Pay => Some(attempt),
@@ -363,23 +371,30 @@ pub(super) fn call(payment: &Payment, attempt: &Attempt, verb: Verb) -> Call {
         pay_reference: pay.and_then(|pay| pay.reference.clone()),
         reference: if attempt.operation == crate::domain::Operation::Pay { None } else { attempt.reference.clone() },
         reverses: pay.filter(|_| attempt.operation == crate::domain::Operation::Reversal).map(|pay| pay.key.clone()),
+        // A refund is not undone yet: its unknown is asked after.
+        reverses_refund: false,
+        pay_key: pay.map(|pay| pay.key.clone()),
         held: is_only_held(payment, attempt),
         description: request.description.clone(),
         return_url: request.return_url.clone(),
         expires_at: request.expires_at,
         attempted_at: attempt.created_at,
+        now,
+        notify_url: None,
+        repeat: !matches!(attempt.state, AttemptState::Sent | AttemptState::NotSent),
+        card: None,
     }
 }
 
 /// Whether money that is to be undone is only held. A reversal that the channel refused as the release of a hold goes on as giving back: the hold
 /// was taken meanwhile.
-fn is_only_held(payment: &Payment, attempt: &Attempt) -> bool {
-    let refused = attempt.operation == crate::domain::Operation::Reversal && attempt.state == crate::domain::AttemptState::Declined;
+pub(super) fn is_only_held(payment: &Payment, attempt: &Attempt) -> bool {
+    let refused = attempt.operation == crate::domain::Operation::Reversal && attempt.state == AttemptState::Declined;
     payment.request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0 && !refused
 }
 
 fn is_being_undone(attempt: &Attempt) -> bool {
-    attempt.operation == crate::domain::Operation::Pay && attempt.state == crate::domain::AttemptState::Reversing
+    attempt.operation == crate::domain::Operation::Pay && attempt.state == AttemptState::Reversing
 }
 
 /// A new attempt's key: 32 hex digits, which fit every provider's number.

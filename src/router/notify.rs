@@ -7,7 +7,7 @@ use super::answer::FlowError;
 use super::flows::{Channel, Flows};
 use super::{Acknowledgement, Notify};
 use crate::domain::{Contract, Learned, News, PaymentId, Source};
-use crate::provider::Notification;
+use crate::provider::{HttpProtocol, Notification};
 use crate::store::inbox::{Arrival, Closing};
 use crate::store::notification::NotificationState;
 
@@ -50,7 +50,8 @@ impl Flows {
         } else {
             count(id, "repeated");
         }
-        let (status, content_type, body) = channel.handle.provider().acknowledgement();
+        let protocol = channel.handle.provider().protocol().http();
+        let (status, content_type, body) = protocol.map_or((200, "text/plain", ""), HttpProtocol::acknowledgement);
         Ok(Acknowledgement { status, content_type, body })
     }
 
@@ -59,7 +60,10 @@ impl Flows {
         for waiting in self.shared.store.waiting_notifications(self.now() - INBOX_PATIENCE, INBOX_BATCH).await? {
             // It was verified before it was stored: its bytes need no signature now.
             let known = self.channel(&waiting.channel).cloned();
-            let read = known.and_then(|channel| channel.handle.provider().read_notification(&waiting.body).ok().map(|read| (channel, read)));
+            let read = known.and_then(|channel| {
+                let protocol = channel.handle.provider().protocol().http()?;
+                protocol.read_notification(&waiting.body).ok().map(|read| (channel, read))
+            });
             match read {
                 Some((channel, notification)) => self.apply_and_close(&channel, &notification).await,
                 // Left as received, it would stand before later ones at every look.

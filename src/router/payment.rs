@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Authorize;
 use super::answer::{Answer, Claim, FlowError};
 use super::carrying::Stopwatch;
-use super::flows::{Channel, Flows, call, new_key};
+use super::flows::{Channel, Flows, new_key};
 use super::settle::{OVERTAKEN, Written};
 use crate::channel::guard::{Permit, Rejected};
 use crate::clock::Moment;
@@ -176,7 +176,7 @@ impl Flows {
             now,
         );
         let attempt = payment.attempts.first()?;
-        channel.handle.provider().refuses(&call(&payment, attempt, Verb::Pay))
+        channel.handle.provider().refuses(&channel.call(&payment, attempt, Verb::Pay, now))
     }
 
     /// Writes the intent. The order may be taken over from a payment that ended unpaid.
@@ -314,8 +314,8 @@ impl Flows {
                 None => self.permit_for_next_step(channel, send_by).await,
             };
             let Some(permit) = permit else { return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))) };
-            let done =
-                stopwatch.theirs(channel.handle.perform(call(payment, attempt, Verb::Pay), permit, self.call_deadline(channel), Some(send_by))).await;
+            let order = channel.call(payment, attempt, Verb::Pay, self.now());
+            let done = stopwatch.theirs(channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by))).await;
             self.note(channel, &done);
             match done.reply {
                 Reply::News { news, .. } => return Ok(Some(news)),

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 
 use super::answer::FlowError;
 use super::carrying::{Stopwatch, touched};
-use super::flows::{Channel, Flows, call, new_key};
+use super::flows::{Channel, Flows, is_only_held, new_key};
 use super::settle::{Settled, Written};
 use crate::clock::Moment;
 use crate::domain::{
@@ -105,7 +105,7 @@ impl Flows {
         let Some(attempt) = payment.attempt(claim.n).cloned() else { return Ok("gone") };
         let verb = match attempt.operation {
             Operation::Refund => Verb::QueryRefund,
-            Operation::Reversal if !call(&payment, &attempt, Verb::Reverse).held => Verb::QueryRefund,
+            Operation::Reversal if !is_only_held(&payment, &attempt) => Verb::QueryRefund,
             _ => Verb::Query,
         };
         let Some(reply) = self.ask(&payment, &attempt, claim, channel, verb).await? else { return Ok("shut") };
@@ -234,7 +234,7 @@ impl Flows {
             }
         };
         let send_by: Moment = self.shared.clock.boot() + channel.call_timeout;
-        let done = channel.handle.perform(call(payment, attempt, verb), permit, self.call_deadline(channel), Some(send_by)).await;
+        let done = channel.handle.perform(channel.call(payment, attempt, verb, self.now()), permit, self.call_deadline(channel), Some(send_by)).await;
         self.note(channel, &done);
         if done.fault.is_none() && matches!(verb, Verb::Query | Verb::QueryRefund) && done.class == crate::domain::CallClass::Success {
             channel.handle.guard().query_succeeded(self.shared.clock.boot());
@@ -301,11 +301,17 @@ fn synthetic_query(channel: &Channel, now: jiff::Timestamp) -> crate::provider::
         pay_reference: None,
         reference: None,
         reverses: None,
+        reverses_refund: false,
+        pay_key: None,
         held: false,
         description: None,
         return_url: None,
         expires_at: now,
         attempted_at: now,
+        now,
+        notify_url: None,
+        repeat: false,
+        card: None,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 
 use breakwater::domain::{Contract, Failure};
-use breakwater::provider::{self, Call, Credentials, Notification, NotificationError, Provider, Reply, Request, Response, Verb};
+use breakwater::provider::{
+    self, Assembled, Call, Credentials, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply, Verb,
+};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -27,12 +29,23 @@ impl Provider for Brittle {
     fn refuses(&self, call: &Call) -> Option<Failure> {
         STRIPE.refuses(call)
     }
-    fn request(&self, call: &Call, credentials: &Credentials) -> Request {
-        STRIPE.request(call, credentials)
+    fn protocol(&'static self) -> Protocol {
+        Protocol::Http(&Brittle)
     }
-    fn reply(&self, call: &Call, response: &Response) -> Reply {
+}
+
+/// What Stripe itself says.
+fn stripe() -> &'static dyn HttpProtocol {
+    STRIPE.protocol().http().expect("Stripe speaks HTTP")
+}
+
+impl HttpProtocol for Brittle {
+    fn request(&self, call: &Call, credentials: &Credentials) -> Assembled {
+        stripe().request(call, credentials)
+    }
+    fn reply(&self, call: &Call, response: &HttpResponse, credentials: &Credentials) -> Reply {
         assert!(!(call.order.starts_with("panic") && call.verb == Verb::Pay && call.pay_reference.is_some()), "injected");
-        STRIPE.reply(call, response)
+        stripe().reply(call, response, credentials)
     }
     fn verify_notification(
         &self,
@@ -41,10 +54,10 @@ impl Provider for Brittle {
         credentials: &Credentials,
         now: Timestamp,
     ) -> Result<(), NotificationError> {
-        STRIPE.verify_notification(headers, body, credentials, now)
+        stripe().verify_notification(headers, body, credentials, now)
     }
     fn read_notification(&self, body: &[u8]) -> Result<Notification, NotificationError> {
-        STRIPE.read_notification(body)
+        stripe().read_notification(body)
     }
 }
 

@@ -7,12 +7,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     // Ground: these import nothing of the crate.
     ("domain", &[]),
     ("clock", &[]),
+    ("keys", &[]),
     // Servants of demo and tests, in worlds of their own.
     ("sandbox", &[]),
     ("cluster", &[]),
     // Floor 1: the two do not know each other.
     ("store", &["domain", "clock"]),
-    ("provider", &["domain", "clock"]),
+    ("provider", &["domain", "clock", "keys"]),
     // Floor 2.
     ("channel", &["domain", "clock", "provider"]),
     ("alert", &["domain", "clock", "store"]),
@@ -27,7 +28,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("http", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier", "representation"]),
     ("console", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier", "representation"]),
     // The settings name those below; only the wiring knows the settings.
-    ("config", &["domain", "provider", "channel", "alert", "telemetry"]),
+    ("config", &["domain", "keys", "provider", "channel", "alert", "telemetry"]),
 ];
 
 /// What wires: it may import everything, and nothing else may import it.

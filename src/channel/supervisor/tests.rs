@@ -13,7 +13,9 @@ use super::super::handle::ChannelHandle;
 use super::super::http_pool::tls_config;
 use super::*;
 use crate::domain::{CallClass, Candidate, CaptureMethod, Contract, Currency, Fact, Money, News, OperationClass, PaymentMethod};
-use crate::provider::{Call, Credentials, Notification, NotificationError, Provider, Reply, Request, Response, Verb};
+use crate::provider::{
+    Account, Assembled, Call, Credentials, HttpProtocol, HttpRequest, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply, Verb,
+};
 
 /// A provider whose calls go to the path of their order's name.
 #[derive(Default)]
@@ -62,16 +64,22 @@ impl Provider for Parrot {
         "http://127.0.0.1:9"
     }
 
-    fn request(&self, call: &Call, _: &Credentials) -> Request {
+    fn protocol(&'static self) -> Protocol {
+        Protocol::Http(self)
+    }
+}
+
+impl HttpProtocol for Parrot {
+    fn request(&self, call: &Call, _: &Credentials) -> Assembled {
         match call.order.as_str() {
             "panic_in_request" => panic!("injected"),
             "freeze" => self.freeze(),
             _ => {}
         }
-        Request { method: http::Method::GET, path: format!("/{}", call.order), headers: Vec::new(), body: Vec::new() }
+        Assembled::Send(HttpRequest { method: http::Method::GET, path: format!("/{}", call.order), headers: Vec::new(), body: Vec::new() })
     }
 
-    fn reply(&self, call: &Call, _: &Response) -> Reply {
+    fn reply(&self, call: &Call, _: &HttpResponse, _: &Credentials) -> Reply {
         assert_ne!(call.order, "panic_in_reply", "injected");
         if call.order == "freeze_in_reply" {
             self.freeze();
@@ -164,7 +172,7 @@ impl Channel {
             identity: ChannelIdentity {
                 id: Arc::from(id),
                 provider,
-                credentials: Credentials { secret_key: "key".to_owned().into(), notification_secrets: Vec::new() },
+                credentials: Credentials { account: Account::default(), secret_key: "key".to_owned().into(), notification_secrets: Vec::new() },
             },
             address: Address::parse(&url).expect("an address"),
             tls: tls_config().expect("TLS"),
@@ -253,11 +261,17 @@ fn call(order: &str, pay_reference: Option<&str>) -> Call {
         pay_reference: pay_reference.map(str::to_owned),
         reference: None,
         reverses: None,
+        reverses_refund: false,
+        pay_key: None,
         held: false,
         description: None,
         return_url: None,
         expires_at: Timestamp::MAX,
         attempted_at: Timestamp::UNIX_EPOCH,
+        now: Timestamp::UNIX_EPOCH,
+        notify_url: None,
+        repeat: false,
+        card: None,
     }
 }
 

@@ -37,7 +37,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::{Contract, Failure, MethodKind};
-use crate::provider::{Call, Credentials, Notification, NotificationError, Provider, Reply, Request, Response};
+use crate::provider::{Assembled, Call, Credentials, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply};
 
 mod amount;
 mod codes;
@@ -88,11 +88,17 @@ impl Provider for Stripe {
         request::refuses(call)
     }
 
-    fn request(&self, call: &Call, credentials: &Credentials) -> Request {
-        request::request(call, credentials)
+    fn protocol(&'static self) -> Protocol {
+        Protocol::Http(&Stripe)
+    }
+}
+
+impl HttpProtocol for Stripe {
+    fn request(&self, call: &Call, credentials: &Credentials) -> Assembled {
+        Assembled::Send(request::request(call, credentials))
     }
 
-    fn reply(&self, call: &Call, response: &Response) -> Reply {
+    fn reply(&self, call: &Call, response: &HttpResponse, _: &Credentials) -> Reply {
         reply::reply(call, response)
     }
 
@@ -119,7 +125,7 @@ mod sample {
     use serde_json::{Value, json};
 
     use crate::domain::{CaptureMethod, Currency, Money, PaymentMethod};
-    use crate::provider::{Call, Credentials, Response, Verb};
+    use crate::provider::{Account, Call, Credentials, HttpResponse, Verb};
 
     pub(super) const KEY: &str = "0190a8b4c6d2700080000000000000ff";
 
@@ -136,11 +142,17 @@ mod sample {
             pay_reference: Some("pi_1".to_owned()),
             reference: None,
             reverses: None,
+            reverses_refund: false,
+            pay_key: None,
             held: false,
             description: None,
             return_url: None,
             expires_at: Timestamp::UNIX_EPOCH,
             attempted_at: Timestamp::UNIX_EPOCH,
+            now: Timestamp::UNIX_EPOCH,
+            notify_url: None,
+            repeat: false,
+            card: None,
         }
     }
 
@@ -154,16 +166,17 @@ mod sample {
 
     pub(super) fn credentials(secrets: &[&str]) -> Credentials {
         Credentials {
+            account: Account::default(),
             secret_key: SecretString::from("sk_test_breakwater"),
             notification_secrets: secrets.iter().map(|secret| SecretString::from(*secret)).collect(),
         }
     }
 
-    pub(super) fn response(status: u16, body: impl Into<Vec<u8>>) -> Response {
-        Response { status, headers: http::HeaderMap::new(), body: body.into().into() }
+    pub(super) fn response(status: u16, body: impl Into<Vec<u8>>) -> HttpResponse {
+        HttpResponse { status, headers: http::HeaderMap::new(), body: body.into().into() }
     }
 
-    pub(super) fn answer(status: u16, body: &Value) -> Response {
+    pub(super) fn answer(status: u16, body: &Value) -> HttpResponse {
         response(status, body.to_string())
     }
 

@@ -6,13 +6,13 @@
 use serde::de::DeserializeOwned;
 
 use crate::domain::{CallClass, Fact, Failure, FailureCode, News};
-use crate::provider::{Call, Reply, Response, Verb};
+use crate::provider::{Call, HttpResponse, Reply, Verb};
 
 use super::object::{ErrorBody, ErrorReply, Intent, Page, Reading, RefundObject};
 use super::{codes, request};
 
 /// What the answer to a call means.
-pub(super) fn reply(call: &Call, response: &Response) -> Reply {
+pub(super) fn reply(call: &Call, response: &HttpResponse) -> Reply {
     let answer = Answer::of(response);
     let named = request::intent_id(call);
     match (call.verb, named) {
@@ -66,7 +66,7 @@ enum Refusal {
 }
 
 impl<'a> Answer<'a> {
-    fn of(response: &'a Response) -> Self {
+    fn of(response: &'a HttpResponse) -> Self {
         let error = || serde_json::from_slice::<ErrorReply>(&response.body).ok().map(|reply| reply.error).filter(|error| !error.kind.is_empty());
         match response.status {
             200 => Self::Done(&response.body),

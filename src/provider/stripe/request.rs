@@ -5,7 +5,7 @@
 //! (left out, it would mean "all of it" to a capture or a refund).
 
 use crate::domain::{CaptureMethod, Failure, FailureCode, PaymentMethod};
-use crate::provider::{Call, Credentials, Request, Verb};
+use crate::provider::{Call, Credentials, HttpRequest, Verb};
 
 use super::{amount, object};
 
@@ -35,7 +35,7 @@ pub(super) fn refuses(call: &Call) -> Option<Failure> {
 }
 
 /// Path, headers and body for one exchange.
-pub(super) fn request(call: &Call, credentials: &Credentials) -> Request {
+pub(super) fn request(call: &Call, credentials: &Credentials) -> HttpRequest {
     let draft = draft(call);
     let mut headers = vec![
         ("authorization", format!("Bearer {}", credentials.secret_key())),
@@ -52,7 +52,7 @@ pub(super) fn request(call: &Call, credentials: &Credentials) -> Request {
     if let Some(key) = draft.key {
         headers.push(("idempotency-key", key));
     }
-    Request { method, path: draft.path, headers, body }
+    HttpRequest { method, path: draft.path, headers, body }
 }
 
 /// What a call looks like before it has headers.
@@ -253,15 +253,15 @@ mod tests {
     use super::*;
     use crate::domain::FailureCode;
 
-    fn sent(call: &Call) -> Request {
+    fn sent(call: &Call) -> HttpRequest {
         request(call, &credentials(&[]))
     }
 
-    fn fields(request: &Request) -> std::collections::BTreeMap<String, String> {
+    fn fields(request: &HttpRequest) -> std::collections::BTreeMap<String, String> {
         decoded(std::str::from_utf8(&request.body).expect("UTF-8"))
     }
 
-    fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
         request.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 

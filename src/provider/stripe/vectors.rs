@@ -9,7 +9,7 @@ use super::Stripe;
 use super::request::decoded;
 use super::sample::{answer, call, creating, credentials, money};
 use crate::domain::{CallClass, CaptureMethod, Fact, FailureCode};
-use crate::provider::{Call, Notification, NotificationError, Provider, Reply, Request, Verb};
+use crate::provider::{Call, HttpProtocol, HttpRequest, Notification, NotificationError, Reply, Verb};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../tests/vectors/stripe.json")).expect("the vectors are JSON")
@@ -119,7 +119,7 @@ fn requests_carry_the_same_fields_as_those_of_stripes_sdks() {
         let (path, query) = text(theirs, "target").split_once('?').unwrap_or((text(theirs, "target"), ""));
         let their_body = form(text(theirs, "body"));
         let (call, apart) = counterpart(path, &their_body);
-        let Request { method, path: our_path, headers, body } = Stripe.request(&call, &credentials(&[]));
+        let HttpRequest { method, path: our_path, headers, body } = super::request::request(&call, &credentials(&[]));
         let (our_path, our_query) = our_path.split_once('?').unwrap_or((&our_path, ""));
         assert_eq!((method.as_str(), our_path), (text(theirs, "method"), path));
         assert_eq!(form(our_query), form(query));
@@ -141,7 +141,7 @@ fn error_objects_are_classified() {
     let read = |name: &str| {
         let object = &vectors["error_objects"][name];
         let status = u16::try_from(object[0].as_u64().expect("a status")).expect("a status");
-        match Stripe.reply(&call(Verb::Pay), &answer(status, &object[1])) {
+        match Stripe.reply(&call(Verb::Pay), &answer(status, &object[1]), &credentials(&[])) {
             Reply::News { news, class } => (news.fact, class, news.failure),
             other => panic!("{other:?}"),
         }
