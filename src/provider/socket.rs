@@ -10,12 +10,16 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{Call, Credentials, Reply};
+use crate::domain::Failure;
 
 /// The longest frame, in bytes, its header included. A peer that announces more is not speaking our protocol.
 pub const FRAME_MAX: usize = 8 * 1024 + 16;
 
 /// A protocol over persistent sockets.
 pub trait SocketProtocol: Send + Sync {
+    /// Why this account cannot be used, where its fields do not fit each other or the protocol. A channel with such an account sends nothing.
+    fn fault(&self, credentials: &Credentials) -> Option<Failure>;
+
     /// How its messages are told apart in the stream.
     fn framing(&self, credentials: &Credentials) -> Framing;
 
@@ -47,6 +51,12 @@ pub struct Manners {
     pub answer_within: Duration,
     /// This many unanswered echoes in a row, and the socket is dead.
     pub missed_max: u32,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self { sign_on: false, echo_every: Duration::from_secs(60), answer_within: Duration::from_secs(10), missed_max: 2 }
+    }
 }
 
 /// Words about the connection.
