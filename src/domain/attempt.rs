@@ -341,7 +341,9 @@ fn refund(state: AttemptState, fact: Fact) -> Option<Step> {
     use Step::{Contradiction, Seen, To};
     Some(match (state, fact) {
         (_, F::Authorized | F::ActionRequired) => return None,
-        (S::ActionRequired | S::Authorized | S::SucceededLate | S::Reversing | S::Reversed, _) => return None,
+        (S::ActionRequired | S::Authorized | S::SucceededLate, _) => return None,
+        // It was not answered, and is being undone: whatever it had become by then is undone with it.
+        (S::Reversing | S::Reversed, _) => Seen,
 
         (S::Sent, F::Unknown) => To(S::Unknown),
         (S::Sent, F::NotSent) => To(S::NotSent),
@@ -383,6 +385,8 @@ pub struct Attempt {
     pub amount: i64,
     /// The refund that it carries out, when it is one.
     pub refund_n: Option<i16>,
+    /// The attempt that it undoes, when it is a reversal.
+    pub undoes: Option<i16>,
     /// The channel's own name for it (Stripe's `pi_…`, `re_…`), once known.
     pub reference: Option<String>,
     /// Why it was declined or could not be sent.

@@ -8,6 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::attempt::AttemptState;
+use super::failure::FailureCode;
 use super::id::EventId;
 use super::news::Source;
 use super::operation::Operation;
@@ -144,7 +145,8 @@ fn event_kinds(before: &Payment, after: &Payment, source: Source) -> Vec<(&'stat
                 "attempt": attempt.n, "operation": attempt.operation.as_str(), "channel": attempt.channel, "source": source.as_str(),
                 "from": old.map(|old| old.state.as_str()), "to": attempt.state.as_str(),
             });
-            let late = attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversed;
+            let unanswered = attempt.failure.as_ref().is_some_and(|failure| failure.code == FailureCode::NoAnswer);
+            let late = attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversed && !unanswered;
             let named = old.is_some_and(|old| old.state == attempt.state);
             let kind = match (late, named) {
                 (true, _) => "payment.late_success_reversed",

@@ -29,8 +29,23 @@ pub struct Contract {
     pub refund_spacing: Duration,
     /// How long a hold lasts when the channel does not say.
     pub hold_lasts: Duration,
+    /// What settles a doubt.
+    pub unanswered: Unanswered,
+    /// A code or page that was handed out dies at the channel by itself, no later than our own expiry: so long after that, a fresh answer that it
+    /// was not paid ends it like a confirmed close. `None`: only a confirmed close does.
+    pub dead_after_expiry: Option<Duration>,
     /// How its customers can pay.
     pub methods: &'static [MethodKind],
+}
+
+/// What settles a doubt about an attempt that was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The channel is asked what became of it.
+    Query,
+    /// Nothing can be asked: payment and refund are undone (a refund then goes again under a new key), while captures, voids and reversals are
+    /// advices that are repeated under their key until they are acknowledged.
+    Reverse,
 }
 
 /// The rungs, in milliseconds, by which an open attempt is looked at again; the last one doubles from there, up to a day, and never ends.

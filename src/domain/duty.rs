@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 
 use super::attempt::{Attempt, AttemptState};
-use super::contract::{Contract, VOID_BEFORE_LAPSE};
+use super::contract::{Contract, Unanswered, VOID_BEFORE_LAPSE};
+use super::failure::FailureCode;
 use super::operation::Operation;
 use super::payment::{NewAttempt, Payment};
 use super::refund::RefundSource;
@@ -29,10 +30,10 @@ pub enum Duty {
 pub enum FollowUp {
     /// Release the hold: a cancel was requested, or it is about to lapse.
     Void,
-    /// Undo attempt `pay`, whose money must not stand.
+    /// Undo an attempt that must not stand: money that came late or wrong, or what a channel that cannot be asked has not answered.
     Reverse {
-        /// The pay attempt's number.
-        pay: i16,
+        /// The number of the pay or refund attempt.
+        attempt: i16,
     },
     /// Give the captured money back, because a cancel was requested.
     RefundForCancel,
@@ -47,21 +48,30 @@ impl Payment {
     /// What is due about attempt `n`.
     pub fn duty(&self, n: i16, contract: &Contract, now: Timestamp) -> Duty {
         let Some(attempt) = self.attempt(n) else { return Duty::Nothing };
+        // Where nothing can be asked, an advice is repeated: its key makes that safe.
+        let doubt = match contract.unanswered {
+            Unanswered::Query => Duty::Query,
+            Unanswered::Reverse => Duty::Resend,
+        };
         match attempt.operation {
-            Operation::Pay => self.pay_duty(attempt, contract, now),
+            Operation::Pay => match self.pay_duty(attempt, contract, now) {
+                Duty::Query | Duty::Close if contract.unanswered == Unanswered::Reverse => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
+                duty => duty,
+            },
             Operation::Capture | Operation::Void => match attempt.state {
                 AttemptState::NotSent => Duty::Resend,
-                state if state.is_open() => Duty::Query,
+                state if state.is_open() => doubt,
                 _ => Duty::Nothing,
             },
             Operation::Reversal => match attempt.state {
                 AttemptState::NotSent | AttemptState::Declined => Duty::Resend,
-                state if state.is_open() => Duty::Query,
+                state if state.is_open() => doubt,
                 _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
             },
             Operation::Refund => match attempt.state {
                 AttemptState::NotSent => Duty::Resend,
-                state if state.is_open() => Duty::Query,
+                AttemptState::Reversing => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
+                state if state.is_open() && contract.unanswered == Unanswered::Query => Duty::Query,
                 _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
             },
         }
@@ -85,11 +95,13 @@ impl Payment {
     pub fn follow_up(&self, now: Timestamp) -> Option<FollowUp> {
         let under_way =
             |operation| self.attempts.iter().any(|attempt| attempt.operation == operation && (attempt.state.is_open() || attempt.due_at.is_some()));
-        let reversing = self.attempts.iter().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversing);
-        if let Some(pay) = reversing
-            && !under_way(Operation::Reversal)
-        {
-            return Some(FollowUp::Reverse { pay: pay.n });
+        let is_being_undone = |n: i16| {
+            let undoes = |attempt: &Attempt| attempt.operation == Operation::Reversal && attempt.undoes.is_none_or(|undone| undone == n);
+            self.attempts.iter().any(|attempt| undoes(attempt) && (attempt.state.is_open() || attempt.due_at.is_some()))
+        };
+        let reversing = self.attempts.iter().find(|attempt| attempt.state == AttemptState::Reversing && !is_being_undone(attempt.n));
+        if let Some(attempt) = reversing {
+            return Some(FollowUp::Reverse { attempt: attempt.n });
         }
         let pay = self.current_pay()?;
         if pay.state == AttemptState::Authorized {
@@ -98,7 +110,9 @@ impl Payment {
                 return Some(FollowUp::Void);
             }
         }
-        let lost = self.refunds.iter().find(|refund| self.refund_attempt(refund.n).is_some_and(|attempt| attempt.state == AttemptState::NotFound));
+        let lost = self.refunds.iter().find(|refund| {
+            self.refund_attempt(refund.n).is_some_and(|attempt| matches!(attempt.state, AttemptState::NotFound | AttemptState::Reversed))
+        });
         if let Some(refund) = lost {
             return Some(FollowUp::RefundAgain { refund: refund.n });
         }
@@ -124,13 +138,20 @@ impl Payment {
 
     /// The attempt that carries a void or a reversal out, on the channel of the pay attempt that it undoes.
     pub fn undoing(&self, follow_up: FollowUp, key: String) -> Option<NewAttempt> {
-        let (pay, operation, reason) = match follow_up {
+        let (undone, operation, undoes, reason) = match follow_up {
             FollowUp::Void => {
-                (self.current_pay()?, Operation::Void, if self.cancel_requested { "cancel requested" } else { "the hold is about to lapse" })
+                let reason = if self.cancel_requested { "cancel requested" } else { "the hold is about to lapse" };
+                (self.current_pay()?, Operation::Void, None, reason)
             }
-            FollowUp::Reverse { pay } => (self.attempt(pay)?, Operation::Reversal, "its money must not stand"),
+            FollowUp::Reverse { attempt } => {
+                let undone = self.attempt(attempt)?;
+                let unanswered = undone.failure.as_ref().is_some_and(|failure| failure.code == FailureCode::NoAnswer);
+                let reason = if unanswered { "it was not answered, and cannot be asked after" } else { "its money must not stand" };
+                (undone, Operation::Reversal, Some(attempt), reason)
+            }
             FollowUp::RefundForCancel | FollowUp::RefundAgain { .. } => return None,
         };
-        Some(NewAttempt { operation, channel: pay.channel.clone(), key, amount: self.request.amount, refund_n: None, reason: reason.to_owned() })
+        let (channel, amount) = (undone.channel.clone(), undone.amount);
+        Some(NewAttempt { operation, channel, key, amount, refund_n: None, undoes, reason: reason.to_owned() })
     }
 }

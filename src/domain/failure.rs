@@ -30,6 +30,8 @@ pub enum FailureCode {
     ChannelRejected,
     /// The channel could not be reached, or certainly did not process it.
     NotSent,
+    /// The channel did not say in time whether it took the money, and whatever it took was given back.
+    NoAnswer,
     /// It ended unpaid, and the channel confirmed that it can no longer be paid.
     Closed,
     /// The channel, asked finally, does not have it.
@@ -60,7 +62,9 @@ impl FailureCode {
     /// What to do about it.
     pub const fn advice(self) -> Advice {
         match self {
-            Self::ProcessingError | Self::LimitExceeded | Self::NotSent | Self::Closed | Self::NotFound | Self::RefundFailed => Advice::RetryLater,
+            Self::ProcessingError | Self::LimitExceeded | Self::NotSent | Self::NoAnswer | Self::Closed | Self::NotFound | Self::RefundFailed => {
+                Advice::RetryLater
+            }
             Self::InsufficientFunds | Self::IncorrectCvc | Self::InvalidCard | Self::AuthenticationRequired => Advice::CustomerMustAct,
             Self::CardDeclined | Self::ExpiredCard | Self::Fraudulent | Self::NotPermitted => Advice::UseAnotherMethod,
             Self::ChannelRejected | Self::AmountMismatch | Self::RefundExceedsChannel => Advice::ContactSupport,
@@ -74,7 +78,10 @@ impl FailureCode {
 
     /// Whether another channel may still say yes to a payment declined for this.
     pub const fn another_channel_may_help(self) -> bool {
-        matches!(self, Self::ProcessingError | Self::ChannelRejected | Self::LimitExceeded | Self::NotSent | Self::Closed | Self::NotFound)
+        matches!(
+            self,
+            Self::ProcessingError | Self::ChannelRejected | Self::LimitExceeded | Self::NotSent | Self::NoAnswer | Self::Closed | Self::NotFound
+        )
     }
 }
 

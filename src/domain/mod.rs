@@ -22,7 +22,7 @@ pub mod topic;
 
 pub use attempt::{Attempt, AttemptState, Fact, IllegalFact};
 pub use change::{Change, Event, KeyClaim, Subject};
-pub use contract::Contract;
+pub use contract::{Contract, Unanswered};
 pub use duty::{Duty, FollowUp};
 pub use failure::{Advice, Failure, FailureCode};
 pub use id::{Bucket, EventId, OrderDigest, PaymentId, RefundId, RequestId, WebhookEndpointId};

@@ -209,6 +209,8 @@ pub struct NewAttempt {
     pub amount: i64,
     /// The refund it carries out.
     pub refund_n: Option<i16>,
+    /// The attempt it undoes, for a reversal.
+    pub undoes: Option<i16>,
     /// Why this channel.
     pub reason: String,
 }
@@ -264,6 +266,7 @@ impl Payment {
             state: AttemptState::Sent,
             amount: new.amount,
             refund_n: new.refund_n,
+            undoes: new.undoes,
             reference: None,
             failure: None,
             next_action: None,

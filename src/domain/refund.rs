@@ -96,7 +96,7 @@ impl Payment {
             AttemptState::Succeeded => (RefundStatus::Succeeded, Outcome::Approved),
             AttemptState::Declined | AttemptState::Closed => (RefundStatus::Failed, Outcome::Declined),
             AttemptState::Returned => (RefundStatus::Returned, Outcome::Declined),
-            AttemptState::Unknown => (RefundStatus::Processing, Outcome::Unknown),
+            AttemptState::Unknown | AttemptState::Reversing => (RefundStatus::Processing, Outcome::Unknown),
             AttemptState::NotSent => (RefundStatus::Processing, Outcome::NotSent),
             _ => (RefundStatus::Processing, Outcome::Pending),
         };

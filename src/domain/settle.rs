@@ -3,8 +3,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::attempt::{AttemptState, Fact, IllegalFact, Step, step};
-use super::contract::{Contract, due, rung};
+use super::attempt::{Attempt, AttemptState, Fact, IllegalFact, Step, step};
+use super::contract::{Contract, Unanswered, due, rung};
 use super::failure::{Failure, FailureCode};
 use super::news::{News, Source};
 use super::operation::Operation;
@@ -69,6 +69,15 @@ impl Payment {
             }
             // Taken from a hold that is known to have ended unpaid: both cannot be true, and money that belongs to no paid attempt is not booked.
             Step::To(AttemptState::Succeeded) if operation == Operation::Capture && !self.stands() => Ok(Learned::Contradiction),
+            // Nothing can be asked, so what may have been done is undone: until that is acknowledged nothing else may be tried.
+            Step::To(AttemptState::Unknown) if is_undone_unanswered(operation, contract) => {
+                let failure = Failure::new(FailureCode::NoAnswer, None, "the channel did not answer in time, and what it may have done is undone");
+                if let Some(attempt) = self.attempt_mut(n) {
+                    attempt.failure.get_or_insert(failure);
+                }
+                self.enter(n, AttemptState::Reversing, news, contract, now);
+                Ok(Learned::Changed)
+            }
             Step::To(state) => {
                 self.enter(n, state, news, contract, now);
                 Ok(Learned::Changed)
@@ -150,14 +159,14 @@ impl Payment {
             attempt.failure.clone_from(&news.failure);
         }
         attempt.next_action = if state == AttemptState::ActionRequired { news.next_action.clone() } else { None };
-        let (operation, amount, refund_n) = (attempt.operation, attempt.amount, attempt.refund_n);
+        let (operation, amount, refund_n, undoes) = (attempt.operation, attempt.amount, attempt.refund_n, attempt.undoes);
         self.updated_at = now;
 
         match operation {
             Operation::Pay => self.pay_entered(n, before, state, news, contract, now),
             Operation::Capture => self.capture_entered(state, amount, contract, now),
             Operation::Void => self.void_entered(state, contract, now),
-            Operation::Reversal => self.reversal_entered(state, now),
+            Operation::Reversal => self.reversal_entered(undoes, state, now),
             Operation::Refund => self.refund_entered(before, state, amount),
         }
         let next_look = self.next_look(n, now);
@@ -178,7 +187,7 @@ impl Payment {
         let mut when = now;
         let carrier = match self.follow_up(now) {
             None => return,
-            Some(FollowUp::Reverse { pay }) => Some(pay),
+            Some(FollowUp::Reverse { attempt }) => Some(attempt),
             Some(FollowUp::Void) => {
                 when = self.next_void(now);
                 self.current_pay().map(|pay| pay.n)
@@ -303,14 +312,20 @@ impl Payment {
         }
     }
 
-    fn reversal_entered(&mut self, state: AttemptState, now: Timestamp) {
-        if state == AttemptState::Succeeded
-            && let Some(pay) =
-                self.attempts.iter_mut().find(|attempt| attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversing)
-        {
-            pay.state = AttemptState::Reversed;
-            pay.due_at = None;
-            pay.updated_at = now;
+    fn reversal_entered(&mut self, undoes: Option<i16>, state: AttemptState, now: Timestamp) {
+        if state != AttemptState::Succeeded {
+            return;
+        }
+        let mut refund = None;
+        let undone = |attempt: &&mut Attempt| attempt.state == AttemptState::Reversing && undoes.is_none_or(|n| n == attempt.n);
+        if let Some(undone) = self.attempts.iter_mut().find(undone) {
+            undone.state = AttemptState::Reversed;
+            undone.due_at = None;
+            undone.updated_at = now;
+            refund = undone.refund_n;
+        }
+        if let Some(refund) = refund {
+            self.derive_refund(refund, now);
         }
     }
 
@@ -350,6 +365,11 @@ impl Payment {
             _ => true,
         }
     }
+}
+
+/// Whether an attempt of this kind is undone when nothing is known of it, because nothing can be asked.
+fn is_undone_unanswered(operation: Operation, contract: &Contract) -> bool {
+    contract.unanswered == Unanswered::Reverse && matches!(operation, Operation::Pay | Operation::Refund)
 }
 
 fn hold(contract: &Contract) -> SignedDuration {

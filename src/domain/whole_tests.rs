@@ -20,8 +20,13 @@ const CONTRACT: Contract = Contract {
     refund_window: Duration::from_secs(3600),
     refund_spacing: Duration::ZERO,
     hold_lasts: Duration::from_secs(7 * 24 * 3600),
+    unanswered: Unanswered::Query,
+    dead_after_expiry: None,
     methods: &[MethodKind::CardToken],
 };
+
+/// A channel that cannot be asked.
+const MUTE: Contract = Contract { charges_only_with_reference: false, can_close: false, unanswered: Unanswered::Reverse, ..CONTRACT };
 
 fn start() -> Timestamp {
     Timestamp::from_second(1_790_000_000).expect("in range")
@@ -32,7 +37,15 @@ fn lease() -> Lease {
 }
 
 fn attempt(operation: Operation, amount: i64, refund_n: Option<i16>) -> NewAttempt {
-    NewAttempt { operation, channel: "a".to_owned(), key: Uuid::new_v4().simple().to_string(), amount, refund_n, reason: "test".to_owned() }
+    NewAttempt {
+        operation,
+        channel: "a".to_owned(),
+        key: Uuid::new_v4().simple().to_string(),
+        amount,
+        refund_n,
+        undoes: None,
+        reason: "test".to_owned(),
+    }
 }
 
 fn open(capture_method: CaptureMethod) -> Payment {
@@ -57,7 +70,11 @@ fn open(capture_method: CaptureMethod) -> Payment {
 }
 
 fn learn(payment: &mut Payment, n: i16, fact: Fact) -> Result<Learned, IllegalFact> {
-    payment.learn(n, &News::of(fact), Source::Query, &CONTRACT, start())
+    learn_by(&CONTRACT, payment, n, fact)
+}
+
+fn learn_by(contract: &Contract, payment: &mut Payment, n: i16, fact: Fact) -> Result<Learned, IllegalFact> {
+    payment.learn(n, &News::of(fact), Source::Query, contract, start())
 }
 
 /// What may happen to a payment, from anybody.
@@ -84,10 +101,14 @@ fn happening() -> impl Strategy<Value = Happening> {
 
 /// Does to the payment what the flows would, under their own conditions.
 fn happen(payment: &mut Payment, happening: &Happening) {
+    happen_by(&CONTRACT, payment, happening);
+}
+
+fn happen_by(contract: &Contract, payment: &mut Payment, happening: &Happening) {
     match *happening {
         Happening::Told { attempt, fact } => {
             let n = 1 + i16::try_from(attempt % payment.attempts.len()).expect("few");
-            let _illegal = learn(payment, n, fact);
+            let _illegal = learn_by(contract, payment, n, fact);
         }
         Happening::Capture(amount) => {
             let free = payment.status == PaymentStatus::RequiresCapture && !payment.cancel_requested;
@@ -178,13 +199,14 @@ proptest! {
     #[test]
     fn whatever_happens_in_whatever_order_the_books_hold(
         manual in any::<bool>(),
+        mute in any::<bool>(),
         happenings in proptest::collection::vec(happening(), 0..24),
     ) {
         let mut payment = open(if manual { CaptureMethod::Manual } else { CaptureMethod::Automatic });
         let mut paid = false;
         for happening in &happenings {
             let before = payment.clone();
-            happen(&mut payment, happening);
+            happen_by(if mute { &MUTE } else { &CONTRACT }, &mut payment, happening);
             holds(&payment)?;
             // An end that was told stands, and paid money stays paid: only a refund gives it back.
             if before.status.ended_unpaid() {
@@ -215,6 +237,62 @@ proptest! {
 }
 
 #[test]
+fn what_a_channel_that_cannot_be_asked_has_not_answered_is_undone_and_only_then_tried_elsewhere() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn_by(&MUTE, &mut payment, 1, Fact::Unknown).expect("legal");
+    assert_eq!((payment.attempts[0].state, payment.status, payment.outcome), (AttemptState::Reversing, PaymentStatus::Processing, Outcome::Unknown));
+    assert!(!payment.may_try_another_channel(start()), "not before the reversal is acknowledged");
+    let follow_up = payment.duty(1, &MUTE, start());
+    assert_eq!(follow_up, Duty::Follow(FollowUp::Reverse { attempt: 1 }));
+    let reversal = payment.undoing(FollowUp::Reverse { attempt: 1 }, "0".repeat(32)).expect("a reversal");
+    assert_eq!((reversal.operation, reversal.undoes, reversal.amount), (Operation::Reversal, Some(1), 100));
+    payment.add_attempt(reversal, lease(), start());
+    learn_by(&MUTE, &mut payment, 1, Fact::Approved).expect("legal");
+    assert_eq!((payment.attempts[0].state, payment.captured), (AttemptState::Reversing, 0), "a late yes is seen, never adopted");
+    learn_by(&MUTE, &mut payment, 2, Fact::Unknown).expect("legal");
+    assert_eq!(payment.duty(2, &MUTE, start()), Duty::Resend, "the advice is repeated");
+    learn_by(&MUTE, &mut payment, 2, Fact::Approved).expect("legal");
+    assert_eq!((payment.attempts[0].state, payment.status), (AttemptState::Reversed, PaymentStatus::Failed));
+    assert!(payment.may_try_another_channel(start()));
+}
+
+#[test]
+fn a_refund_that_was_not_answered_is_undone_and_goes_again_under_a_new_key() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn_by(&MUTE, &mut payment, 1, Fact::Approved).expect("legal");
+    happen_by(&MUTE, &mut payment, &Happening::Refund(60));
+    learn_by(&MUTE, &mut payment, 2, Fact::Unknown).expect("legal");
+    assert_eq!((payment.attempts[1].state, payment.refunds[0].outcome), (AttemptState::Reversing, Outcome::Unknown));
+    assert_eq!(payment.duty(2, &MUTE, start()), Duty::Follow(FollowUp::Reverse { attempt: 2 }));
+    happen_by(&MUTE, &mut payment, &Happening::FollowUp);
+    assert_eq!((payment.attempts[2].undoes, payment.attempts[2].amount), (Some(2), 60));
+    learn_by(&MUTE, &mut payment, 3, Fact::Approved).expect("legal");
+    assert_eq!(payment.attempts[1].state, AttemptState::Reversed);
+    assert_eq!((payment.refunds[0].status, payment.refund_reserved, payment.refunded), (RefundStatus::Processing, 60, 0), "it is still wanted");
+    assert_eq!(payment.duty(2, &MUTE, start()), Duty::Follow(FollowUp::RefundAgain { refund: 1 }));
+    payment.add_attempt(attempt(Operation::Refund, 60, Some(1)), lease(), start());
+    learn_by(&MUTE, &mut payment, 4, Fact::Approved).expect("legal");
+    assert_eq!((payment.refunds[0].status, payment.refunded), (RefundStatus::Succeeded, 60));
+}
+
+#[test]
+fn two_payments_of_one_order_may_be_undone_at_once() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::Closed).expect("legal");
+    payment.add_attempt(attempt(Operation::Pay, 100, None), lease(), start());
+    learn(&mut payment, 2, Fact::Closed).expect("legal");
+    payment.add_attempt(attempt(Operation::Pay, 100, None), lease(), start());
+    learn(&mut payment, 1, Fact::Approved).expect("legal");
+    learn(&mut payment, 2, Fact::Approved).expect("legal");
+    happen(&mut payment, &Happening::FollowUp);
+    happen(&mut payment, &Happening::FollowUp);
+    let undone: Vec<_> = payment.attempts.iter().filter_map(|attempt| attempt.undoes).collect();
+    assert_eq!(undone, [1, 2]);
+    learn(&mut payment, 5, Fact::Approved).expect("legal");
+    assert_eq!((payment.attempts[0].state, payment.attempts[1].state), (AttemptState::Reversing, AttemptState::Reversed), "each undoes its own");
+}
+
+#[test]
 fn late_money_is_adopted_only_where_the_order_cannot_be_paid_twice() {
     // Closed while the payment goes on over another channel: the late money goes back.
     let mut payment = open(CaptureMethod::Automatic);
@@ -222,7 +300,7 @@ fn late_money_is_adopted_only_where_the_order_cannot_be_paid_twice() {
     payment.add_attempt(attempt(Operation::Pay, 100, None), lease(), start());
     learn(&mut payment, 1, Fact::Approved).expect("legal");
     assert_eq!(payment.attempts[0].state, AttemptState::Reversing);
-    assert_eq!(payment.follow_up(start()), Some(FollowUp::Reverse { pay: 1 }));
+    assert_eq!(payment.follow_up(start()), Some(FollowUp::Reverse { attempt: 1 }));
     assert_eq!(payment.captured, 0);
 
     // Ended, and told so: the late money goes back, and the end stands.

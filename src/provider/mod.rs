@@ -97,12 +97,10 @@ pub struct Call {
     pub pay_reference: Option<String>,
     /// The channel's name for *this* attempt where that is another thing (a refund's).
     pub reference: Option<String>,
-    /// The key of the attempt that this one undoes, for [`Verb::Reverse`].
-    pub reverses: Option<String>,
-    /// Whether what is undone is a refund and not a payment, for [`Verb::Reverse`].
-    pub reverses_refund: bool,
-    /// The key of the pay attempt that this one follows; its own key for [`Verb::Pay`].
+    /// The key of the pay attempt that this one is about, for every verb but [`Verb::Pay`].
     pub pay_key: Option<String>,
+    /// What this attempt undoes, for [`Verb::Reverse`].
+    pub undoes: Option<Undone>,
     /// Whether the money to be undone is only held, for [`Verb::Reverse`].
     pub held: bool,
     /// What is bought.
@@ -121,6 +119,17 @@ pub struct Call {
     pub repeat: bool,
     /// The card, unsealed for this exchange alone, for [`PaymentMethod::Card`].
     pub card: Option<CardData>,
+}
+
+/// The attempt that a reversal undoes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undone {
+    /// A payment, or a refund.
+    pub operation: Operation,
+    /// Its key.
+    pub key: String,
+    /// The channel's name for it, if it gave one.
+    pub reference: Option<String>,
 }
 
 /// A card as it goes to a bank. It is held for one exchange; `Debug` shows neither number nor code.

@@ -3,7 +3,7 @@
 
 use super::answer::{Answer, FlowError};
 use super::carrying::{Claimed, Stopwatch, touched};
-use super::flows::{Flows, new_key};
+use super::flows::Flows;
 use super::settle::OVERTAKEN;
 use super::{Capture, Void};
 use crate::domain::{Change, NewAttempt, Operation, PaymentStatus, Source, Subject};
@@ -33,14 +33,16 @@ impl Flows {
             let Some(pay) = payment.current_pay().cloned() else { return Err(FlowError::NotFound("payment")) };
             let channel = self.channel_of(&pay.channel)?.clone();
             let (lease, send_by) = self.lease(&channel, 1);
+            let key = self.new_key(&channel).await?;
             let mut draft = payment.clone();
             draft.capture_reserved += amount;
             let attempt = NewAttempt {
                 operation: Operation::Capture,
                 channel: pay.channel.clone(),
-                key: new_key(),
+                key,
                 amount,
                 refund_n: None,
+                undoes: None,
                 reason: "the channel that holds it".to_owned(),
             };
             let n = draft.add_attempt(attempt, lease, self.now());
@@ -81,7 +83,8 @@ impl Flows {
                 let channel = self.channel_of(&channel_id)?.clone();
                 let (lease, send_by) = self.lease(&channel, 1);
                 draft.followed_up(pay_n, now);
-                if let Some(attempt) = draft.undoing(crate::domain::FollowUp::Void, new_key()) {
+                let key = self.new_key(&channel).await?;
+                if let Some(attempt) = draft.undoing(crate::domain::FollowUp::Void, key) {
                     void = Some((draft.add_attempt(attempt, lease, now), channel, send_by));
                 }
             }

@@ -14,12 +14,13 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::answer::{Answer, FlowError, is_settled};
+use super::numbers::Numbers;
 use super::recent::Recent;
 use super::waiting::Waiting;
 use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
-use crate::domain::{Attempt, AttemptState, Candidate, Lease, OperationClass, Payment, Subject};
-use crate::provider::{Call, Credentials, Notification, NotificationError, Verb};
+use crate::domain::{Attempt, AttemptState, Candidate, Lease, Operation, OperationClass, Payment, Subject};
+use crate::provider::{Call, Credentials, Notification, NotificationError, Undone, Verb};
 use crate::store::Store;
 use crate::store::inbox::Inbox;
 
@@ -76,12 +77,23 @@ pub struct Channel {
     hastened_at: Arc<AtomicU64>,
     /// Whether a synthetic query is on its way.
     probed: Arc<AtomicBool>,
+    numbers: Numbers,
 }
 
 impl Channel {
     /// A channel that has not failed yet.
     pub fn new(handle: ChannelHandle, credentials: Credentials, call_timeout: Duration, notify_url: Option<String>, inbox: Inbox) -> Self {
-        Self { handle, call_timeout, credentials, notify_url, inbox, doubtful: Arc::default(), hastened_at: Arc::default(), probed: Arc::default() }
+        Self {
+            handle,
+            call_timeout,
+            credentials,
+            notify_url,
+            inbox,
+            doubtful: Arc::default(),
+            hastened_at: Arc::default(),
+            probed: Arc::default(),
+            numbers: Numbers::default(),
+        }
     }
 
     /// Verifies and reads a notification.
@@ -292,6 +304,13 @@ impl Flows {
         (Lease { owner: self.shared.incarnation, until }, send_by)
     }
 
+    /// The key of a new attempt on `channel`: what identifies it there, chosen before it is written.
+    pub(super) async fn new_key(&self, channel: &Channel) -> Result<String, FlowError> {
+        let provider = channel.handle.provider();
+        let number = if provider.needs_numbers() { Some(channel.numbers.next(&self.shared.store, channel.handle.id()).await?) } else { None };
+        Ok(provider.mint_key(Uuid::new_v4().as_u128(), number, self.now()))
+    }
+
     /// When a call that starts now must have ended.
     pub(super) fn call_deadline(&self, channel: &Channel) -> Moment {
         self.shared.clock.boot() + channel.call_timeout
@@ -354,9 +373,16 @@ impl Drop for Leaving {
 /// What a channel is asked about `attempt` of `payment`.
 fn call(payment: &Payment, attempt: &Attempt, verb: Verb, now: Timestamp) -> Call {
     let request = &payment.request;
+    let undone = match attempt.operation {
+        Operation::Reversal => {
+            attempt.undoes.and_then(|n| payment.attempt(n)).or_else(|| payment.attempts.iter().find(|other| is_being_undone(other)))
+        }
+        _ => None,
+    };
     let pay = match attempt.operation {
-        crate::domain::Operation::Pay => Some(attempt),
-        crate::domain::Operation::Reversal => payment.attempts.iter().find(|other| is_being_undone(other)).or_else(|| payment.current_pay()),
+        Operation::Pay => Some(attempt),
+        // Where a refund is undone, it is still the payment's money.
+        Operation::Reversal => undone.filter(|undone| undone.operation == Operation::Pay).or_else(|| payment.current_pay()),
         _ => payment.current_pay(),
     };
     Call {
@@ -369,11 +395,9 @@ fn call(payment: &Payment, attempt: &Attempt, verb: Verb, now: Timestamp) -> Cal
         method: request.method.clone(),
         capture_method: request.capture_method,
         pay_reference: pay.and_then(|pay| pay.reference.clone()),
-        reference: if attempt.operation == crate::domain::Operation::Pay { None } else { attempt.reference.clone() },
-        reverses: pay.filter(|_| attempt.operation == crate::domain::Operation::Reversal).map(|pay| pay.key.clone()),
-        // A refund is not undone yet: its unknown is asked after.
-        reverses_refund: false,
+        reference: if attempt.operation == Operation::Pay { None } else { attempt.reference.clone() },
         pay_key: pay.map(|pay| pay.key.clone()),
+        undoes: undone.map(|undone| Undone { operation: undone.operation, key: undone.key.clone(), reference: undone.reference.clone() }),
         held: is_only_held(payment, attempt),
         description: request.description.clone(),
         return_url: request.return_url.clone(),
@@ -389,15 +413,10 @@ fn call(payment: &Payment, attempt: &Attempt, verb: Verb, now: Timestamp) -> Cal
 /// Whether money that is to be undone is only held. A reversal that the channel refused as the release of a hold goes on as giving back: the hold
 /// was taken meanwhile.
 pub(super) fn is_only_held(payment: &Payment, attempt: &Attempt) -> bool {
-    let refused = attempt.operation == crate::domain::Operation::Reversal && attempt.state == AttemptState::Declined;
+    let refused = attempt.operation == Operation::Reversal && attempt.state == AttemptState::Declined;
     payment.request.capture_method == crate::domain::CaptureMethod::Manual && payment.captured == 0 && !refused
 }
 
 fn is_being_undone(attempt: &Attempt) -> bool {
-    attempt.operation == crate::domain::Operation::Pay && attempt.state == AttemptState::Reversing
-}
-
-/// A new attempt's key: 32 hex digits, which fit every provider's number.
-pub(super) fn new_key() -> String {
-    Uuid::new_v4().simple().to_string()
+    attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversing
 }

@@ -13,6 +13,7 @@ mod capture;
 mod carrying;
 pub mod flows;
 pub mod notify;
+mod numbers;
 pub mod payment;
 mod recent;
 pub mod refund;

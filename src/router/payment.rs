@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use super::Authorize;
 use super::answer::{Answer, Claim, FlowError};
-use super::carrying::Stopwatch;
-use super::flows::{Channel, Flows, new_key};
+use super::carrying::{Stopwatch, touched};
+use super::flows::{Channel, Flows};
 use super::settle::{OVERTAKEN, Written};
 use crate::channel::guard::{Permit, Rejected};
 use crate::clock::Moment;
 use crate::domain::{
-    AttemptState, Change, Fact, Failure, FailureCode, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId, PaymentRequest, Source,
-    Subject, route,
+    AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId,
+    PaymentRequest, Source, Subject, route,
 };
 use crate::provider::{Reply, Verb};
 use crate::store::{ChangeVerdict, Intent, IntentVerdict};
@@ -165,6 +165,7 @@ impl Flows {
             key: String::new(),
             amount: request.amount,
             refund_n: None,
+            undoes: None,
             reason: String::new(),
         };
         let now = self.now();
@@ -185,9 +186,10 @@ impl Flows {
         let first = NewAttempt {
             operation: Operation::Pay,
             channel: chosen.channel.handle.id().to_owned(),
-            key: new_key(),
+            key: self.new_key(chosen.channel).await?,
             amount: request.amount,
             refund_n: None,
+            undoes: None,
             reason: chosen.reason.clone(),
         };
         let payment = Payment::open(PaymentId::mint(now, order_bucket(&request)), request, first, lease, now);
@@ -251,9 +253,10 @@ impl Flows {
                         let attempt = NewAttempt {
                             operation: Operation::Pay,
                             channel: chosen.handle.id().to_owned(),
-                            key: new_key(),
+                            key: self.new_key(chosen).await?,
                             amount: draft.request.amount,
                             refund_n: None,
+                            undoes: None,
                             reason: "the one before could not".to_owned(),
                         };
                         draft.add_attempt(attempt, lease, now);
@@ -288,9 +291,66 @@ impl Flows {
                     permit = Some(next_permit);
                     send_by = next_send_by;
                 }
+                (Some(_), _) if payment.attempt(n).is_some_and(|attempt| attempt.state == AttemptState::Reversing) => {
+                    // What was not answered and cannot be asked after is undone at once: the customer still waits, and another channel may take it.
+                    payment = self.undo(payment, n, &channel).await?;
+                    match self.go_on_elsewhere(payment, n, &mut route).await? {
+                        Elsewhere::No(payment) => return Ok(*payment),
+                        Elsewhere::On(after, chosen) => {
+                            payment = *after;
+                            (channel, send_by) = (chosen.0, chosen.2);
+                            permit = Some(chosen.1);
+                        }
+                    }
+                }
                 (Some(_), _) => return Ok(payment),
                 (None, _) => return Err(FlowError::Internal(format!("{} changes faster than its outcome can be written", payment.id))),
             }
+        }
+    }
+
+    /// Undoes pay attempt `n`: the reversal's intent on disk, then its call. Whoever else has begun that is left to it.
+    async fn undo(&self, payment: Payment, n: i16, channel: &Channel) -> Result<Payment, FlowError> {
+        if payment.follow_up(self.now()) != Some(FollowUp::Reverse { attempt: n }) {
+            return Ok(payment);
+        }
+        let Some(reversal) = payment.undoing(FollowUp::Reverse { attempt: n }, self.new_key(channel).await?) else { return Ok(payment) };
+        let (lease, send_by) = self.lease(channel, 1);
+        let now = self.now();
+        let mut draft = payment.clone();
+        let reversal = draft.add_attempt(reversal, lease, now);
+        draft.followed_up(n, now);
+        match self.write_change(Change::between(&payment, touched(draft, now), Source::Reply)).await? {
+            Written::Done(after) => self.carry_out(*after, reversal, channel, send_by, &mut Stopwatch::start()).await,
+            Written::Overtaken => self.reload(payment.id).await,
+        }
+    }
+
+    /// Writes the intent on the next channel of the route, where the payment may have one after the end of attempt `n`.
+    async fn go_on_elsewhere(&self, payment: Payment, n: i16, route: &mut Route) -> Result<Elsewhere, FlowError> {
+        let last = payment.current_pay().is_some_and(|pay| pay.n == n);
+        if !last || !payment.may_try_another_channel(self.now()) {
+            return Ok(Elsewhere::No(Box::new(payment)));
+        }
+        let Ok(chosen) = self.choose(&payment.request, route, "the one before did not answer, and was undone") else {
+            return Ok(Elsewhere::No(Box::new(payment)));
+        };
+        let (lease, send_by) = self.lease(chosen.channel, PAY_CALLS);
+        let attempt = NewAttempt {
+            operation: Operation::Pay,
+            channel: chosen.channel.handle.id().to_owned(),
+            key: self.new_key(chosen.channel).await?,
+            amount: payment.request.amount,
+            refund_n: None,
+            undoes: None,
+            reason: chosen.reason,
+        };
+        let now = self.now();
+        let mut draft = payment.clone();
+        draft.add_attempt(attempt, lease, now);
+        match self.write_change(Change::between(&payment, touched(draft, now), Source::Reply)).await? {
+            Written::Done(after) => Ok(Elsewhere::On(after, (chosen.channel.clone(), chosen.permit, send_by))),
+            Written::Overtaken => Ok(Elsewhere::No(Box::new(self.reload(payment.id).await?))),
         }
     }
 
@@ -375,6 +435,14 @@ impl Flows {
         }
         Ok(false)
     }
+}
+
+/// Whether a payment goes on at another channel.
+enum Elsewhere {
+    /// With this intent on disk.
+    On(Box<Payment>, (Channel, Permit, Moment)),
+    /// As it now is.
+    No(Box<Payment>),
 }
 
 enum Opened {

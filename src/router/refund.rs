@@ -7,9 +7,11 @@
 use super::Refund as Message;
 use super::answer::{Answer, FlowError};
 use super::carrying::{Claimed, Stopwatch, touched};
-use super::flows::{Channel, Flows, new_key};
+use super::flows::{Channel, Flows};
 use super::settle::{OVERTAKEN, Written, is_resolved};
-use crate::domain::{Change, NewAttempt, Operation, Outcome, Payment, Refund, RefundId, RefundRequest, RefundSource, RefundStatus, Source, Subject};
+use crate::domain::{
+    AttemptState, Change, NewAttempt, Operation, Outcome, Payment, Refund, RefundId, RefundRequest, RefundSource, RefundStatus, Source, Subject,
+};
 
 impl Flows {
     /// Gives captured money back.
@@ -43,9 +45,10 @@ impl Flows {
             let Some(pay) = payment.current_pay().cloned() else { return Err(FlowError::NotFound("payment")) };
             let channel = self.channel_of(&pay.channel)?.clone();
             let (lease, send_by) = self.lease(&channel, 1);
+            let key = self.new_key(&channel).await?;
             let now = self.now();
             let mut draft = payment.clone();
-            let (refund_n, attempt_n) = add_refund(&mut draft, &message.request, amount, RefundSource::Merchant, &pay.channel, lease, now);
+            let (refund_n, attempt_n) = add_refund(&mut draft, &message.request, amount, RefundSource::Merchant, (&pay.channel, key), lease, now);
             let change = Change::between(&payment, touched(draft, now), Source::Merchant).claiming(message.claim.on(Subject::Refund(refund_n)));
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
@@ -72,6 +75,7 @@ impl Flows {
         let Some(pay) = payment.current_pay().cloned() else { return Ok(()) };
         let channel = self.channel_of(&pay.channel)?.clone();
         let (lease, send_by) = self.lease(&channel, 1);
+        let key = self.new_key(&channel).await?;
         let now = self.now();
         let mut draft = payment.clone();
         let request = RefundRequest {
@@ -81,7 +85,7 @@ impl Flows {
             metadata: std::collections::BTreeMap::new(),
         };
         let amount = payment.refundable();
-        let (_, n) = add_refund(&mut draft, &request, amount, RefundSource::Cancel, &pay.channel, lease, now);
+        let (_, n) = add_refund(&mut draft, &request, amount, RefundSource::Cancel, (&pay.channel, key), lease, now);
         draft.followed_up(carrier, now);
         let change = Change::between(payment, touched(draft, now), Source::Query).fenced(carrier, fence);
         if let Written::Done(after) = self.write_change(change).await? {
@@ -97,13 +101,16 @@ impl Flows {
         let (lease, send_by) = self.lease(&channel, 1);
         let now = self.now();
         let mut draft = payment.clone();
+        let undone = last.state == AttemptState::Reversed;
+        let reason = if undone { "the one before was not answered, and is undone" } else { "the channel does not have the one before" };
         let attempt = NewAttempt {
             operation: Operation::Refund,
             channel: last.channel.clone(),
-            key: new_key(),
+            key: self.new_key(&channel).await?,
             amount: last.amount,
             refund_n: Some(refund),
-            reason: "the channel does not have the one before".to_owned(),
+            undoes: None,
+            reason: reason.to_owned(),
         };
         let n = draft.add_attempt(attempt, lease, now);
         draft.followed_up(carrier, now);
@@ -126,7 +133,7 @@ fn add_refund(
     request: &RefundRequest,
     amount: i64,
     source: RefundSource,
-    channel: &str,
+    (channel, key): (&str, String),
     lease: crate::domain::Lease,
     now: jiff::Timestamp,
 ) -> (i16, i16) {
@@ -148,9 +155,10 @@ fn add_refund(
     let attempt = NewAttempt {
         operation: Operation::Refund,
         channel: channel.to_owned(),
-        key: new_key(),
+        key,
         amount,
         refund_n: Some(refund_n),
+        undoes: None,
         reason: "the channel that captured".to_owned(),
     };
     let attempt_n = draft.add_attempt(attempt, lease, now);

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 
 use super::answer::FlowError;
 use super::carrying::{Stopwatch, touched};
-use super::flows::{Channel, Flows, is_only_held, new_key};
+use super::flows::{Channel, Flows, is_only_held};
 use super::settle::{Settled, Written};
 use crate::clock::Moment;
 use crate::domain::{
@@ -113,6 +113,10 @@ impl Flows {
             Reply::News { news, .. } => {
                 let Some(news) = reading(&attempt, verb, news) else { return self.absent(payment, claim, channel, &attempt).await };
                 let still_open = matches!(news.fact, Fact::ActionRequired | Fact::Accepted | Fact::Unknown);
+                let not_paid = matches!(news.fact, Fact::ActionRequired);
+                if not_paid && self.is_dead(&payment, &attempt, channel) {
+                    return self.apply(payment, claim, channel, &dead()).await;
+                }
                 if close && still_open && attempt.operation == Operation::Pay {
                     return self.close(payment, claim, channel, &attempt).await;
                 }
@@ -123,9 +127,24 @@ impl Flows {
                 known.reference.get_or_insert(reference);
                 self.close(payment, claim, channel, &known).await
             }
+            // A code or page that was handed out is not dead because nobody has opened it yet.
+            Reply::NotFound if self.is_dead(&payment, &attempt, channel) => self.apply(payment, claim, channel, &dead()).await,
+            Reply::NotFound if attempt.state == AttemptState::ActionRequired && close => self.close(payment, claim, channel, &attempt).await,
+            Reply::NotFound if attempt.state == AttemptState::ActionRequired => {
+                self.apply(payment, claim, channel, &News::of(Fact::ActionRequired)).await
+            }
             Reply::NotFound => self.absent(payment, claim, channel, &attempt).await,
             Reply::Step { .. } => self.apply(payment, claim, channel, &News::unknown()).await,
         }
+    }
+
+    /// Whether the channel takes no more money for it by itself: past its expiry and the contract's grace, and a fresh answer says that it was not
+    /// paid.
+    fn is_dead(&self, payment: &Payment, attempt: &Attempt, channel: &Channel) -> bool {
+        let grace = channel.handle.provider().contract().dead_after_expiry.and_then(|grace| SignedDuration::try_from(grace).ok());
+        attempt.operation == Operation::Pay
+            && attempt.state == AttemptState::ActionRequired
+            && grace.is_some_and(|grace| self.now() >= payment.request.expires_at + grace)
     }
 
     /// Closes an unpaid attempt at the channel: only its confirmation, or what it says instead, ends it.
@@ -206,8 +225,9 @@ impl Flows {
             FollowUp::RefundForCancel => self.refund_for_cancel(&payment, claim.n, claim.fence).await?,
             FollowUp::RefundAgain { refund } => self.refund_again(&payment, refund, claim.n, claim.fence).await?,
             FollowUp::Void | FollowUp::Reverse { .. } => {
-                let Some(undoing) = payment.undoing(follow_up, new_key()) else { return Ok("nothing") };
-                let channel = self.channel_of(&undoing.channel)?.clone();
+                let Some(undone) = payment.attempt(claim.n) else { return Ok("gone") };
+                let channel = self.channel_of(&undone.channel)?.clone();
+                let Some(undoing) = payment.undoing(follow_up, self.new_key(&channel).await?) else { return Ok("nothing") };
                 let (lease, send_by) = self.lease(&channel, 1);
                 let now = self.now();
                 let mut draft = payment.clone();
@@ -274,6 +294,11 @@ impl Flows {
     }
 }
 
+/// A code or page that can no longer be paid.
+fn dead() -> News {
+    News { failure: Some(Failure::new(FailureCode::Closed, None, "it expired at the channel before it was paid")), ..News::of(Fact::Closed) }
+}
+
 /// Whether an attempt that the channel does not have must still be carried out.
 fn is_wanted(payment: &Payment, attempt: &Attempt) -> bool {
     match attempt.operation {
@@ -300,9 +325,8 @@ fn synthetic_query(channel: &Channel, now: jiff::Timestamp) -> crate::provider::
         capture_method: CaptureMethod::Automatic,
         pay_reference: None,
         reference: None,
-        reverses: None,
-        reverses_refund: false,
         pay_key: None,
+        undoes: None,
         held: false,
         description: None,
         return_url: None,
@@ -349,6 +373,7 @@ mod tests {
             key: "0".repeat(32),
             state: AttemptState::Unknown,
             amount: 100,
+            undoes: None,
             refund_n: None,
             reference: None,
             failure: None,

@@ -11,6 +11,7 @@ pub mod integrity;
 pub mod journal;
 pub mod lease;
 pub mod notification;
+pub mod number;
 pub mod payment;
 pub mod pool;
 pub mod schema;

@@ -245,6 +245,7 @@ fn read_attempt(row: &Row) -> Result<Attempt, StoreError> {
         state: named(row, "state", AttemptState::parse)?,
         amount: row.try_get("amount")?,
         refund_n: row.try_get("refund_n")?,
+        undoes: row.try_get("undoes")?,
         reference: row.try_get("reference")?,
         failure: failure.map(json).transpose()?,
         next_action: next_action.map(json).transpose()?,

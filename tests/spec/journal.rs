@@ -25,6 +25,8 @@ const CONTRACT: Contract = Contract {
     refund_window: Duration::from_secs(3600),
     refund_spacing: Duration::ZERO,
     hold_lasts: Duration::from_secs(3600),
+    unanswered: breakwater::domain::Unanswered::Query,
+    dead_after_expiry: None,
     methods: &[MethodKind::CardToken],
 };
 
@@ -59,6 +61,7 @@ fn attempt(channel: &str) -> NewAttempt {
         key: Uuid::new_v4().simple().to_string(),
         amount: 100,
         refund_n: None,
+        undoes: None,
         reason: "first".to_owned(),
     }
 }

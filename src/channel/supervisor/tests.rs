@@ -55,6 +55,8 @@ impl Provider for Parrot {
             refund_window: Duration::from_secs(60),
             refund_spacing: Duration::ZERO,
             hold_lasts: Duration::from_secs(60),
+            unanswered: crate::domain::Unanswered::Query,
+            dead_after_expiry: None,
             methods: &[],
         };
         &CONTRACT
@@ -260,9 +262,8 @@ fn call(order: &str, pay_reference: Option<&str>) -> Call {
         capture_method: CaptureMethod::Automatic,
         pay_reference: pay_reference.map(str::to_owned),
         reference: None,
-        reverses: None,
-        reverses_refund: false,
         pay_key: None,
+        undoes: None,
         held: false,
         description: None,
         return_url: None,

@@ -45,6 +45,7 @@ fn opened(capture_method: CaptureMethod) -> Payment {
         key: "0".repeat(32),
         amount: 1250,
         refund_n: None,
+        undoes: None,
         reason: "first in the settings".to_owned(),
     };
     let id = PaymentId(crate::domain::id::mint(now(), bucket(), Uuid::nil()));
@@ -74,6 +75,7 @@ fn with_refund(status: RefundStatus) -> Payment {
             key: "1".repeat(32),
             amount: 250,
             refund_n: Some(1),
+            undoes: None,
             reason: "the channel that captured".to_owned(),
         },
         Lease { owner: Uuid::nil(), until: now() },
@@ -196,6 +198,7 @@ fn a_capture_is_202_while_it_is_on_its_way_and_shows_why_it_was_refused() {
         key: "2".repeat(32),
         amount: 1250,
         refund_n: None,
+        undoes: None,
         reason: "asked by the merchant".to_owned(),
     };
     let n = held.add_attempt(capture, Lease { owner: Uuid::nil(), until: now() }, now());

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{Contract, Failure, MethodKind};
+use crate::domain::{Contract, Failure, MethodKind, Unanswered};
 use crate::provider::{Assembled, Call, Credentials, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply};
 
 mod amount;
@@ -64,6 +64,8 @@ static CONTRACT: Contract = Contract {
     refund_spacing: Duration::ZERO,
     // Documented: 7 days, for most cards. Where the charge says `capture_before`, that counts.
     hold_lasts: Duration::from_secs(7 * 24 * 60 * 60).saturating_sub(HOUR.saturating_mul(12)),
+    unanswered: Unanswered::Query,
+    dead_after_expiry: None,
     methods: &[MethodKind::CardToken],
 };
 
@@ -141,9 +143,8 @@ mod sample {
             capture_method: CaptureMethod::Automatic,
             pay_reference: Some("pi_1".to_owned()),
             reference: None,
-            reverses: None,
-            reverses_refund: false,
             pay_key: None,
+            undoes: None,
             held: false,
             description: None,
             return_url: None,

@@ -143,8 +143,8 @@ fn refund(call: &Call, id: &str) -> Draft {
     }
     form.add("metadata[attempt]", &call.key);
     form.add("metadata[payment]", &call.payment);
-    if let Some(reverses) = call.reverses.as_ref().filter(|_| call.verb == Verb::Reverse) {
-        form.add("metadata[reverses]", reverses);
+    if let Some(undone) = call.undoes.as_ref().filter(|_| call.verb == Verb::Reverse) {
+        form.add("metadata[reverses]", &undone.key);
     }
     Draft::post("/v1/refunds".to_owned(), form).under(call.key.clone())
 }
@@ -290,7 +290,10 @@ mod tests {
 
     #[test]
     fn a_reversal_of_taken_money_names_no_amount() {
-        let reversal = sent(&Call { reverses: Some("other".to_owned()), ..call(Verb::Reverse) });
+        let reversal = sent(&Call {
+            undoes: Some(crate::provider::Undone { operation: crate::domain::Operation::Pay, key: "other".to_owned(), reference: None }),
+            ..call(Verb::Reverse)
+        });
         assert_eq!(reversal.path, "/v1/refunds");
         assert!(!fields(&reversal).contains_key("amount"));
         assert_eq!(fields(&reversal)["metadata[reverses]"], "other");

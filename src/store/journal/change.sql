@@ -48,17 +48,17 @@ au AS (
 -- A next attempt is inserted after the earlier one has left its live state, or the live index refuses it: counting forces the order.
 ai AS (
   INSERT INTO attempt (payment_id, n, bucket, operation, channel, key, state, amount, refund_n, due_at, tries, lease_owner, lease_until, fence,
-                       reason, created_at, updated_at)
+                       reason, created_at, updated_at, undoes)
   SELECT x.payment_id, x.n, x.bucket, x.operation, x.channel, x.key, x.state, x.amount, x.refund_n, x.due_at, 0, x.lease_owner, x.lease_until, 0,
-         x.reason, x.created_at, x.created_at
+         x.reason, x.created_at, x.created_at, x.undoes
   FROM unnest($37::uuid[], $38::int2[], $39::int2[], $40::text[], $41::text[], $42::text[], $43::text[], $44::int8[], $45::int2[],
-              $46::timestamptz[], $47::uuid[], $48::timestamptz[], $49::text[], $50::timestamptz[])
-    AS x(payment_id, n, bucket, operation, channel, key, state, amount, refund_n, due_at, lease_owner, lease_until, reason, created_at)
+              $46::timestamptz[], $47::uuid[], $48::timestamptz[], $49::text[], $50::timestamptz[], $51::int2[])
+    AS x(payment_id, n, bucket, operation, channel, key, state, amount, refund_n, due_at, lease_owner, lease_until, reason, created_at, undoes)
   WHERE (x.payment_id IN (SELECT id FROM w)) IS TRUE AND (SELECT count(*) FROM au) >= 0
 ),
 ru AS (
   UPDATE refund SET status = u.status, outcome = u.outcome, updated_at = u.updated_at
-  FROM unnest($51::uuid[], $52::int2[], $53::text[], $54::text[], $55::timestamptz[]) AS u(payment_id, n, status, outcome, updated_at)
+  FROM unnest($52::uuid[], $53::int2[], $54::text[], $55::text[], $56::timestamptz[]) AS u(payment_id, n, status, outcome, updated_at)
   WHERE refund.payment_id = u.payment_id AND refund.n = u.n AND (u.payment_id IN (SELECT id FROM w)) IS TRUE
 ),
 ri AS (
@@ -66,15 +66,15 @@ ri AS (
                       updated_at)
   SELECT x.payment_id, x.n, x.bucket, x.id, x.merchant_id, x.merchant_refund_id, x.amount, x.reason, x.metadata, x.source, x.status, x.outcome,
          x.created_at, x.created_at
-  FROM unnest($56::uuid[], $57::int2[], $58::int2[], $59::uuid[], $60::uuid[], $61::text[], $62::int8[], $63::text[], $64::text[], $65::text[],
-              $66::text[], $67::text[], $68::timestamptz[])
+  FROM unnest($57::uuid[], $58::int2[], $59::int2[], $60::uuid[], $61::uuid[], $62::text[], $63::int8[], $64::text[], $65::text[], $66::text[],
+              $67::text[], $68::text[], $69::timestamptz[])
     AS x(payment_id, n, bucket, id, merchant_id, merchant_refund_id, amount, reason, metadata, source, status, outcome, created_at)
   WHERE (x.payment_id IN (SELECT id FROM w)) IS TRUE
 ),
 e AS (
   INSERT INTO event (payment_id, sequence, bucket, id, merchant_id, kind, body, created_at)
   SELECT x.payment_id, x.sequence, x.bucket, x.id, x.merchant_id, x.kind, x.body, x.created_at
-  FROM unnest($69::uuid[], $70::int4[], $71::int2[], $72::uuid[], $73::uuid[], $74::text[], $75::text[], $76::timestamptz[])
+  FROM unnest($70::uuid[], $71::int4[], $72::int2[], $73::uuid[], $74::uuid[], $75::text[], $76::text[], $77::timestamptz[])
     AS x(payment_id, sequence, bucket, id, merchant_id, kind, body, created_at)
   WHERE (x.payment_id IN (SELECT id FROM w)) IS TRUE
 )

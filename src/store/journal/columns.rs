@@ -114,26 +114,26 @@ columns!(
     }
 );
 columns!(
-    /// Parameters 37 to 50.
+    /// Parameters 37 to 51.
     AttemptInserts {
         payment_id: Uuid, n: i16, bucket: i16, operation: &'static str, channel: String, key: String, state: &'static str, amount: i64,
         refund_n: Option<i16>, due_at: Option<Timestamp>, lease_owner: Option<Uuid>, lease_until: Option<Timestamp>, reason: String,
-        created_at: Timestamp,
+        created_at: Timestamp, undoes: Option<i16>,
     }
 );
 columns!(
-    /// Parameters 51 to 55.
+    /// Parameters 52 to 56.
     RefundUpdates { payment_id: Uuid, n: i16, status: &'static str, outcome: &'static str, updated_at: Timestamp }
 );
 columns!(
-    /// Parameters 56 to 68.
+    /// Parameters 57 to 69.
     RefundInserts {
         payment_id: Uuid, n: i16, bucket: i16, id: Uuid, merchant_id: Uuid, merchant_refund_id: String, amount: i64, reason: Option<String>,
         metadata: String, source: &'static str, status: &'static str, outcome: &'static str, created_at: Timestamp,
     }
 );
 columns!(
-    /// Parameters 69 to 76.
+    /// Parameters 70 to 77.
     EventInserts {
         payment_id: Uuid, sequence: i32, bucket: i16, id: Uuid, merchant_id: Uuid, kind: &'static str, body: String, created_at: Timestamp,
     }
@@ -241,6 +241,7 @@ impl ChangeBatch {
             rows.lease_until.push(attempt.lease_until);
             rows.reason.push(attempt.reason.clone());
             rows.created_at.push(attempt.created_at);
+            rows.undoes.push(attempt.undoes);
         }
     }
 
@@ -273,7 +274,7 @@ impl ChangeBatch {
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut params = Vec::with_capacity(76);
+        let mut params = Vec::with_capacity(77);
         self.payments.params(&mut params);
         self.attempt_updates.params(&mut params);
         self.attempt_inserts.params(&mut params);

@@ -1,0 +1,13 @@
+-- What a channel that cannot be asked needs (a bank over ISO 8583).
+--
+-- Its unanswered payments and refunds are undone, so several reversals may be on their way at once: each says which attempt it undoes.
+-- Reversals written before this column undid the only attempt that was being reversed, and are read so.
+ALTER TABLE attempt ADD COLUMN undoes smallint;
+ALTER TABLE attempt ADD CONSTRAINT attempt_undoes CHECK (undoes IS NULL OR operation = 'reversal');
+
+-- Its attempts are known by numbers of six digits, unique a terminal and day. They are leased in blocks, so that no two processes share one; a
+-- block that a process did not use up is lost.
+CREATE TABLE channel_number (
+  channel  text CONSTRAINT channel_number_pkey PRIMARY KEY,
+  next     integer NOT NULL CONSTRAINT channel_number_next CHECK (next BETWEEN 1 AND 1000000)
+);
