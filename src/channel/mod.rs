@@ -13,4 +13,5 @@ pub mod meters;
 pub mod observe;
 pub mod socket_pool;
 pub mod supervisor;
+pub mod transport;
 mod wire;

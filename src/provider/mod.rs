@@ -365,9 +365,9 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
 }
 
 mod account;
-pub mod stripe;
 pub mod iso8583;
 pub mod socket;
+pub mod stripe;
 
 pub use account::{Account, AccountField, FieldError, FieldKind};
 pub use socket::SocketProtocol;

@@ -23,6 +23,12 @@ pub trait SocketProtocol: Send + Sync {
     /// How its messages are told apart in the stream.
     fn framing(&self, credentials: &Credentials) -> Framing;
 
+    /// Where the account says that the peer's front ends are, with commas between them; the channel's address where it does not.
+    fn front_ends(&self, credentials: &Credentials) -> Option<String>;
+
+    /// How many sockets each front end gets.
+    fn sockets(&self, credentials: &Credentials) -> usize;
+
     /// How a socket is kept.
     fn manners(&self, credentials: &Credentials) -> Manners;
 
@@ -205,9 +211,7 @@ impl Framing {
             (Header::TwoBytesWithItself, [high, low]) => {
                 usize::from(u16::from_be_bytes([*high, *low])).checked_sub(size).ok_or(FramingError::Header)?
             }
-            (_, digits) if digits.iter().all(u8::is_ascii_digit) => {
-                digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
-            }
+            (_, digits) if digits.iter().all(u8::is_ascii_digit) => digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0')),
             _ => return Err(FramingError::Header),
         };
         if size + follows > FRAME_MAX {

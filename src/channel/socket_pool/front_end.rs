@@ -160,11 +160,16 @@ mod tests {
     #[test]
     fn a_pair_of_front_ends_is_read_and_what_is_none_is_refused() {
         let pair = FrontEnd::parse_all("tls://bank-a.example:7001, tcp://[::1]:7002").expect("a pair");
-        assert_eq!(pair.iter().map(|one| (one.secure, one.place())).collect::<Vec<_>>(), [(true, "bank-a.example:7001".into()), (false, "::1:7002".into())]);
+        assert_eq!(
+            pair.iter().map(|one| (one.secure, one.place())).collect::<Vec<_>>(),
+            [(true, "bank-a.example:7001".into()), (false, "::1:7002".into())]
+        );
         for text in ["", "bank:7001", "http://bank:7001"] {
             assert_eq!(FrontEnd::parse_all(text), Err(FrontEndError::Scheme), "{text}");
         }
-        for text in ["tls://bank", "tls://:7001", "tls://bank:0", "tls://bank:70000", "tls://bank:7001/path", "tls://user@bank:7001", "tls://[::1:7001"] {
+        for text in
+            ["tls://bank", "tls://:7001", "tls://bank:0", "tls://bank:70000", "tls://bank:7001/path", "tls://user@bank:7001", "tls://[::1:7001"]
+        {
             assert_eq!(FrontEnd::parse(text), Err(FrontEndError::Place), "{text}");
         }
     }

@@ -237,8 +237,7 @@ impl Life<'_> {
 
     fn ask(&mut self, word: Network) {
         let shared = self.shared;
-        let frame =
-            catch_unwind(AssertUnwindSafe(|| shared.protocol.network(word, shared.next_number(), shared.clock.wall(), &shared.credentials)));
+        let frame = catch_unwind(AssertUnwindSafe(|| shared.protocol.network(word, shared.next_number(), shared.clock.wall(), &shared.credentials)));
         let Ok(Some(frame)) = frame else {
             // An account that cannot even say a word: its socket is never offered, and ends as silent.
             self.asked = Some((word, Correlation(String::new()), Instant::now()));

@@ -38,8 +38,8 @@ use self::socket::{Socket, Written};
 use self::waiting::{NoPlace, Waiting};
 use super::http_pool::{Exchange, Lost, NotSent};
 use crate::clock::{Clock, Moment};
-use crate::provider::socket::{Frame, Framing, Manners, SocketProtocol};
 use crate::provider::Credentials;
+use crate::provider::socket::{Frame, Framing, Manners, SocketProtocol};
 
 /// How a channel's sockets behave. Whether it signs on, and how often it asks for an echo, is its account's.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

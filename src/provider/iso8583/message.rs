@@ -16,7 +16,7 @@ use secrecy::ExposeSecret;
 use super::bank::Bank;
 use super::codec::Message;
 use super::key::Key;
-use crate::domain::{CaptureMethod, Currency, Failure, FailureCode, PaymentMethod};
+use crate::domain::{CaptureMethod, Currency, Failure, FailureCode, Operation, PaymentMethod};
 use crate::provider::{Call, Verb};
 
 /// Field 39 of a request that undoes: no answer came in time; the customer does not want it any more.
@@ -113,13 +113,13 @@ fn original(call: &Call) -> Option<&str> {
     match call.verb {
         Verb::Pay | Verb::Query | Verb::QueryRefund | Verb::Close => None,
         // A reversal without one is no reversal: an empty key is refused.
-        Verb::Reverse => Some(call.reverses.as_deref().unwrap_or_default()),
+        Verb::Reverse => Some(call.undoes.as_ref().map_or("", |undone| undone.key.as_str())),
         Verb::Capture | Verb::Void | Verb::Refund => Some(call.pay_key.as_deref().unwrap_or_default()),
     }
 }
 
 fn undoes_refund(call: &Call) -> bool {
-    call.verb == Verb::Reverse && call.reverses_refund
+    call.verb == Verb::Reverse && call.undoes.as_ref().is_some_and(|undone| undone.operation == Operation::Refund)
 }
 
 /// The bank's name for a payment, as we keep it: the retrieval reference, and the approval code where it gave one.

@@ -33,7 +33,7 @@ use self::bank::Bank;
 use self::codec::Message;
 use super::socket::{Correlation, Frame, Framing, Header, Incoming, Manners, Network, SocketProtocol};
 use super::{AccountField, Call, Credentials, Protocol, Provider, Reply};
-use crate::domain::{CallClass, Contract, Failure, FailureCode, News};
+use crate::domain::{CallClass, Contract, Failure, FailureCode, News, Unanswered};
 
 mod answer;
 mod bank;
@@ -65,6 +65,8 @@ static CONTRACT: Contract = Contract {
     refund_window: DAY.saturating_mul(180),
     refund_spacing: Duration::ZERO,
     hold_lasts: DAY.saturating_mul(7),
+    unanswered: Unanswered::Reverse,
+    dead_after_expiry: None,
     methods: &[],
 };
 
@@ -124,6 +126,14 @@ impl SocketProtocol for Iso8583 {
 
     fn framing(&self, credentials: &Credentials) -> Framing {
         Bank::read(&credentials.account).map_or(Framing { header: Header::TwoBytes, tpdu: None }, |bank| bank.framing)
+    }
+
+    fn front_ends(&self, credentials: &Credentials) -> Option<String> {
+        credentials.account.optional_text("front_ends").map(str::to_owned)
+    }
+
+    fn sockets(&self, credentials: &Credentials) -> usize {
+        usize::try_from(credentials.account.number("sockets", 2)).unwrap_or(2)
     }
 
     fn manners(&self, credentials: &Credentials) -> Manners {

@@ -30,9 +30,8 @@ fn message() -> impl Strategy<Value = Message> {
     let known: Vec<u8> = (2..=128).filter(|number| form(*number).is_some()).collect();
     let field = proptest::sample::select(known).prop_flat_map(|number| (Just(number), value(number)));
     let fields = vec(field, 0..24).prop_map(|fields| fields.into_iter().collect::<std::collections::BTreeMap<_, _>>());
-    (0..1000_u16, fields).prop_map(|(mti, fields)| {
-        fields.into_iter().fold(Message::new(&format!("{mti:04}")), |message, (number, value)| message.with(number, value))
-    })
+    (0..1000_u16, fields)
+        .prop_map(|(mti, fields)| fields.into_iter().fold(Message::new(&format!("{mti:04}")), |message, (number, value)| message.with(number, value)))
 }
 
 fn profile() -> impl Strategy<Value = Profile> {

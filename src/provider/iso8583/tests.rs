@@ -8,9 +8,9 @@ use super::codec::{Message, read, write};
 use super::field::Profile;
 use super::vectors::messages;
 use super::{Iso8583, key};
-use crate::domain::{CallClass, CaptureMethod, Currency, Fact, FailureCode, Money, PaymentMethod, RedirectFlow};
+use crate::domain::{CallClass, CaptureMethod, Currency, Fact, FailureCode, Money, Operation, PaymentMethod};
 use crate::provider::socket::{Cut, Incoming, Network, SocketProtocol};
-use crate::provider::{Call, CardData, Credentials, Provider, Reply, Verb};
+use crate::provider::{Call, CardData, Credentials, Provider, Reply, Undone, Verb};
 
 const NUMBER: &str = "6222020200000000001";
 
@@ -26,6 +26,10 @@ fn minted(number: u32, now: &str) -> String {
     Iso8583.mint_key(0, Some(number), at(now))
 }
 
+fn undone(operation: Operation, key: &str) -> Undone {
+    Undone { operation, key: key.to_owned(), reference: None }
+}
+
 fn call(verb: Verb) -> Call {
     let pay = minted(123, "2026-11-20T09:08:07Z");
     let key = if verb == Verb::Pay { pay.clone() } else { minted(125, "2026-11-20T09:08:37Z") };
@@ -36,12 +40,11 @@ fn call(verb: Verb) -> Call {
         order: "A-1".to_owned(),
         money: Money { amount: 8888, currency: Currency::parse("CNY").expect("a currency") },
         payment_amount: 8888,
-        method: PaymentMethod::Redirect { wallet: None, flow: RedirectFlow::Page, openid: None, client_ip: None },
+        method: PaymentMethod::Qr { wallet: None },
         capture_method: CaptureMethod::Automatic,
         pay_reference: (verb != Verb::Pay).then(|| "632409000123/A00123".to_owned()),
         reference: None,
-        reverses: (verb == Verb::Reverse).then(|| pay.clone()),
-        reverses_refund: false,
+        undoes: (verb == Verb::Reverse).then(|| undone(Operation::Pay, &pay)),
         pay_key: Some(pay),
         held: false,
         description: None,
@@ -76,9 +79,9 @@ fn message_in(frame: &[u8], credentials: &Credentials) -> Message {
 fn answered(call: &Call, code: &str, more: &[(u8, &str)]) -> Vec<u8> {
     let sent = sent(call);
     let mti: u16 = sent.mti.parse().expect("digits");
-    let message = [3, 4, 7, 11, 37, 41, 42, 49, 90].into_iter().fold(Message::new(&format!("{:04}", mti / 10 * 10 + 10)), |message, number| {
-        message.with_some(number, sent.get(number))
-    });
+    let message = [3, 4, 7, 11, 37, 41, 42, 49, 90]
+        .into_iter()
+        .fold(Message::new(&format!("{:04}", mti / 10 * 10 + 10)), |message, number| message.with_some(number, sent.get(number)));
     let message = more.iter().fold(message.with(39, code), |message, (number, value)| message.with(*number, *value));
     write(&message, Profile::AsciiBinaryBitmap).expect("it fits")
 }
@@ -129,7 +132,10 @@ fn a_hold_is_an_authorisation_and_its_capture_an_advice_about_it() {
     assert_eq!((hold.mti.as_str(), hold.get(90)), ("0100", None));
     let capture = sent(&Call { money: Money { amount: 5000, ..call(Verb::Pay).money }, ..manual(Verb::Capture) });
     assert_eq!((capture.mti.as_str(), capture.get(4), capture.get(37)), ("0220", Some("000000005000"), Some("632409000123")));
-    assert_eq!((capture.get(11), capture.get(38), capture.get(90)), (Some("000125"), Some("A00123"), Some("010000012311200908070000001234500000000000")));
+    assert_eq!(
+        (capture.get(11), capture.get(38), capture.get(90)),
+        (Some("000125"), Some("A00123"), Some("010000012311200908070000001234500000000000"))
+    );
     assert_eq!(sent(&manual(Verb::Void)).mti, "0420");
 }
 
@@ -157,7 +163,7 @@ fn some_banks_want_another_reversal_another_clock_and_more_fields() {
 #[test]
 fn the_reversal_of_a_refund_names_the_refund() {
     let refund = minted(127, "2026-11-20T10:00:00Z");
-    let message = sent(&Call { reverses: Some(refund), reverses_refund: true, ..manual(Verb::Reverse) });
+    let message = sent(&Call { undoes: Some(undone(Operation::Refund, &refund)), ..manual(Verb::Reverse) });
     assert_eq!((message.get(3), message.get(37)), (Some("200000"), Some("632410000127")));
     assert_eq!(message.get(90), Some("020000012711201000000000001234500000000000"));
 }
@@ -175,7 +181,7 @@ fn what_cannot_be_said_is_refused_and_never_framed() {
         Call { card: None, ..call(Verb::Refund) },
         Call { method: token, ..call(Verb::Pay) },
         Call { pay_key: None, ..call(Verb::Capture) },
-        Call { reverses: None, ..call(Verb::Reverse) },
+        Call { undoes: None, ..call(Verb::Reverse) },
     ];
     for call in refused {
         assert!(Iso8583.refuses(&call).is_some(), "{:?}", call.verb);
@@ -302,7 +308,10 @@ fn the_bank_s_own_echo_is_granted() {
     let Incoming::Ask(frame) = Iso8583.incoming(&echo.bytes[2..], &credentials) else { panic!("a question") };
     let granted = message_in(&frame, &credentials);
     assert_eq!((granted.mti.as_str(), granted.get(11), granted.get(39), granted.get(70)), ("0810", Some("000009"), Some("00"), Some("301")));
-    assert_eq!(Iso8583.incoming(&answered(&call(Verb::Pay), "00", &[])[..], &credentials), Iso8583.incoming(&answered(&call(Verb::Pay), "00", &[]), &credentials));
+    assert_eq!(
+        Iso8583.incoming(&answered(&call(Verb::Pay), "00", &[])[..], &credentials),
+        Iso8583.incoming(&answered(&call(Verb::Pay), "00", &[]), &credentials)
+    );
     let request = Iso8583.frame(&call(Verb::Pay), &credentials).expect("it can be sent");
     assert_eq!(Iso8583.incoming(&request.bytes[2..], &credentials), Incoming::Stray("not_an_answer"));
 }

@@ -90,9 +90,7 @@ fn an_error_names_the_field_and_the_byte_where_it_begins() {
 
 #[test]
 fn what_does_not_fit_its_field_is_not_written() {
-    let wrong = |number: u8, value: &str, profile| {
-        write(&Message::new("0200").with(number, value), profile).expect_err("it must be refused").why
-    };
+    let wrong = |number: u8, value: &str, profile| write(&Message::new("0200").with(number, value), profile).expect_err("it must be refused").why;
     let ascii = Profile::AsciiBinaryBitmap;
     assert_eq!(wrong(4, "12", ascii), Wrong::Length);
     assert_eq!(wrong(4, "12345678901x", ascii), Wrong::Content);
