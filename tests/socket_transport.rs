@@ -395,40 +395,46 @@ async fn a_socket_lost_after_the_message_left_is_lost_with_everything_on_it() {
 }
 
 #[tokio::test]
-async fn a_socket_that_is_closed_right_before_the_first_byte_took_nothing_and_the_call_moves_to_another() {
-    let (close, closing) = tokio::sync::oneshot::channel::<()>();
-    let closing = Arc::new(tokio::sync::Mutex::new(Some(closing)));
-    let bank = Bank::start(move |mut wire, nth| {
-        let closing = Arc::clone(&closing);
+async fn a_message_whose_socket_is_reset_right_before_its_first_byte_moves_to_another() {
+    let (hand, mut handed) = mpsc::unbounded_channel();
+    let leaving = Bank::start(move |mut wire, _| {
+        let hand = hand.clone();
         async move {
             wire.welcome().await;
-            if nth == 0 {
-                let closing = closing.lock().await.take().expect("the first connection");
-                // The reset reaches the pool's kernel before this returns: loopback.
-                closing.await.expect("the test says when");
-                wire.stream.set_zero_linger().expect("linger is set");
-                return;
-            }
+            // Handed to the test, which closes it when it likes; should it be a later one, it is simply kept.
+            let _over = hand.send(wire.stream.into_std().expect("a socket"));
+        }
+    })
+    .await;
+    let (open, opened) = tokio::sync::watch::channel(false);
+    let staying = Bank::start(move |mut wire, _| {
+        let mut opened = opened.clone();
+        async move {
+            opened.wait_for(|open| *open).await.expect("the test goes on");
             while let Some(message) = wire.read().await {
                 wire.answer(&message).await;
             }
         }
     })
     .await;
-    let pool = pool_with(&[bank.address], 2, &PATIENT, &[]);
+    let pool = pool_with(&[leaving.address, staying.address], 1, &PATIENT, &[]);
+    until(|| pool.up() == 1).await;
+    let mut stream = handed.recv().await;
+    open.send(true).expect("the bank listens");
     until(|| pool.up() == 2).await;
-    let mut close = Some(close);
-    // Whichever socket is taken first: the second call's turn is the other one's.
-    for number in [1, 2] {
-        let exchange = pool.exchange(frame(number), far(), || true).await;
-        if let Exchange::NotSent(reason) = &exchange {
-            panic!("there was another socket: {reason:?}");
-        }
-        if let Some(close) = close.take() {
-            close.send(()).expect("the bank listens");
-            until(|| bank.connected() == 3).await;
-        }
-    }
+    let mut asked = 0;
+    let exchange = pool
+        .exchange(frame(1), far(), || {
+            asked += 1;
+            if let Some(stream) = stream.take() {
+                // A reset, on this thread: the kernel knows it before the pool's next call to it.
+                rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("linger is set");
+            }
+            true
+        })
+        .await;
+    assert_answered(&exchange, 1);
+    assert_eq!(asked, 2, "each time right before a first byte");
 }
 
 #[tokio::test]

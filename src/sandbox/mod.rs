@@ -21,6 +21,7 @@
 //! signature is wrong; 07, when it is *refunded*, stays `pending` for a minute. "Never" is until the caller leaves, or 60 s and a reset.
 
 pub mod account;
+pub mod bank;
 pub mod book;
 pub mod control;
 pub mod fault;
@@ -52,7 +53,7 @@ use self::watching::{Known, Orchestrator};
 
 pub use self::account::{Account, Act, ActRefusal, Gate};
 pub use self::lock::Running;
-pub use self::settings::{AccountSettings, Behaviour, SandboxSettings};
+pub use self::settings::{AccountSettings, BankSettings, BankTls, Behaviour, SandboxSettings};
 
 /// The name of the control listener among the remembered ports; no account may begin with `_`.
 const CONTROL_PORT: &str = "_control";
@@ -197,6 +198,7 @@ impl Drop for Sandbox {
 /// Opens an account of whatever provider. The settings were checked: they name no other.
 fn open(opening: &mut Opening<'_>, account: &AccountSettings) -> Result<Channel, SandboxError> {
     match account.provider.as_str() {
+        "iso8583" => bank::open(opening, account),
         _ => stripe::open(opening, account),
     }
 }
