@@ -34,7 +34,7 @@ use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSetting
 use crate::channel::transport::Destination;
 use crate::clock::Clock;
 use crate::config::{ChannelSettings, Settings};
-use crate::domain::{Candidate, OperationClass};
+use crate::domain::{Candidate, MethodKind, OperationClass};
 use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, Phase, Readiness};
 use crate::notifier::client::system_resolver;
 use crate::notifier::desk::Desk;
@@ -43,6 +43,7 @@ use crate::notifier::{Notifier, NotifierSettings, Office};
 use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Protocol, Provider};
 use crate::router::flows::Channel;
+use crate::router::vault::Vault;
 use crate::router::{FlowSettings, Flows, Router};
 use crate::store::administration::Found;
 use crate::store::inbox::Inbox;
@@ -197,7 +198,14 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         in_flight_for: Duration::from_millis(settings.server.answer_within_ms),
         ..FlowSettings::default()
     };
-    let flows = Flows::new(store.clone(), clock.clone(), flows_channels.clone(), flow_settings, handle.clone());
+    let flows = Flows::new(
+        store.clone(),
+        clock.clone(),
+        flows_channels.clone(),
+        Vault::new(settings.cards.sealing_keys.clone()),
+        flow_settings,
+        handle.clone(),
+    );
 
     let router_arbiter = Arbiter::try_new()?;
     let router = Router::start_in_arbiter(&router_arbiter.handle(), {
@@ -476,6 +484,11 @@ impl ChannelDirectory for Directory {
 
     fn open_to(&self, id: &str, merchant: Uuid) -> bool {
         self.channels.iter().any(|channel| channel.handle.id() == id && channel.handle.candidate().is_open_to(merchant))
+    }
+
+    fn any_takes(&self, method: MethodKind, merchant: Uuid, livemode: bool) -> bool {
+        let takes = |candidate: &Candidate| candidate.livemode == livemode && candidate.methods.contains(&method) && candidate.is_open_to(merchant);
+        self.channels.iter().any(|channel| takes(channel.handle.candidate()))
     }
 }
 

@@ -43,6 +43,8 @@ const GAUGES_EVERY: u64 = 8;
 /// How long a merchant's key is remembered.
 const KEYS_LIVE_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Keys forgotten at a time.
+/// A card number that was sealed for a payment which is not there after so long never had one.
+const ORPHANED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 const PRUNE_BATCH: i64 = 1_000;
 /// Batches in one round of housekeeping: fewer keys than are won in the same time, and the table would grow for ever.
 const PRUNE_BATCHES: u32 = 64;
@@ -231,6 +233,9 @@ impl Round {
         if let Err(error) = self.prune(now).await {
             tracing::error!(error = %error, "old keys could not be forgotten");
         }
+        if let Err(error) = self.erase_cards(now).await {
+            tracing::error!(error = %error, "card numbers whose time is up could not be erased");
+        }
         Ok(())
     }
 
@@ -238,6 +243,16 @@ impl Round {
     async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..PRUNE_BATCHES {
             if self.store.prune_keys(now - KEYS_LIVE_FOR, PRUNE_BATCH).await? < PRUNE_BATCH.unsigned_abs() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Erases card numbers that no refund can need any more.
+    async fn erase_cards(&self, now: Timestamp) -> Result<(), StoreError> {
+        for _ in 0..PRUNE_BATCHES {
+            if self.store.erase_cards(now, now - ORPHANED_AFTER, PRUNE_BATCH).await? < PRUNE_BATCH.unsigned_abs() {
                 break;
             }
         }

@@ -46,6 +46,8 @@ pub struct ProviderDefaults {
     pub address: String,
     /// How long one call to it may take.
     pub timeout: Duration,
+    /// How its customers can pay.
+    pub methods: &'static [MethodKind],
     /// What `[channels.account]` holds.
     pub account_fields: &'static [AccountField],
     /// Whether a channel cannot do without `secret_key`.
@@ -58,6 +60,7 @@ impl ProviderDefaults {
         provider::find(name).map(|provider| Self {
             address: provider.default_address().to_owned(),
             timeout: provider.default_timeout(),
+            methods: provider.contract().methods,
             account_fields: provider.account_fields(),
             needs_secret_key: provider.needs_secret_key(),
         })
@@ -218,7 +221,7 @@ impl ChannelSettings {
             secret_key: secret_key.flatten().unwrap_or_default(),
             account,
             notification_secrets,
-            methods: section.parsed_list("methods", "use qr, barcode, redirect, card_token", parse_serde),
+            methods: section.parsed_list("methods", "use qr, barcode, redirect, card_token, card", parse_serde),
             wallets: section.parsed_list("wallets", "use alipay, wechatpay, unionpay", parse_serde).unwrap_or_default(),
             currencies: section
                 .parsed_list("currencies", "use three-letter ISO 4217 codes in capitals, such as \"CNY\"", Currency::parse)

@@ -18,6 +18,7 @@
 //! handed its own settings and never the file.
 
 mod alerts;
+mod cards;
 mod channel;
 mod fault;
 mod reload;
@@ -35,12 +36,14 @@ use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 
 pub use self::alerts::AlertSettings;
+pub use self::cards::CardSettings;
 pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
 pub use self::fault::Fault;
 use self::fault::Faults;
 pub use self::reload::Differences;
 use self::secret::Sources;
 use self::section::Section;
+use crate::domain::MethodKind;
 pub use crate::telemetry::LogFormat;
 pub use tracing::Level;
 
@@ -72,6 +75,8 @@ pub struct Settings {
     pub alerts: AlertSettings,
     /// The log.
     pub log: LogSettings,
+    /// The keys under which card numbers lie.
+    pub cards: CardSettings,
     /// The channels, in the file's order. None is allowed: payments are then answered that no channel can take them.
     pub channels: Vec<ChannelSettings>,
 }
@@ -277,9 +282,22 @@ impl Settings {
             webhooks: webhooks(file.section("webhooks"), env, faults),
             alerts: AlertSettings::read(file.section("alerts"), env, faults),
             log: log(file.section("log")),
+            cards: CardSettings::read(file.section("cards"), env, faults),
             channels: channels(&mut file, env, provider, faults),
         };
         for channel in &settings.channels {
+            let takes_cards = channel.methods.as_ref().map_or_else(
+                || provider(&channel.provider).is_some_and(|known| known.methods.contains(&MethodKind::Card)),
+                |methods| methods.contains(&MethodKind::Card),
+            );
+            if takes_cards && settings.cards.sealing_keys.is_empty() {
+                let what = format!("there is no key, and channel {} takes card numbers, which must be sealed", channel.id);
+                faults.add(
+                    "cards.sealing_keys",
+                    what,
+                    "make a key with: openssl rand -hex 32; then give its { env = \"NAME\" } or { file = \"/path\" }",
+                );
+            }
             if channel.timeout_ms >= settings.poller.lease_ms {
                 let what = format!("it is {}, and the timeout_ms of channel {} is {}", settings.poller.lease_ms, channel.id, channel.timeout_ms);
                 faults.add("poller.lease_ms", what, "raise it above every channel's timeout_ms, or two processes may ask about one attempt at once");

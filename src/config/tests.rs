@@ -10,6 +10,7 @@ fn providers(name: &str) -> Option<ProviderDefaults> {
     (name == "stripe").then(|| ProviderDefaults {
         address: "https://api.stripe.com".to_owned(),
         timeout: Duration::from_secs(3),
+        methods: &[],
         account_fields: &[],
         needs_secret_key: true,
     })

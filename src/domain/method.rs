@@ -62,6 +62,20 @@ pub enum PaymentMethod {
         /// `pm_…`.
         token: String,
     },
+    /// A card whose number a bank takes. Here is what may be kept in clear; the number lies sealed, the security code nowhere.
+    Card {
+        /// The first six digits of the number.
+        first_six: String,
+        /// And the last four.
+        last_four: String,
+        /// 1 to 12.
+        exp_month: u8,
+        /// Four digits.
+        exp_year: u16,
+        /// As it stands on the card.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holder: Option<String>,
+    },
 }
 
 /// The kinds of [`PaymentMethod`], for routing and settings.
@@ -76,6 +90,8 @@ pub enum MethodKind {
     Redirect,
     /// [`PaymentMethod::CardToken`].
     CardToken,
+    /// [`PaymentMethod::Card`].
+    Card,
 }
 
 impl PaymentMethod {
@@ -86,6 +102,21 @@ impl PaymentMethod {
             Self::Barcode { .. } => MethodKind::Barcode,
             Self::Redirect { .. } => MethodKind::Redirect,
             Self::CardToken { .. } => MethodKind::CardToken,
+            Self::Card { .. } => MethodKind::Card,
+        }
+    }
+
+    /// Whose it is, where that is said: by the merchant, or by the first digits of a code that the customer showed.
+    pub fn wallet(&self) -> Option<Wallet> {
+        match self {
+            Self::Qr { wallet } | Self::Redirect { wallet, .. } => *wallet,
+            Self::Barcode { code } => match code.get(..2)?.parse::<u8>().ok()? {
+                25..=30 => Some(Wallet::Alipay),
+                10..=15 => Some(Wallet::Wechatpay),
+                62 => Some(Wallet::Unionpay),
+                _ => None,
+            },
+            Self::CardToken { .. } | Self::Card { .. } => None,
         }
     }
 

@@ -101,11 +101,7 @@ pub fn plan(request: &PaymentRequest, candidates: &[Candidate]) -> Plan {
 }
 
 fn misfit(request: &PaymentRequest, candidate: &Candidate) -> Option<Misfit> {
-    use super::method::PaymentMethod as M;
-    let wallet = match &request.method {
-        M::Qr { wallet } | M::Redirect { wallet, .. } => *wallet,
-        M::Barcode { .. } | M::CardToken { .. } => None,
-    };
+    let wallet = request.method.wallet();
     if !candidate.is_open_to(request.merchant) {
         Some(Misfit::Owner)
     } else if request.pinned_channel.as_ref().is_some_and(|pinned| *pinned != candidate.channel) {

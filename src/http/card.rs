@@ -57,7 +57,7 @@ fn holds_a_number(groups: &[Vec<u8>]) -> bool {
 }
 
 fn is_card_number(digits: &[u8]) -> bool {
-    digits.len() >= SHORTEST && begins_like_one(digits) && passes_luhn(digits)
+    digits.len() >= SHORTEST && begins_like_one(digits) && passes_luhn(digits.iter().copied())
 }
 
 /// By length, the first digits under which numbers are issued: Visa had 13 digits, Diners has 14, American Express 15; UnionPay and Maestro go
@@ -71,12 +71,11 @@ fn begins_like_one(digits: &[u8]) -> bool {
     }
 }
 
-fn passes_luhn(digits: &[u8]) -> bool {
+pub(super) fn passes_luhn(digits: impl DoubleEndedIterator<Item = u8>) -> bool {
     let sum: u32 = digits
-        .iter()
         .rev()
         .enumerate()
-        .map(|(place, digit)| match (place % 2, u32::from(*digit)) {
+        .map(|(place, digit)| match (place % 2, u32::from(digit)) {
             (0, digit) => digit,
             (_, digit) if digit > 4 => digit * 2 - 9,
             (_, digit) => digit * 2,

@@ -14,6 +14,8 @@ pub trait ChannelDirectory: Send + Sync {
     fn known(&self, id: &str) -> bool;
     /// Whether there is a channel of that id that this merchant's payments may go through. To them, a channel of others is not there.
     fn open_to(&self, id: &str, merchant: Uuid) -> bool;
+    /// Whether any channel that this merchant's payments may go through takes this kind of payment.
+    fn any_takes(&self, method: MethodKind, merchant: Uuid, livemode: bool) -> bool;
 }
 
 /// One channel.

@@ -35,7 +35,7 @@ pub async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<
         }
     }
     let asking = Asking { api: &api, request: &request, key: &key, amount: Some(parsed.request.amount) };
-    let answer = ask::router(asking, Authorize { request: parsed.request, claim, wait: api.settings.answer_within }).await?;
+    let answer = ask::router(asking, Authorize { request: parsed.request, card: parsed.card, claim, wait: api.settings.answer_within }).await?;
     Ok(answers::money(&answer, &render::payment(&answer.payment)))
 }
 

@@ -7,15 +7,18 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::body::quoted;
+use super::card::passes_luhn;
 use super::directory::ChannelDirectory;
 use super::field::{Fields, refuse_card_number};
 use super::key::Merchant;
 use super::problem::{Problem, ProblemCode};
 use crate::domain::method::RedirectFlow;
-use crate::domain::{CaptureMethod, Currency, PaymentMethod, PaymentRequest, Wallet};
+use crate::domain::{CaptureMethod, Currency, MethodKind, PaymentMethod, PaymentRequest, Wallet};
+use crate::provider::CardData;
 
 const FIELDS: [&str; 10] =
     ["amount", "currency", "merchant_order_id", "payment_method", "capture_method", "channel", "description", "metadata", "return_url", "expires_at"];
@@ -36,6 +39,8 @@ const EXPIRES_AT_MOST: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub struct Parsed {
     /// What is asked for.
     pub request: PaymentRequest,
+    /// The card, for a payment by one.
+    pub card: Option<CardData>,
     /// Why it cannot be accepted now, unless it was accepted before.
     pub objection: Option<Problem>,
 }
@@ -55,7 +60,7 @@ pub fn parse(
     let currency = currency(&fields)?;
     let amount = fields.amount("amount", Some(currency))?.ok_or_else(|| fields.missing("amount"))?;
     let order = fields.visible("merchant_order_id", ORDER)?.to_owned();
-    let method = method(&fields)?;
+    let (method, card) = method(&fields, merchant, channels, now)?;
     let capture_method = fields.one_of("capture_method", &["automatic", "manual"], CaptureMethod::parse)?.unwrap_or(CaptureMethod::Automatic);
     let description = fields.free_text("description", DESCRIPTION)?;
     let metadata = fields.metadata("metadata")?;
@@ -82,7 +87,7 @@ pub fn parse(
         expires_at,
         deadline_at: now.checked_add(deadline).unwrap_or(now),
     };
-    Ok(Parsed { request, objection: late.or(nowhere) })
+    Ok(Parsed { request, card, objection: late.or(nowhere) })
 }
 
 fn currency(fields: &Fields<'_>) -> Result<Currency, Problem> {
@@ -93,7 +98,12 @@ fn currency(fields: &Fields<'_>) -> Result<Currency, Problem> {
     })
 }
 
-fn method(fields: &Fields<'_>) -> Result<PaymentMethod, Problem> {
+fn method(
+    fields: &Fields<'_>,
+    merchant: Merchant,
+    channels: &dyn ChannelDirectory,
+    now: Timestamp,
+) -> Result<(PaymentMethod, Option<CardData>), Problem> {
     const KINDS: &str = "must be one of qr, barcode, redirect, card_token, card";
     let object = fields.map("payment_method")?.ok_or_else(|| fields.missing("payment_method"))?;
     let kind = match object.get("type") {
@@ -108,14 +118,16 @@ fn method(fields: &Fields<'_>) -> Result<PaymentMethod, Problem> {
         "barcode" => &["type", "code"],
         "redirect" => &["type", "wallet", "flow", "openid", "client_ip"],
         "card_token" => &["type", "token"],
-        "card" => {
+        "card" if !channels.any_takes(MethodKind::Card, merchant.id, merchant.livemode) => {
             let detail = "No bank channel in this installation takes card numbers: send the token that your card form made, as card_token.";
             return Err(Problem::new(ProblemCode::UnsupportedPaymentMethod, detail).about("payment_method.type"));
         }
+        "card" => &["type", "number", "exp_month", "exp_year", "cvc", "holder"],
         _ => return Err(fields.wrong("payment_method.type", KINDS)),
     };
     let Some(method) = fields.object("payment_method", known)? else { return Err(fields.missing("payment_method")) };
-    Ok(match kind {
+    let method = match kind {
+        "card" => return card(&method, now),
         "qr" => PaymentMethod::Qr { wallet: wallet(&method)? },
         "barcode" => PaymentMethod::Barcode { code: barcode(&method)? },
         "redirect" => PaymentMethod::Redirect {
@@ -125,7 +137,44 @@ fn method(fields: &Fields<'_>) -> Result<PaymentMethod, Problem> {
             client_ip: client_ip(&method)?,
         },
         _ => PaymentMethod::CardToken { token: token(&method)? },
-    })
+    };
+    Ok((method, None))
+}
+
+/// A card: what a row keeps, and what only this payment's flow may hold. No refusal repeats a digit of it.
+fn card(method: &Fields<'_>, now: Timestamp) -> Result<(PaymentMethod, Option<CardData>), Problem> {
+    let number = method.required_text("number")?;
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || !(12..=19).contains(&number.len()) || !passes_luhn(number.bytes().map(|byte| byte - b'0')) {
+        return Err(method.wrong("number", "must be a card number: 12 to 19 digits without blanks, whose last is their check digit"));
+    }
+    let exp_month = whole(method, "exp_month", 1, 12)?;
+    let exp_year = whole(method, "exp_year", 2_000, 2_099)?;
+    // The card is good until the last day of its month, wherever on earth that day ends last.
+    let ended = jiff::civil::date(exp_year, i8::try_from(exp_month).unwrap_or(12), 1)
+        .last_of_month()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .is_ok_and(|last| now.duration_since(last.timestamp()) > SignedDuration::from_hours(48));
+    if ended {
+        return Err(method.wrong("exp_year", "must not be past: the card has expired"));
+    }
+    let security_code = match method.text("cvc")? {
+        None => None,
+        Some(code) if (3..=4).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_digit()) => Some(SecretString::from(code)),
+        Some(_) => return Err(method.wrong("cvc", "must be the 3 or 4 digits of the security code")),
+    };
+    let holder = method.free_text("holder", 45)?;
+    let (exp_month, exp_year) = (u8::try_from(exp_month).unwrap_or(12), u16::try_from(exp_year).unwrap_or(2_000));
+    let (first_six, last_four) = (number[..6].to_owned(), number[number.len() - 4..].to_owned());
+    let kept = PaymentMethod::Card { first_six, last_four, exp_month, exp_year, holder: holder.clone() };
+    Ok((kept, Some(CardData { number: SecretString::from(number), exp_month, exp_year, holder, security_code })))
+}
+
+/// A whole number within bounds, required.
+fn whole(method: &Fields<'_>, field: &str, low: i16, high: i16) -> Result<i16, Problem> {
+    let Some(value) = method.value(field) else { return Err(method.missing(field)) };
+    let number = value.as_i64().and_then(|number| i16::try_from(number).ok()).filter(|number| (low..=high).contains(number));
+    number.ok_or_else(|| method.wrong(field, &format!("must be a whole number from {low} to {high}")))
 }
 
 fn wallet(method: &Fields<'_>) -> Result<Option<Wallet>, Problem> {

@@ -275,7 +275,7 @@ const fn next_action(action: &NextAction, wallet: Option<Wallet>) -> NextActionV
 const fn wallet(method: &PaymentMethod) -> Option<Wallet> {
     match method {
         PaymentMethod::Qr { wallet } | PaymentMethod::Redirect { wallet, .. } => *wallet,
-        PaymentMethod::Barcode { .. } | PaymentMethod::CardToken { .. } => None,
+        PaymentMethod::Barcode { .. } | PaymentMethod::CardToken { .. } | PaymentMethod::Card { .. } => None,
     }
 }
 

@@ -38,7 +38,7 @@ impl Flows {
     ) -> Result<Payment, FlowError> {
         let Some(attempt) = payment.attempt(n) else { return Ok(payment) };
         let verb = Verb::sending(attempt.operation);
-        let order = channel.call(&payment, attempt, verb, self.now());
+        let order = self.order(channel, &payment, attempt, verb).await?;
         let news = if let Some(failure) = channel.handle.provider().refuses(&order) {
             News { failure: Some(failure), ..News::of(Fact::Declined) }
         } else {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::answer::{Answer, FlowError, is_settled};
 use super::numbers::Numbers;
 use super::recent::Recent;
+use super::vault::Vault;
 use super::waiting::Waiting;
 use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
@@ -152,6 +153,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) waiting: Waiting,
     pub(super) recent: Recent,
+    pub(super) vault: Vault,
     pub(super) settings: FlowSettings,
     pub(super) incarnation: Uuid,
     channels: HashMap<String, Channel>,
@@ -166,7 +168,7 @@ pub(super) struct Shared {
 
 impl Flows {
     /// Flows over these channels, in the order of the settings. Tasks run on `runtime`, the multi-thread one.
-    pub fn new(store: Store, clock: Clock, channels: Vec<Channel>, settings: FlowSettings, runtime: Handle) -> Self {
+    pub fn new(store: Store, clock: Clock, channels: Vec<Channel>, vault: Vault, settings: FlowSettings, runtime: Handle) -> Self {
         let candidates = channels.iter().map(|channel| channel.handle.candidate().clone()).collect();
         let channels = channels.into_iter().map(|channel| (channel.handle.id().to_owned(), channel)).collect();
         Self {
@@ -175,6 +177,7 @@ impl Flows {
                 clock,
                 waiting: Waiting::default(),
                 recent: Recent::default(),
+                vault,
                 settings,
                 incarnation: Uuid::new_v4(),
                 channels,
@@ -309,6 +312,12 @@ impl Flows {
         let provider = channel.handle.provider();
         let number = if provider.needs_numbers() { Some(channel.numbers.next(&self.shared.store, channel.handle.id()).await?) } else { None };
         Ok(provider.mint_key(Uuid::new_v4().as_u128(), number, self.now()))
+    }
+
+    /// What `channel` is asked about `attempt` of `payment`, with the card where it is paid by one.
+    pub(super) async fn order(&self, channel: &Channel, payment: &Payment, attempt: &Attempt, verb: Verb) -> Result<Call, FlowError> {
+        let card = self.card_of(payment).await?;
+        Ok(Call { card, ..channel.call(payment, attempt, verb, self.now()) })
     }
 
     /// When a call that starts now must have ended.

@@ -20,6 +20,7 @@ pub mod refund;
 mod replay;
 pub mod resolve;
 pub mod settle;
+pub mod vault;
 pub mod waiting;
 
 use actix::{Actor, Context, Handler, Message, ResponseFuture};
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub use self::answer::{Answer, Claim, FlowError};
 pub use self::flows::{FlowSettings, Flows};
 use crate::domain::{PaymentId, PaymentRequest, RefundRequest};
+use crate::provider::CardData;
 use crate::store::lease;
 
 /// Messages that may wait in the router's mailbox; each is started at once, so it only fills when the process cannot keep up at all.
@@ -39,6 +41,8 @@ const MAILBOX: usize = 16_384;
 pub struct Authorize {
     /// What is asked for.
     pub request: PaymentRequest,
+    /// The card, for a payment by one: its number is sealed before anything is sent, its security code kept nowhere.
+    pub card: Option<CardData>,
     /// The merchant's key.
     pub claim: Claim,
     /// How long the caller waits for an end.

@@ -19,7 +19,7 @@ use crate::domain::{
     AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId,
     PaymentRequest, Source, Subject, route,
 };
-use crate::provider::{Reply, Verb};
+use crate::provider::{Call, CardData, Reply, Verb};
 use crate::store::{ChangeVerdict, Intent, IntentVerdict};
 
 /// How long a caller is asked to stay away when every channel is shut and none says for how long.
@@ -33,6 +33,16 @@ const PAY_CALLS: u32 = 2;
 /// The channels of a plan that were not tried yet.
 pub(super) struct Route {
     remaining: VecDeque<String>,
+    /// The customer's card, with its security code, as long as the flow lasts.
+    card: Option<CardData>,
+}
+
+/// One call of a pay attempt, at most with a second step: where, under which permit and until when its first byte may leave.
+struct Leg<'a> {
+    channel: &'a Channel,
+    permit: Option<Permit>,
+    send_by: Moment,
+    card: Option<&'a CardData>,
 }
 
 /// A channel that has agreed to carry the next attempt.
@@ -47,7 +57,7 @@ impl Flows {
     pub(super) async fn authorize(&self, message: Authorize) -> Result<Answer, FlowError> {
         let until = tokio::time::Instant::now() + message.wait;
         let mut stopwatch = Stopwatch::start();
-        let Authorize { request, claim, .. } = message;
+        let Authorize { request, card, claim, .. } = message;
 
         let plan = route::plan(&request, self.candidates());
         for (channel, misfit) in &plan.misfits {
@@ -56,13 +66,13 @@ impl Flows {
         if plan.channels.is_empty() {
             return self.replay_or(claim, FlowError::NoChannel(plan.why_not())).await;
         }
-        let mut route = Route { remaining: plan.channels.into() };
+        let mut route = Route { remaining: plan.channels.into(), card };
         let chosen = match self.choose_within_a_moment(&request, &mut route, claim).await? {
             Ok(chosen) => chosen,
             Err(replay) => return Ok(replay),
         };
         let (lease, send_by) = self.lease(chosen.channel, PAY_CALLS);
-        let payment = match self.open(request, claim, &chosen, lease).await? {
+        let payment = match self.open(request, route.card.as_ref(), claim, &chosen, lease).await? {
             Opened::New(payment) => *payment,
             Opened::Known(payment) => return self.replay(payment, claim).await,
         };
@@ -181,7 +191,14 @@ impl Flows {
     }
 
     /// Writes the intent. The order may be taken over from a payment that ended unpaid.
-    async fn open(&self, request: PaymentRequest, claim: Claim, chosen: &Chosen<'_>, lease: Lease) -> Result<Opened, FlowError> {
+    async fn open(
+        &self,
+        request: PaymentRequest,
+        card: Option<&CardData>,
+        claim: Claim,
+        chosen: &Chosen<'_>,
+        lease: Lease,
+    ) -> Result<Opened, FlowError> {
         let now = self.now();
         let first = NewAttempt {
             operation: Operation::Pay,
@@ -193,7 +210,20 @@ impl Flows {
             reason: chosen.reason.clone(),
         };
         let payment = Payment::open(PaymentId::mint(now, order_bucket(&request)), request, first, lease, now);
-        let change = Change::opening(payment, claim.on(Subject::Payment));
+        // Sealed and on disk before the intent: from the intent on, a reversal may need it. What comes to nothing is erased.
+        if let Some(card) = card {
+            self.keep_card(&payment, card).await?;
+        }
+        let id = payment.id;
+        let opened = self.win(Change::opening(payment, claim.on(Subject::Payment))).await;
+        if card.is_some() && !matches!(opened, Ok(Opened::New(_)) | Err(FlowError::Journal(_) | FlowError::Store(_))) {
+            self.shared.store.drop_card(id).await?;
+        }
+        opened
+    }
+
+    /// Wins key and order for a new payment, or says who has them.
+    async fn win(&self, change: Change) -> Result<Opened, FlowError> {
         let mut takes_over = None;
         for _ in 0..OVERTAKEN {
             let intent = Intent { change: change.clone(), takes_over };
@@ -226,7 +256,8 @@ impl Flows {
         let (mut channel, mut permit, mut send_by) = (first.clone(), Some(permit), send_by);
         loop {
             let Some(n) = payment.current_pay().map(|attempt| attempt.n) else { return Ok(payment) };
-            let news = match self.pay(&mut payment, n, &channel, permit.take(), send_by, stopwatch).await? {
+            let leg = Leg { channel: &channel, permit: permit.take(), send_by, card: route.card.as_ref() };
+            let news = match self.pay(&mut payment, n, leg, stopwatch).await? {
                 Some(news) => news,
                 None => return Ok(payment),
             };
@@ -298,8 +329,8 @@ impl Flows {
                         Elsewhere::No(payment) => return Ok(*payment),
                         Elsewhere::On(after, chosen) => {
                             payment = *after;
-                            (channel, send_by) = (chosen.0, chosen.2);
-                            permit = Some(chosen.1);
+                            let (next_channel, next_permit, next_send_by) = *chosen;
+                            (channel, permit, send_by) = (next_channel, Some(next_permit), next_send_by);
                         }
                     }
                 }
@@ -349,23 +380,15 @@ impl Flows {
         let mut draft = payment.clone();
         draft.add_attempt(attempt, lease, now);
         match self.write_change(Change::between(&payment, touched(draft, now), Source::Reply)).await? {
-            Written::Done(after) => Ok(Elsewhere::On(after, (chosen.channel.clone(), chosen.permit, send_by))),
+            Written::Done(after) => Ok(Elsewhere::On(after, Box::new((chosen.channel.clone(), chosen.permit, send_by)))),
             Written::Overtaken => Ok(Elsewhere::No(Box::new(self.reload(payment.id).await?))),
         }
     }
 
     /// One pay attempt at its channel: the first step for its reference, which is on disk before the step that moves money. `None` when
     /// somebody else has brought the attempt to its end meanwhile.
-    async fn pay(
-        &self,
-        payment: &mut Payment,
-        n: i16,
-        channel: &Channel,
-        permit: Option<Permit>,
-        send_by: Moment,
-        stopwatch: &mut Stopwatch,
-    ) -> Result<Option<News>, FlowError> {
-        let mut permit = permit;
+    async fn pay(&self, payment: &mut Payment, n: i16, leg: Leg<'_>, stopwatch: &mut Stopwatch) -> Result<Option<News>, FlowError> {
+        let Leg { channel, mut permit, send_by, card } = leg;
         for _ in 0..PAY_CALLS {
             let Some(attempt) = payment.attempt(n) else { return Ok(None) };
             // A next step is a call of its own, and passes the guard like the first.
@@ -374,7 +397,7 @@ impl Flows {
                 None => self.permit_for_next_step(channel, send_by).await,
             };
             let Some(permit) = permit else { return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))) };
-            let order = channel.call(payment, attempt, Verb::Pay, self.now());
+            let order = Call { card: card.cloned(), ..channel.call(payment, attempt, Verb::Pay, self.now()) };
             let done = stopwatch.theirs(channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by))).await;
             self.note(channel, &done);
             match done.reply {
@@ -440,7 +463,7 @@ impl Flows {
 /// Whether a payment goes on at another channel.
 enum Elsewhere {
     /// With this intent on disk.
-    On(Box<Payment>, (Channel, Permit, Moment)),
+    On(Box<Payment>, Box<(Channel, Permit, Moment)>),
     /// As it now is.
     No(Box<Payment>),
 }

@@ -254,7 +254,8 @@ impl Flows {
             }
         };
         let send_by: Moment = self.shared.clock.boot() + channel.call_timeout;
-        let done = channel.handle.perform(channel.call(payment, attempt, verb, self.now()), permit, self.call_deadline(channel), Some(send_by)).await;
+        let order = self.order(channel, payment, attempt, verb).await?;
+        let done = channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by)).await;
         self.note(channel, &done);
         if done.fault.is_none() && matches!(verb, Verb::Query | Verb::QueryRefund) && done.class == crate::domain::CallClass::Success {
             channel.handle.guard().query_succeeded(self.shared.clock.boot());

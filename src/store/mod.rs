@@ -4,6 +4,7 @@
 pub mod account;
 pub mod administration;
 pub mod alert;
+pub mod card;
 pub mod diagnosis;
 pub mod guard;
 pub mod inbox;

@@ -2,7 +2,7 @@
 //! that no longer fits is found before a payment meets it.
 
 use super::webhook::{self, delivery, endpoint};
-use super::{account, administration, alert, diagnosis, guard, inbox, integrity, journal, lease, notification, number, payment, schema};
+use super::{account, administration, alert, card, diagnosis, guard, inbox, integrity, journal, lease, notification, number, payment, schema};
 
 /// Whether a relation of that name exists.
 pub(super) const PARTITION_EXISTS: &str = "SELECT to_regclass($1::text) IS NOT NULL";
@@ -30,6 +30,12 @@ pub const ALL: &[(&str, &str)] = &[
     ("refund_list", payment::REFUND_LIST),
     ("attempt_of_key", payment::ATTEMPT_OF_KEY),
     ("lease_numbers", number::LEASE_NUMBERS),
+    ("card_keep", card::KEEP),
+    ("card_read", card::READ),
+    ("card_drop", card::DROP),
+    ("card_erase", card::ERASE),
+    ("card_others", card::OTHERS),
+    ("card_reseal", card::RESEAL),
     ("lease_claim", lease::CLAIM),
     ("lease_renew", lease::RENEW),
     ("lease_postpone", lease::POSTPONE),

@@ -20,7 +20,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     // Beside the floors: it knows words of those below, for labels; only what shows metrics knows it.
     ("telemetry", &["domain", "provider", "channel"]),
     // Floor 3.
-    ("router", &["domain", "clock", "store", "provider", "channel", "alert"]),
+    ("router", &["domain", "clock", "keys", "store", "provider", "channel", "alert"]),
     ("poller", &["domain", "clock", "store", "provider", "channel", "alert", "router"]),
     ("representation", &["domain", "store"]),
     ("notifier", &["domain", "clock", "store", "alert", "representation"]),

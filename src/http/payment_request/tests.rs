@@ -8,8 +8,8 @@ use super::super::body;
 use super::super::directory::ChannelView;
 use super::*;
 
-/// An installation with one channel.
-struct OneChannel;
+/// An installation with one channel, which is a bank or not.
+struct OneChannel(bool);
 
 impl ChannelDirectory for OneChannel {
     fn channels(&self) -> Vec<ChannelView> {
@@ -21,6 +21,9 @@ impl ChannelDirectory for OneChannel {
     fn open_to(&self, id: &str, _: Uuid) -> bool {
         self.known(id)
     }
+    fn any_takes(&self, method: MethodKind, _: Uuid, _: bool) -> bool {
+        method != MethodKind::Card || self.0
+    }
 }
 
 fn now() -> Timestamp {
@@ -29,7 +32,7 @@ fn now() -> Timestamp {
 
 fn read(object: &Value) -> Result<Parsed, Problem> {
     let Value::Object(object) = object else { panic!("a test's body is an object") };
-    parse(object, Merchant { id: Uuid::from_u128(1), livemode: false }, &OneChannel, Duration::from_secs(30), now())
+    parse(object, Merchant { id: Uuid::from_u128(1), livemode: false }, &OneChannel(false), Duration::from_secs(30), now())
 }
 
 fn whole() -> Value {
@@ -161,4 +164,46 @@ proptest! {
         }
         let _ = body::parse(text.as_bytes());
     }
+}
+
+#[test]
+fn a_card_is_split_into_what_a_row_keeps_and_what_is_sealed() {
+    let card = json!({"type": "card", "number": "4111111111111111", "exp_month": 12, "exp_year": 2028, "cvc": "123", "holder": "LI LEI"});
+    let parsed = at_a_bank(&with("payment_method", card)).expect("a card");
+    let kept = serde_json::to_string(&parsed.request.method).expect("JSON");
+    assert_eq!(kept, r#"{"type":"card","first_six":"411111","last_four":"1111","exp_month":12,"exp_year":2028,"holder":"LI LEI"}"#);
+    assert!(parsed.card.is_some());
+    let shown = format!("{parsed:?}");
+    assert!(!shown.contains("4111111111111111") && !shown.contains("123\""), "{shown}");
+}
+
+#[test]
+fn a_card_that_cannot_be_one_is_refused_without_repeating_its_number() {
+    let card = |field: &str, value: Value| {
+        let mut card = json!({"type": "card", "number": "4111111111111111", "exp_month": 12, "exp_year": 2028, "cvc": "123"});
+        card[field] = value;
+        with("payment_method", card)
+    };
+    for (field, value) in [
+        ("number", json!("4111111111111112")),
+        ("number", json!("4111 1111 1111 1111")),
+        ("number", json!(4_111_111_111_111_111_u64)),
+        ("exp_month", json!(13)),
+        ("exp_year", json!(28)),
+        ("exp_year", json!(2025)),
+        ("cvc", json!("12")),
+        ("cvc", json!("abcd")),
+    ] {
+        let refused = at_a_bank(&card(field, value.clone())).map(|_| ()).expect_err("refused");
+        assert!(format!("{refused:?}").contains(&format!("payment_method.{field}")), "{field} {value}: {refused:?}");
+        assert!(!format!("{refused:?}").contains("1111"), "{refused:?}");
+    }
+    let refused = read(&card("cvc", json!("123"))).map(|_| ()).expect_err("no bank");
+    assert_eq!(refused.code(), ProblemCode::UnsupportedPaymentMethod);
+}
+
+/// The same, where there is a bank channel.
+fn at_a_bank(body: &Value) -> Result<Parsed, Problem> {
+    let Value::Object(object) = body else { panic!("an object") };
+    parse(object, Merchant { id: Uuid::from_u128(1), livemode: false }, &OneChannel(true), Duration::from_secs(30), now())
 }
