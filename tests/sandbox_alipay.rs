@@ -301,8 +301,8 @@ async fn every_recorded_request_of_the_libraries_is_understood() {
         if !text.starts_with("<!doctype") {
             assert_eq!(again.body, answer.body, "however it is put on the wire");
         }
-        said.push(if text.contains("TRADE_NOT_EXIST") {
-            "none"
+        said.push(if text.contains("ACQ.TRADE_") {
+            "refused"
         } else if text.contains("qr_code") {
             "code"
         } else {
@@ -312,7 +312,7 @@ async fn every_recorded_request_of_the_libraries_is_understood() {
         let tampered = get(&format!("{}/gateway.do?{}", world.credentials.address, query.replacen("0000", "0001", 1))).await;
         assert!(String::from_utf8_lossy(&tampered.body).contains("isv.invalid-"), "{tampered:?}");
     }
-    assert_eq!(said, ["none", "code", "page", "none"]);
+    assert_eq!(said, ["refused", "code", "page", "refused"]);
 }
 
 #[tokio::test]
@@ -456,15 +456,16 @@ async fn notices_are_signed_for_the_payment_and_its_refunds() {
     world.news(&qr(Verb::Pay, "a1", 1000)).await;
     world.customer("a1", "pay").await;
     heard.push(read(&ear.hear().await));
-    world.news(&refund(Verb::Refund, "a1", "r1", 400)).await;
+    let (first, second) = ("1".repeat(32), "2".repeat(32));
+    world.news(&refund(Verb::Refund, "a1", &first, 400)).await;
     heard.push(read(&ear.hear().await));
-    world.news(&refund(Verb::Refund, "a1", "r2", 600)).await;
+    world.news(&refund(Verb::Refund, "a1", &second, 600)).await;
     heard.push(read(&ear.hear().await));
     let told = |kind: &str, key: &str, news| (kind.to_owned(), key.to_owned(), Some(news));
     let expected = [
         told("TRADE_SUCCESS", "a1", (Fact::Approved, Some(1000))),
-        told("TRADE_SUCCESS", "r1", (Fact::Approved, None)),
-        told("TRADE_CLOSED", "r2", (Fact::Approved, None)),
+        told("TRADE_SUCCESS", &first, (Fact::Approved, None)),
+        told("TRADE_CLOSED", &second, (Fact::Approved, None)),
     ];
     assert_eq!(heard, expected);
 }
