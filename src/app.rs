@@ -31,8 +31,10 @@ use crate::channel::guard::ChannelGuard;
 use crate::channel::handle::ChannelHandle;
 use crate::channel::http_pool::{Address, PoolSettings, tls_config};
 use crate::channel::observe::GuardObserver;
+use crate::channel::socket_pool::{FrontEnd, SocketSettings, private_tls};
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
 use crate::channel::timeline::Timeline;
+use crate::channel::transport::Destination;
 use crate::clock::Clock;
 use crate::config::{ChannelSettings, LimitSettings, Settings};
 use crate::domain::{Candidate, MethodKind, OperationClass};
@@ -43,7 +45,7 @@ use crate::notifier::desk::Desk;
 use crate::notifier::seal::Sealer;
 use crate::notifier::{Notifier, NotifierSettings, Office};
 use crate::poller::{Poller, PollerSettings};
-use crate::provider::{self, Provider};
+use crate::provider::{self, Protocol, Provider};
 use crate::router::flows::Channel;
 use crate::router::operator::{Seat, Switchboard};
 use crate::router::vault::Vault;
@@ -438,6 +440,38 @@ fn open_office(
     Ok(Office::new(own, clock.clone(), Arc::new(sealer), Arc::clone(tls), system_resolver(), notifier, runtime.clone()))
 }
 
+/// Where a channel is in its protocol's terms, and how it is secured; or what is wrong with its account.
+fn destination(plan: &ChannelPlan, web: &Arc<rustls::ClientConfig>) -> Result<(Destination, Arc<rustls::ClientConfig>), String> {
+    let settings = &plan.settings;
+    let Protocol::Socket(protocol) = plan.provider.protocol() else {
+        let address = Address::parse(&settings.address).map_err(|error| error.to_string())?;
+        return Ok((Destination::Http(address), Arc::clone(web)));
+    };
+    let credentials = settings.credentials();
+    if let Some(failure) = protocol.fault(&credentials) {
+        return Err(failure.message);
+    }
+    let front_ends = FrontEnd::parse_all(&protocol.front_ends(&credentials)).map_err(|error| format!("front_ends: {error}"))?;
+    if settings.mode.livemode() && !front_ends.iter().all(FrontEnd::is_secure) {
+        return Err("front_ends: a live channel needs tls://, or card numbers would travel in the clear".to_owned());
+    }
+    let tls = match protocol.tls(&credentials) {
+        None => Arc::clone(web),
+        Some(material) => {
+            let ours = material.ours.map(|(certificate, key)| (certificate.as_bytes(), key.as_bytes()));
+            private_tls(material.authority.as_bytes(), ours).map_err(|error| error.to_string())?
+        }
+    };
+    let sockets = SocketSettings {
+        sockets: protocol.sockets(&credentials),
+        max_in_flight: settings.pool_size,
+        connect_timeout_ms: settings.connect_timeout_ms,
+        ..SocketSettings::default()
+    };
+    sockets.validate().map_err(|faults| faults.join("; "))?;
+    Ok((Destination::Sockets(front_ends, sockets), tls))
+}
+
 /// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.
 fn start_channel(
     plan: &ChannelPlan,
@@ -454,11 +488,11 @@ fn start_channel(
     guard_settings.max_in_flight = guard_settings.max_in_flight.min(u32::try_from(settings.pool_size).unwrap_or(u32::MAX)).max(3);
     let seed = settings.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let guard = ChannelGuard::new(&guard_settings, seed, clock.boot()).map_err(|faults| fault(faults.join("; ")))?;
-    let address = Address::parse(&settings.address).map_err(|error| fault(error.to_string()))?;
+    let (destination, tls) = destination(plan, tls).map_err(fault)?;
     let blueprint = Blueprint {
         identity: ChannelIdentity { id: settings.id.as_str().into(), provider: plan.provider, credentials: settings.credentials() },
-        address,
-        tls: Arc::clone(tls),
+        destination,
+        tls,
         settings: ActorSettings {
             call_timeout_ms: Some(settings.timeout_ms),
             mailbox: Mailbox(settings.mailbox),

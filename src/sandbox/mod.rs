@@ -13,7 +13,7 @@
 //! - one listener a channel, at the same port for as long as its data directory lives, and shut only by the fault `refuse`;
 //! - notifications never delay an answer.
 //!
-//! Where to read next: [`account`] is what every account has, [`stripe`] and [`alipay`] the scripts of one request, [`fault`] what can go wrong, [`listener`] how a socket misbehaves,
+//! Where to read next: [`account`] is what every account has, [`stripe`], [`alipay`] and [`bank`] the scripts of one request, [`fault`] what can go wrong, [`listener`] how a socket misbehaves,
 //! [`control`] what can be asked and told.
 //!
 //! What the magic amounts mean on each wire is said where it is spoken; on Stripe's, by their last two digits, when they are paid: 01 `card_declined`, 02 charged and never
@@ -22,6 +22,7 @@
 
 pub mod account;
 pub mod alipay;
+pub mod bank;
 pub mod book;
 pub mod control;
 pub mod fault;
@@ -53,7 +54,7 @@ use self::watching::{Known, Orchestrator};
 
 pub use self::account::{Account, Act, ActRefusal, Gate};
 pub use self::lock::Running;
-pub use self::settings::{AccountSettings, Behaviour, SandboxSettings};
+pub use self::settings::{AccountSettings, BankSettings, BankTls, Behaviour, SandboxSettings};
 
 /// The name of the control listener among the remembered ports; no account may begin with `_`.
 const CONTROL_PORT: &str = "_control";
@@ -199,6 +200,7 @@ impl Drop for Sandbox {
 fn open(opening: &mut Opening<'_>, account: &AccountSettings) -> Result<Channel, SandboxError> {
     match account.provider.as_str() {
         "alipay" => alipay::open(opening, account),
+        "iso8583" => bank::open(opening, account),
         _ => stripe::open(opening, account),
     }
 }

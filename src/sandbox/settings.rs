@@ -12,7 +12,7 @@ use serde::Deserialize;
 pub struct AccountSettings {
     /// The channel's id, as the orchestrator names it: lower-case letters, digits and `_`, at most 64.
     pub id: String,
-    /// The provider; `stripe` unless said, or `alipay`.
+    /// The provider; `stripe` unless said, or `alipay`, `iso8583`.
     #[serde(default = "stripe")]
     pub provider: String,
     /// Stripe: what requests must carry; begins with `sk_test_`.
@@ -24,6 +24,9 @@ pub struct AccountSettings {
     /// Alipay's own settings.
     #[serde(default)]
     pub alipay: AlipaySettings,
+    /// A bank's own settings.
+    #[serde(default)]
+    pub bank: BankSettings,
     /// The port; 0 takes the one of the last run, or any.
     #[serde(default)]
     pub port: u16,
@@ -44,6 +47,11 @@ impl AccountSettings {
         Self::of("alipay", id)
     }
 
+    /// A bank's account with the terminal and merchant of [`BankSettings::default`]: for tests and demos.
+    pub fn bank(id: &str) -> Self {
+        Self::of("iso8583", id)
+    }
+
     fn of(provider: &str, id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -51,6 +59,7 @@ impl AccountSettings {
             secret_key: String::new(),
             webhook_secret: String::new(),
             alipay: AlipaySettings::default(),
+            bank: BankSettings::default(),
             port: 0,
         }
     }
@@ -74,6 +83,58 @@ pub struct AlipaySettings {
 impl Default for AlipaySettings {
     fn default() -> Self {
         Self { app_id: "2021000000000001".to_owned(), seller_id: "2088000000000099".to_owned(), app_public_key: None, alipay_private_key: None }
+    }
+}
+
+/// What only a bank's account has. The names are those of the orchestrator's account fields.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BankSettings {
+    /// How messages are written: `ascii_hex_bitmap`, `ascii_binary_bitmap`, `bcd`, `bcd_all_numeric`.
+    pub profile: String,
+    /// What stands before each: `two_bytes`, `two_bytes_with_itself`, `four_digits`.
+    pub framing: String,
+    /// Whether five bytes of routing follow.
+    pub tpdu: bool,
+    /// The terminal that it knows, without blanks at the end.
+    pub terminal: String,
+    /// The merchant that it knows, without blanks at the end.
+    pub merchant: String,
+    /// Whether a connection must sign on before anything else.
+    pub sign_on: bool,
+    /// Mutual TLS; plain TCP without.
+    pub tls: Option<BankTls>,
+    /// The second front end's port; 0 takes the one of the last run, or any.
+    pub second_port: u16,
+    /// Each answer waits up to so many milliseconds, so that answers overtake each other.
+    pub shuffle_ms: u64,
+}
+
+/// The files of mutual TLS, all PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BankTls {
+    /// The bank's certificate, with its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Whose certificates it believes.
+    pub authority: PathBuf,
+}
+
+impl Default for BankSettings {
+    fn default() -> Self {
+        Self {
+            profile: "ascii_binary_bitmap".to_owned(),
+            framing: "two_bytes".to_owned(),
+            tpdu: false,
+            terminal: "TERM0001".to_owned(),
+            merchant: "BREAKWATER00001".to_owned(),
+            sign_on: false,
+            tls: None,
+            second_port: 0,
+            shuffle_ms: 2,
+        }
     }
 }
 
@@ -156,7 +217,8 @@ impl SandboxSettings {
                         complaints.push(format!("account {id}: alipay.app_id and alipay.seller_id must be 1 to 32 digits"));
                     }
                 }
-                other => complaints.push(format!("account {id}: provider {other:?} is not known; alipay and stripe are")),
+                "iso8583" => complaints.extend(super::bank::complaints(id, &account.bank)),
+                other => complaints.push(format!("account {id}: provider {other:?} is not known; alipay, iso8583 and stripe are")),
             }
         }
         complaints

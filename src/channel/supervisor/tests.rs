@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::super::actor::Done;
 use super::super::guard::{GuardSettings, Permit};
 use super::super::handle::ChannelHandle;
-use super::super::http_pool::tls_config;
+use super::super::http_pool::{Address, tls_config};
 use super::*;
 use crate::domain::{CallClass, Candidate, CaptureMethod, Contract, Currency, Fact, Money, News, OperationClass, PaymentMethod};
 use crate::provider::{
@@ -99,7 +99,7 @@ impl HttpProtocol for Parrot {
 }
 
 /// A panic in a handler: what closes an actor for good.
-struct Crash;
+pub(super) struct Crash;
 
 impl Message for Crash {
     type Result = ();
@@ -181,7 +181,7 @@ impl Channel {
                     notification_secrets: Vec::new(),
                 },
             },
-            address: Address::parse(&url).expect("an address"),
+            destination: Address::parse(&url).expect("an address").into(),
             tls: tls_config().expect("TLS"),
             settings: ActorSettings { mailbox: super::super::actor::Mailbox(2), ..ActorSettings::default() },
             clock: clock.clone(),
@@ -282,7 +282,7 @@ fn call(order: &str, pay_reference: Option<&str>) -> Call {
 }
 
 /// Waits for what must come, within a bound that only a broken test meets.
-async fn until(mut condition: impl FnMut() -> bool) {
+pub(super) async fn until(mut condition: impl FnMut() -> bool) {
     for _ in 0..5_000 {
         if condition() {
             return;
