@@ -31,7 +31,7 @@ use super::meters::Meters;
 use super::socket_pool::SocketPool;
 use super::transport::Transport;
 use crate::clock::{Clock, Moment};
-use crate::domain::{CallClass, News};
+use crate::domain::{self, CallClass, Fields, News};
 use crate::provider::{Assembled, Call, Credentials, HttpProtocol, Protocol, Provider, Reply, SocketProtocol, Verb};
 
 /// Requests that are signed at a time: more threads than processors would only take turns.
@@ -294,8 +294,9 @@ impl CallLine {
             Assembled::Done(reply) if gate.pass() => return Done { class: class_of(&reply), reply, rtt: Duration::ZERO, fault: None },
             Assembled::Done(_) => return Done::not_sent(CallClass::Neutral, "given_up"),
         };
+        let sent = request.clone();
         let exchange = pool.exchange(request, deadline, may_send).await;
-        self.done(call, exchange, |response| protocol.reply(call, response, &self.identity.credentials))
+        self.done(call, exchange, |response| protocol.reply(call, response, &self.identity.credentials), |answer| protocol.kept(&sent, answer))
     }
 
     async fn over_sockets(
@@ -312,21 +313,30 @@ impl CallLine {
             Ok(None) => return Done::not_sent(CallClass::Neutral, "unwritable"),
             Err(_) => return Done::not_sent(CallClass::Neutral, "panic_before_send"),
         };
+        let sent = frame.clone();
         let exchange = pool.exchange(frame, deadline, may_send).await;
-        self.done(call, exchange, |message| protocol.reply(call, message, credentials))
+        let kept = |answer: Option<&bytes::Bytes>| protocol.kept(&sent, answer.map(AsRef::as_ref), credentials);
+        self.done(call, exchange, |message| protocol.reply(call, message, credentials), kept)
     }
 
-    /// What an exchange came to. The reading of an answer is the provider's code: a panic there is an answer that nobody understood.
-    fn done<R>(&self, call: &Call, exchange: Exchange<R>, read: impl FnOnce(&R) -> Reply) -> Done {
+    /// What an exchange came to. The reading of an answer is the provider's code: a panic there is an answer that nobody understood. What is kept
+    /// for the timeline rides on the news; a panic over that costs the timeline a line, and nothing else.
+    fn done<R>(&self, call: &Call, exchange: Exchange<R>, read: impl FnOnce(&R) -> Reply, keep: impl FnOnce(Option<&R>) -> (Fields, Fields)) -> Done {
         let step = FirstStep::of(call, self.identity.provider);
-        match exchange {
-            Exchange::NotSent(reason) => Done::not_sent(reason.class(), reason.as_str()),
-            Exchange::Lost(reason) => Done::lost(step, reason.as_str()),
+        let (mut done, answer) = match exchange {
+            Exchange::NotSent(reason) => return Done::not_sent(reason.class(), reason.as_str()),
+            Exchange::Lost(reason) => (Done::lost(step, reason.as_str()), None),
             Exchange::Answer(answer, rtt) => match catch_unwind(AssertUnwindSafe(|| read(&answer))) {
-                Ok(reply) => Done { class: class_of(&reply), reply, rtt, fault: None },
-                Err(_) => Done { rtt, ..Done::lost(step, "panic_after_send") },
+                Ok(reply) => (Done { class: class_of(&reply), reply, rtt, fault: None }, Some(answer)),
+                Err(_) => (Done { rtt, ..Done::lost(step, "panic_after_send") }, Some(answer)),
             },
+        };
+        if let Reply::News { news, .. } = &mut done.reply {
+            let (request, reply) = catch_unwind(AssertUnwindSafe(|| keep(answer.as_ref()))).unwrap_or_default();
+            let rtt_ms = answer.is_some().then(|| u64::try_from(done.rtt.as_millis()).unwrap_or(u64::MAX));
+            news.exchange = Some(Box::new(domain::Exchange { verb: call.verb.as_str(), request, reply, rtt_ms, fault: done.fault }));
         }
+        done
     }
 }
 

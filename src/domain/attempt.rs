@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::failure::Failure;
+use super::news::Exchange;
 use super::operation::Operation;
 use super::payment::NextAction;
 
@@ -411,6 +412,8 @@ pub struct Attempt {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// The exchange that brought it where it is, if this process has just had it: it goes into the event of the change, and no row has it.
+    pub exchange: Option<Box<Exchange>>,
 }
 
 #[cfg(test)]

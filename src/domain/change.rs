@@ -154,10 +154,13 @@ fn event_kinds(before: &Payment, after: &Payment, source: Source) -> Vec<(&'stat
         let old = before.attempt(attempt.n);
         let moved = old.is_none_or(|old| old.state != attempt.state || old.reference != attempt.reference);
         if moved {
-            let body = json!({
+            let mut body = json!({
                 "attempt": attempt.n, "operation": attempt.operation.as_str(), "channel": attempt.channel, "source": source.as_str(),
                 "from": old.map(|old| old.state.as_str()), "to": attempt.state.as_str(),
             });
+            if let Some(exchange) = attempt.exchange.as_ref().filter(|exchange| old.is_none_or(|old| old.exchange.as_ref() != Some(exchange))) {
+                body["exchange"] = json!(exchange);
+            }
             let unanswered = attempt.failure.as_ref().is_some_and(|failure| failure.code == FailureCode::NoAnswer);
             let late = attempt.operation == Operation::Pay && attempt.state == AttemptState::Reversed && !unanswered;
             let named = old.is_some_and(|old| old.state == attempt.state);

@@ -34,7 +34,7 @@ pub use id::{Bucket, EventId, OrderDigest, OverrideId, PaymentId, RefundId, Requ
 pub use method::{MethodKind, PaymentMethod, Wallet};
 pub use money::{Currency, Money};
 pub use network::Network;
-pub use news::{News, Source};
+pub use news::{Exchange, Fields, News, Source};
 pub use operation::{CallClass, Operation, OperationClass};
 pub use payment::{CaptureMethod, Lease, NewAttempt, NextAction, Outcome, Payment, PaymentRequest, PaymentStatus};
 pub use recurrence::Recurrence;

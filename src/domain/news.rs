@@ -1,6 +1,7 @@
 //! What a channel said about an attempt, however it reached us.
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::attempt::Fact;
 use super::failure::{Failure, FailureCode};
@@ -24,12 +25,59 @@ pub struct News {
     pub next_action: Option<NextAction>,
     /// When a hold lapses.
     pub capture_before: Option<Timestamp>,
+    /// What was said on the wire, as far as it is kept for the timeline.
+    pub exchange: Option<Box<Exchange>>,
+}
+
+/// What is kept of one exchange with a channel, for the timeline: fields from the provider's allow-list alone, so that no secret, card number or
+/// customer's name can be among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Exchange {
+    /// What was asked: a verb's name.
+    pub verb: &'static str,
+    /// Of the request.
+    pub request: Fields,
+    /// Of the answer; empty when there was none.
+    pub reply: Fields,
+    /// From the first byte to the whole answer, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<u64>,
+    /// Why there is no answer, by the transport's name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<&'static str>,
+}
+
+/// Named values, each at most [`Fields::LONGEST`] characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields(Vec<(&'static str, String)>);
+
+impl Fields {
+    /// Characters of a value that are kept.
+    pub const LONGEST: usize = 96;
+
+    /// Keeps a value, cut to its length; nothing is kept of one that is not there.
+    pub fn keep<'a>(&mut self, name: &'static str, value: impl Into<Option<&'a str>>) {
+        if let Some(value) = value.into() {
+            self.0.push((name, value.chars().take(Self::LONGEST).collect()));
+        }
+    }
+
+    /// The value of that name, if it was kept.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
 }
 
 impl News {
     /// The bare fact.
     pub const fn of(fact: Fact) -> Self {
-        Self { fact, reference: None, money: None, captured: None, failure: None, next_action: None, capture_before: None }
+        Self { fact, reference: None, money: None, captured: None, failure: None, next_action: None, capture_before: None, exchange: None }
     }
 
     /// It may have been processed: nothing is known.

@@ -279,6 +279,7 @@ impl Payment {
             reason: new.reason,
             created_at: now,
             updated_at: now,
+            exchange: None,
         });
         self.derive(now);
         n

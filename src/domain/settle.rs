@@ -150,6 +150,7 @@ impl Payment {
         attempt.state = state;
         attempt.updated_at = now;
         attempt.tries = 0;
+        attempt.exchange.clone_from(&news.exchange);
         attempt.lease_owner = None;
         attempt.lease_until = None;
         if news.reference.is_some() {

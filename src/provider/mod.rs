@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use crate::domain::{CallClass, CaptureMethod, Contract, External, Failure, Money, News, Operation, OperationClass, PaymentMethod};
+use crate::domain::{CallClass, CaptureMethod, Contract, External, Failure, Fields, Money, News, Operation, OperationClass, PaymentMethod};
 
 /// What is asked of a channel in one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,6 +193,7 @@ pub struct HttpResponse {
 
 /// What an answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it lives for one exchange: boxing the common case would only cost an allocation")]
 pub enum Reply {
     /// A fact about the attempt, and what the exchange says of the channel's health.
     News {
@@ -339,6 +340,11 @@ pub trait HttpProtocol: Send + Sync {
     /// What the answer means. Never fails: what cannot be read, or is not authentic, is unknown, with [`CallClass::FailHard`].
     fn reply(&self, call: &Call, response: &HttpResponse, credentials: &Credentials) -> Reply;
 
+    /// What is kept of an exchange for the timeline: an allow-list, never a secret, a card number or a customer's name.
+    fn kept(&self, request: &HttpRequest, response: Option<&HttpResponse>) -> (Fields, Fields) {
+        kept_of_http(request, response)
+    }
+
     /// Whether putting a request together takes a signature that others should not wait for (RSA: about a millisecond of a processor): then it
     /// is done beside the channel's thread.
     fn signs_slowly(&self) -> bool {
@@ -362,6 +368,17 @@ pub trait HttpProtocol: Send + Sync {
     fn acknowledgement(&self) -> (u16, &'static str, &'static str) {
         (200, "application/json", "{\"received\":true}")
     }
+}
+
+/// What every exchange over HTTP keeps: method, path without its query, status.
+fn kept_of_http(request: &HttpRequest, response: Option<&HttpResponse>) -> (Fields, Fields) {
+    let (mut asked, mut answered) = (Fields::default(), Fields::default());
+    asked.keep("method", request.method.as_str());
+    asked.keep("path", request.path.split('?').next());
+    if let Some(response) = response {
+        answered.keep("status", response.status.to_string().as_str());
+    }
+    (asked, answered)
 }
 
 /// The provider of that name in the settings.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{Call, Credentials, Reply};
-use crate::domain::Failure;
+use crate::domain::{Failure, Fields};
 
 /// The longest frame, in bytes, its header included. A peer that announces more is not speaking our protocol.
 pub const FRAME_MAX: usize = 8 * 1024 + 16;
@@ -43,6 +43,12 @@ pub trait SocketProtocol: Send + Sync {
 
     /// What a message from the peer is. Never fails: what cannot be read but says whose answer it is, is that answer.
     fn incoming(&self, message: &[u8], credentials: &Credentials) -> Incoming;
+
+    /// What is kept of an exchange for the timeline: an allow-list, never a card number.
+    fn kept(&self, frame: &Frame, answer: Option<&[u8]>, credentials: &Credentials) -> (Fields, Fields) {
+        let _ = (frame, answer, credentials);
+        Default::default()
+    }
 
     /// What an answer means. Never fails: what cannot be read is unknown.
     fn reply(&self, call: &Call, message: &[u8], credentials: &Credentials) -> Reply;

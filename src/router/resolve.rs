@@ -400,6 +400,7 @@ mod tests {
             reason: String::new(),
             created_at: now,
             updated_at: now,
+            exchange: None,
         }
     }
 

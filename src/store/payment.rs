@@ -303,6 +303,7 @@ fn read_attempt(row: &Row) -> Result<Attempt, StoreError> {
         reason: row.try_get("reason")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
+        exchange: None,
     })
 }
 

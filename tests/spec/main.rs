@@ -16,6 +16,7 @@ mod races;
 mod review;
 mod secrets;
 mod tenancy;
+mod timeline;
 mod tls;
 mod truth_table;
 mod unheard;

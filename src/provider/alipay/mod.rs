@@ -35,15 +35,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::contract::Unanswered;
-use crate::domain::{Contract, Failure, MethodKind};
+use crate::domain::{Contract, Failure, Fields, MethodKind};
 use crate::provider::{
-    AccountField, Assembled, Call, Credentials, FieldKind, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply,
+    AccountField, Assembled, Call, Credentials, FieldKind, HttpProtocol, HttpRequest, HttpResponse, Notification, NotificationError, Protocol,
+    Provider, Reply,
 };
 
 mod amount;
 mod china;
 mod codes;
 mod envelope;
+mod kept;
 mod notification;
 mod reply;
 mod request;
@@ -132,6 +134,10 @@ impl HttpProtocol for Alipay {
 
     fn reply(&self, call: &Call, response: &HttpResponse, credentials: &Credentials) -> Reply {
         reply::reply(call, response, credentials.account.public_key("alipay_public_key"))
+    }
+
+    fn kept(&self, request: &HttpRequest, response: Option<&HttpResponse>) -> (Fields, Fields) {
+        kept::kept(request, response)
     }
 
     fn signs_slowly(&self) -> bool {

@@ -33,13 +33,14 @@ use self::bank::Bank;
 use self::codec::Message;
 use super::socket::{Correlation, Frame, Framing, Header, Incoming, Manners, Network, SocketProtocol, TlsMaterial};
 use super::{AccountField, Call, Credentials, Protocol, Provider, Reply};
-use crate::domain::{CallClass, Contract, Failure, FailureCode, MethodKind, News, Unanswered};
+use crate::domain::{CallClass, Contract, Failure, FailureCode, Fields, MethodKind, News, Unanswered};
 
 mod answer;
 mod bank;
 pub mod codec;
 mod codes;
 mod field;
+mod kept;
 mod key;
 mod message;
 #[cfg(test)]
@@ -158,6 +159,10 @@ impl SocketProtocol for Iso8583 {
     fn frame(&self, call: &Call, credentials: &Credentials) -> Option<Frame> {
         let bank = Bank::read(&credentials.account).ok()?;
         framed(&message::message(call, &bank)?, &bank)
+    }
+
+    fn kept(&self, frame: &Frame, answer: Option<&[u8]>, credentials: &Credentials) -> (Fields, Fields) {
+        Bank::read(&credentials.account).map_or_else(|_| Default::default(), |bank| kept::kept(&frame.bytes, answer, &bank))
     }
 
     fn network(&self, what: Network, number: u32, now: Timestamp, credentials: &Credentials) -> Option<Frame> {

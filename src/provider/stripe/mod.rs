@@ -36,11 +36,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{Contract, Failure, MethodKind, Unanswered};
-use crate::provider::{Assembled, Call, Credentials, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply};
+use crate::domain::{Contract, Failure, Fields, MethodKind, Unanswered};
+use crate::provider::{
+    Assembled, Call, Credentials, HttpProtocol, HttpRequest, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply,
+};
 
 mod amount;
 mod codes;
+mod kept;
 mod notification;
 mod object;
 mod reply;
@@ -102,6 +105,10 @@ impl HttpProtocol for Stripe {
 
     fn reply(&self, call: &Call, response: &HttpResponse, _: &Credentials) -> Reply {
         reply::reply(call, response)
+    }
+
+    fn kept(&self, request: &HttpRequest, response: Option<&HttpResponse>) -> (Fields, Fields) {
+        kept::kept(request, response)
     }
 
     fn verify_notification(
