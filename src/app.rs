@@ -29,7 +29,9 @@ use crate::channel::guard::ChannelGuard;
 use crate::channel::handle::ChannelHandle;
 use crate::channel::http_pool::{Address, PoolSettings, tls_config};
 use crate::channel::observe::GuardObserver;
+use crate::channel::socket_pool::{FrontEnd, SocketSettings};
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
+use crate::channel::transport::Destination;
 use crate::clock::Clock;
 use crate::config::{ChannelSettings, Settings};
 use crate::domain::{Candidate, MethodKind, OperationClass};
@@ -39,7 +41,7 @@ use crate::notifier::desk::Desk;
 use crate::notifier::seal::Sealer;
 use crate::notifier::{Notifier, NotifierSettings, Office};
 use crate::poller::{Poller, PollerSettings};
-use crate::provider::{self, Provider};
+use crate::provider::{self, Protocol, Provider};
 use crate::router::flows::Channel;
 use crate::router::vault::Vault;
 use crate::router::{FlowSettings, Flows, Router};
@@ -391,6 +393,28 @@ fn open_office(
     Ok(Office::new(own, clock.clone(), Arc::new(sealer), Arc::clone(tls), system_resolver(), notifier, runtime.clone()))
 }
 
+/// Where a channel is, in its protocol's terms, or what is wrong with its account.
+fn destination(plan: &ChannelPlan) -> Result<Destination, String> {
+    let settings = &plan.settings;
+    let Protocol::Socket(protocol) = plan.provider.protocol() else {
+        return Address::parse(&settings.address).map(Destination::Http).map_err(|error| error.to_string());
+    };
+    let credentials = settings.credentials();
+    if let Some(failure) = protocol.fault(&credentials) {
+        return Err(failure.message);
+    }
+    let front_ends = protocol.front_ends(&credentials).unwrap_or_else(|| settings.address.clone());
+    let front_ends = FrontEnd::parse_all(&front_ends).map_err(|error| error.to_string())?;
+    let sockets = SocketSettings {
+        sockets: protocol.sockets(&credentials),
+        max_in_flight: settings.pool_size,
+        connect_timeout_ms: settings.connect_timeout_ms,
+        ..SocketSettings::default()
+    };
+    sockets.validate().map_err(|faults| faults.join("; "))?;
+    Ok(Destination::Sockets(front_ends, sockets))
+}
+
 /// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.
 fn start_channel(
     plan: &ChannelPlan,
@@ -407,10 +431,10 @@ fn start_channel(
     guard_settings.max_in_flight = guard_settings.max_in_flight.min(u32::try_from(settings.pool_size).unwrap_or(u32::MAX)).max(3);
     let seed = settings.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let guard = ChannelGuard::new(&guard_settings, seed, clock.boot()).map_err(|faults| fault(faults.join("; ")))?;
-    let address = Address::parse(&settings.address).map_err(|error| fault(error.to_string()))?;
+    let destination = destination(plan).map_err(fault)?;
     let blueprint = Blueprint {
         identity: ChannelIdentity { id: settings.id.as_str().into(), provider: plan.provider, credentials: settings.credentials() },
-        address,
+        destination,
         tls: Arc::clone(tls),
         settings: ActorSettings {
             call_timeout_ms: Some(settings.timeout_ms),

@@ -28,9 +28,11 @@ use tokio::sync::{Semaphore, oneshot};
 use super::guard::Permit;
 use super::http_pool::{Exchange, HttpPool, PoolSettings};
 use super::meters::Meters;
+use super::socket_pool::SocketPool;
+use super::transport::Transport;
 use crate::clock::{Clock, Moment};
 use crate::domain::{CallClass, News};
-use crate::provider::{Assembled, Call, Credentials, HttpProtocol, Protocol, Provider, Reply, Verb};
+use crate::provider::{Assembled, Call, Credentials, HttpProtocol, Protocol, Provider, Reply, SocketProtocol, Verb};
 
 /// Requests that are signed at a time: more threads than processors would only take turns.
 const SIGNING: usize = 4;
@@ -195,7 +197,7 @@ pub struct ChannelActor {
 /// What every call needs, shared by the calls under way.
 struct CallLine {
     identity: ChannelIdentity,
-    pool: HttpPool,
+    transport: Transport,
     clock: Clock,
     call_timeout: Duration,
     signing: Arc<Semaphore>,
@@ -208,10 +210,10 @@ impl Actor for ChannelActor {
 
 impl ChannelActor {
     /// An actor with its connections, to be started on an arbiter of its own.
-    pub fn new(identity: ChannelIdentity, pool: HttpPool, settings: &ActorSettings, clock: Clock) -> Self {
+    pub fn new(identity: ChannelIdentity, transport: Transport, settings: &ActorSettings, clock: Clock) -> Self {
         let call_timeout = settings.call_timeout_ms.map_or_else(|| identity.provider.default_timeout(), Duration::from_millis);
         let meters = Meters::new(&identity.id);
-        Self { line: Rc::new(CallLine { identity, pool, clock, call_timeout, signing: Arc::new(Semaphore::new(SIGNING)), meters }) }
+        Self { line: Rc::new(CallLine { identity, transport, clock, call_timeout, signing: Arc::new(Semaphore::new(SIGNING)), meters }) }
     }
 }
 
@@ -219,8 +221,8 @@ impl Handler<Ping> for ChannelActor {
     type Result = MessageResult<Ping>;
 
     fn handle(&mut self, _: Ping, _: &mut Context<Self>) -> Self::Result {
-        self.line.pool.sweep();
-        MessageResult(Pong { connections: self.line.pool.open(), idle: self.line.pool.idle() })
+        self.line.transport.sweep();
+        MessageResult(Pong { connections: self.line.transport.open_count(), idle: self.line.transport.idle_count() })
     }
 }
 
@@ -258,16 +260,6 @@ impl CallLine {
     }
 
     async fn carry(&self, call: &Call, permit: &mut Permit, deadline: Moment, send_by: Option<Moment>, gate: &Gate) -> Done {
-        let provider = self.identity.provider;
-        let Protocol::Http(protocol) = provider.protocol();
-        let Some(assembled) = self.assemble(protocol, call).await else {
-            return Done::not_sent(CallClass::Neutral, "panic_before_send");
-        };
-        let request = match assembled {
-            Assembled::Send(request) => request,
-            Assembled::Done(reply) if gate.pass() => return Done { class: class_of(&reply), reply, rtt: Duration::ZERO, fault: None },
-            Assembled::Done(_) => return Done::not_sent(CallClass::Neutral, "given_up"),
-        };
         let deadline = deadline.min(self.clock.boot() + self.call_timeout);
         let may_send = || {
             let now = self.clock.boot();
@@ -278,11 +270,59 @@ impl CallLine {
             permit.mark_sent(now);
             true
         };
-        let step = FirstStep::of(call, provider);
-        match self.pool.exchange(request, deadline, may_send).await {
+        match (self.identity.provider.protocol(), &self.transport) {
+            (Protocol::Http(protocol), Transport::Http(pool)) => self.over_http(protocol, pool, call, deadline, gate, may_send).await,
+            (Protocol::Socket(protocol), Transport::Sockets(pool)) => self.over_sockets(protocol, pool, call, deadline, may_send).await,
+            _ => Done::not_sent(CallClass::FailHard, "no_transport"),
+        }
+    }
+
+    async fn over_http(
+        &self,
+        protocol: &'static dyn HttpProtocol,
+        pool: &HttpPool,
+        call: &Call,
+        deadline: Moment,
+        gate: &Gate,
+        may_send: impl FnMut() -> bool,
+    ) -> Done {
+        let Some(assembled) = self.assemble(protocol, call).await else {
+            return Done::not_sent(CallClass::Neutral, "panic_before_send");
+        };
+        let request = match assembled {
+            Assembled::Send(request) => request,
+            Assembled::Done(reply) if gate.pass() => return Done { class: class_of(&reply), reply, rtt: Duration::ZERO, fault: None },
+            Assembled::Done(_) => return Done::not_sent(CallClass::Neutral, "given_up"),
+        };
+        let exchange = pool.exchange(request, deadline, may_send).await;
+        self.done(call, exchange, |response| protocol.reply(call, response, &self.identity.credentials))
+    }
+
+    async fn over_sockets(
+        &self,
+        protocol: &'static dyn SocketProtocol,
+        pool: &SocketPool,
+        call: &Call,
+        deadline: Moment,
+        may_send: impl FnMut() -> bool,
+    ) -> Done {
+        let credentials = &self.identity.credentials;
+        let frame = match catch_unwind(AssertUnwindSafe(|| protocol.frame(call, credentials))) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Done::not_sent(CallClass::Neutral, "unwritable"),
+            Err(_) => return Done::not_sent(CallClass::Neutral, "panic_before_send"),
+        };
+        let exchange = pool.exchange(frame, deadline, may_send).await;
+        self.done(call, exchange, |message| protocol.reply(call, message, credentials))
+    }
+
+    /// What an exchange came to. The reading of an answer is the provider's code: a panic there is an answer that nobody understood.
+    fn done<R>(&self, call: &Call, exchange: Exchange<R>, read: impl FnOnce(&R) -> Reply) -> Done {
+        let step = FirstStep::of(call, self.identity.provider);
+        match exchange {
             Exchange::NotSent(reason) => Done::not_sent(reason.class(), reason.as_str()),
             Exchange::Lost(reason) => Done::lost(step, reason.as_str()),
-            Exchange::Answer(response, rtt) => match catch_unwind(AssertUnwindSafe(|| protocol.reply(call, &response, &self.identity.credentials))) {
+            Exchange::Answer(answer, rtt) => match catch_unwind(AssertUnwindSafe(|| read(&answer))) {
                 Ok(reply) => Done { class: class_of(&reply), reply, rtt, fault: None },
                 Err(_) => Done { rtt, ..Done::lost(step, "panic_after_send") },
             },

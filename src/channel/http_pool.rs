@@ -158,13 +158,13 @@ pub fn tls_config() -> Result<Arc<ClientConfig>, rustls::Error> {
 
 /// How an exchange ended.
 #[derive(Debug)]
-pub enum Exchange {
+pub enum Exchange<R = HttpResponse> {
     /// Not one byte of it left, and none can any more.
     NotSent(NotSent),
     /// It may have arrived; there is no whole answer.
     Lost(Lost),
     /// A whole answer, and how long it took from the first byte on.
-    Answer(HttpResponse, Duration),
+    Answer(R, Duration),
 }
 
 /// Why nothing was sent.
@@ -191,6 +191,12 @@ pub enum NotSent {
     /// No secure connection, in time: the handshake failed or the certificate is not believed.
     #[error("no secure connection")]
     Tls(#[source] io::Error),
+    /// No socket to the peer is up.
+    #[error("no socket to the peer is up")]
+    NoSocket,
+    /// A message that its answer could not be told from is under way.
+    #[error("the same message is under way")]
+    UnderWay,
     /// A connection that took no byte: it was closed first, or stayed deaf until the deadline.
     #[error("the connection took nothing")]
     Deaf(Lost),
@@ -200,8 +206,8 @@ impl NotSent {
     /// What it says of the channel: a peer that cannot be reached is a failure, although the money is safe; our own full pool is not.
     pub const fn class(&self) -> CallClass {
         match self {
-            Self::Withheld | Self::TooLate | Self::PoolExhausted | Self::Unwritable => CallClass::Neutral,
-            Self::Dns(_) | Self::Connect(_) | Self::Tls(_) | Self::Deaf(_) => CallClass::FailHard,
+            Self::Withheld | Self::TooLate | Self::PoolExhausted | Self::Unwritable | Self::UnderWay => CallClass::Neutral,
+            Self::Dns(_) | Self::Connect(_) | Self::Tls(_) | Self::NoSocket | Self::Deaf(_) => CallClass::FailHard,
         }
     }
 
@@ -215,6 +221,8 @@ impl NotSent {
             Self::Dns(_) => "dns",
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
+            Self::NoSocket => "no_socket",
+            Self::UnderWay => "under_way",
             Self::Deaf(_) => "closed_before_send",
         }
     }

@@ -2,7 +2,7 @@
 //! breakers, watched and rebuilt by its own supervisor. Nothing here decides what a payment's state is: a call ends in an outcome.
 //!
 //! Downwards: `handle.rs` (what a flow holds), `actor.rs` (one call, from permit to outcome), `http_pool.rs` (did the first byte leave?),
-//! `wire.rs` (the witness of that). Beside them `guard/` and `breaker/` (may we call at all?) and `supervisor.rs` (is anybody there?).
+//! `socket_pool/` (the same for a bank's sockets), `wire.rs` (the witness of that). Beside them `guard/` and `breaker/` (may we call at all?) and `supervisor.rs` (is anybody there?).
 
 pub mod actor;
 pub mod breaker;
@@ -11,5 +11,7 @@ pub mod handle;
 pub mod http_pool;
 pub mod meters;
 pub mod observe;
+pub mod socket_pool;
 pub mod supervisor;
+pub mod transport;
 mod wire;

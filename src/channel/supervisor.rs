@@ -29,7 +29,7 @@ use tokio::time::{sleep, timeout};
 use super::actor::{ActorSettings, ChannelActor, ChannelIdentity, Ping};
 use super::guard::ChannelGuard;
 use super::handle::Standing;
-use super::http_pool::{Address, HttpPool};
+use super::transport::{Destination, Transport};
 use crate::clock::{Clock, Moment};
 
 /// How many arbiters may be on their way out at once. Each holds a thread.
@@ -105,7 +105,7 @@ pub struct Blueprint {
     /// Who it is.
     pub identity: ChannelIdentity,
     /// Where its channel is.
-    pub address: Address,
+    pub destination: Destination,
     /// How its connections are secured.
     pub tls: Arc<ClientConfig>,
     /// How it behaves.
@@ -124,11 +124,11 @@ impl Blueprint {
             return Err(io::Error::other("an arbiter can only be made on a thread of an actix system"));
         }
         let arbiter = Arbiter::try_new()?;
-        let Self { identity, address, tls, settings, clock } = self.clone();
+        let Self { identity, destination, tls, settings, clock } = self.clone();
         let address = ChannelActor::start_in_arbiter(&arbiter.handle(), move |context| {
             context.set_mailbox_capacity(settings.mailbox.0);
-            let pool = HttpPool::new(address, tls, settings.pool.clone(), clock.clone());
-            ChannelActor::new(identity, pool, &settings, clock)
+            let transport = Transport::open(destination, &identity, tls, &settings, clock.clone());
+            ChannelActor::new(identity, transport, &settings, clock)
         });
         Ok(Built { arbiter, address })
     }

@@ -67,6 +67,20 @@ impl Line {
         let peeked = recv(&socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
         matches!(peeked, Err(rustix::io::Errno::AGAIN))
     }
+
+    /// Whether the peer has said goodbye and nothing of what it said before is left to read, asked of the kernel. What is not read yet hides a goodbye:
+    /// then this is false, and whoever reads will find it.
+    pub(super) fn is_left(&self) -> bool {
+        let Some(socket) = self.socket.upgrade() else {
+            return true;
+        };
+        let mut byte = [0_u8; 1];
+        match recv(&socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, read)) => read == 0,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => false,
+            Err(_) => true,
+        }
+    }
 }
 
 /// A poisoned ledger is entered all the same: each of its steps leaves it whole.

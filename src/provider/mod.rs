@@ -302,13 +302,17 @@ pub trait Provider: Send + Sync {
 pub enum Protocol {
     /// A request, an answer.
     Http(&'static dyn HttpProtocol),
+    /// Frames over persistent sockets, answered in any order.
+    Socket(&'static dyn SocketProtocol),
 }
 
 impl Protocol {
     /// The protocol over HTTP, if that is what it is: only those send notifications.
     pub fn http(self) -> Option<&'static dyn HttpProtocol> {
-        let Self::Http(protocol) = self;
-        Some(protocol)
+        match self {
+            Self::Http(protocol) => Some(protocol),
+            Self::Socket(_) => None,
+        }
     }
 }
 
@@ -356,11 +360,14 @@ pub trait HttpProtocol: Send + Sync {
 
 /// The provider of that name in the settings.
 pub fn find(name: &str) -> Option<&'static dyn Provider> {
-    const PROVIDERS: &[&dyn Provider] = &[&stripe::Stripe];
+    const PROVIDERS: &[&dyn Provider] = &[&stripe::Stripe, &iso8583::Iso8583];
     PROVIDERS.iter().copied().find(|provider| provider.name() == name)
 }
 
 mod account;
+pub mod iso8583;
+pub mod socket;
 pub mod stripe;
 
 pub use account::{Account, AccountField, FieldError, FieldKind};
+pub use socket::SocketProtocol;

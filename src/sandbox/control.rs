@@ -23,9 +23,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::account::{Account, Act, ActRefusal, Gate};
 use super::fault::{Fault, Mode};
-use super::listener::Gate;
-use super::stripe::{Account, Act, ActRefusal};
 use super::watching::{Known, Orchestrator};
 
 /// The largest body that a control route takes.
@@ -35,9 +34,19 @@ const BODY_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Channel {
     /// What answers.
-    pub account: Arc<Account>,
-    /// Its listener.
-    pub gate: Gate,
+    pub account: Arc<dyn Account>,
+    /// Its sockets.
+    pub gate: Box<dyn Gate>,
+    /// Where it is served, as [`Account::base_url`] says.
+    pub url: String,
+}
+
+impl Channel {
+    /// An account with the gate before it.
+    pub fn new(account: Arc<dyn Account>, gate: Box<dyn Gate>) -> Self {
+        let url = account.base_url();
+        Self { account, gate, url }
+    }
 }
 
 /// What the routes work on.
@@ -97,17 +106,20 @@ fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, String> {
 async fn overview(desk: Data<Desk>) -> HttpResponse {
     let mut channels = serde_json::Map::new();
     for (id, channel) in &desk.channels {
-        let counts = channel.account.notifier.counts();
-        let shown = json!({
-            "provider": "stripe",
-            "url": channel.account.base_url(),
-            "open": channel.gate.is_open().await,
-            "fault": channel.account.faults.current(),
-            "notifications": {
+        let notifications = channel.account.notifications().map(|notifier| {
+            let counts = notifier.counts();
+            json!({
                 "delivered": counts.delivered.load(Ordering::Relaxed),
                 "given_up": counts.given_up.load(Ordering::Relaxed),
                 "dropped": counts.dropped.load(Ordering::Relaxed),
-            },
+            })
+        });
+        let shown = json!({
+            "provider": channel.account.provider(),
+            "url": channel.url,
+            "open": channel.gate.is_open().await,
+            "fault": channel.account.faults().current(),
+            "notifications": notifications,
         });
         channels.insert(id.clone(), shown);
     }
@@ -168,7 +180,7 @@ async fn book(desk: Data<Desk>, id: Path<String>, from: Query<From>) -> HttpResp
 
 async fn faults(desk: Data<Desk>, id: Path<String>) -> HttpResponse {
     match desk.channels.get(id.as_str()) {
-        Some(channel) => HttpResponse::Ok().json(channel.account.faults.current()),
+        Some(channel) => HttpResponse::Ok().json(channel.account.faults().current()),
         None => unknown_channel(&id),
     }
 }
@@ -185,10 +197,10 @@ async fn set_fault(desk: Data<Desk>, id: Path<String>, body: Bytes) -> HttpRespo
         return refusal(400, &complaint);
     }
     let refuses = fault.mode == Some(Mode::Refuse);
-    channel.account.faults.set(Some(fault.clone()));
+    channel.account.faults().set(Some(fault.clone()));
     if refuses {
         channel.gate.refuse().await;
-    } else if let Err(source) = channel.gate.open(&channel.account).await {
+    } else if let Err(source) = channel.gate.open().await {
         return refusal(500, &format!("{id} could not listen again: {source}"));
     }
     HttpResponse::Ok().json(fault)
@@ -198,8 +210,8 @@ async fn heal(desk: Data<Desk>, id: Path<String>) -> HttpResponse {
     let Some(channel) = desk.channels.get(id.as_str()) else {
         return unknown_channel(&id);
     };
-    channel.account.faults.set(None);
-    match channel.gate.open(&channel.account).await {
+    channel.account.faults().set(None);
+    match channel.gate.open().await {
         Ok(()) => HttpResponse::NoContent().finish(),
         Err(source) => refusal(500, &format!("{id} could not listen again: {source}")),
     }

@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -28,9 +29,9 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::stripe::{Account, Call, Ending};
+use super::account::{Account, Gate};
 
-/// Stripe's requests are small; what is larger is refused with 413.
+/// The providers' requests are small; what is larger is refused with 413.
 const BODY_MAX: usize = 64 * 1024;
 /// More than any pool in a test, fewer than a usual limit on open files.
 const CONNECTIONS_MAX: usize = 4096;
@@ -39,12 +40,94 @@ const BACKLOG: u32 = 1024;
 const GRACE: Duration = Duration::from_secs(1);
 const DRIP: Duration = Duration::from_millis(200);
 
-/// The gate of one channel: open, or shut and refusing.
+/// An account that is asked over HTTP.
+pub trait HttpAccount: Account {
+    /// Answers one request, or fails to, as told.
+    fn exchange(self: Arc<Self>, call: Call) -> BoxFuture<'static, Ending>;
+
+    /// The answer to a body that is over 64 KiB.
+    fn too_large(&self) -> Ending;
+}
+
+/// A request, read from the wire.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Call {
+    /// The method.
+    pub method: http::Method,
+    /// Without the query.
+    pub path: String,
+    /// Without the question mark.
+    pub query: String,
+    /// The headers.
+    pub headers: http::HeaderMap,
+    /// At most 64 KiB.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// A header's text, when it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// How a request ends on the wire.
+#[derive(Debug)]
+pub enum Ending {
+    /// With an answer, perhaps a byte at a time.
+    Answer {
+        /// Head and body.
+        response: Reply,
+        /// A byte each 200 ms.
+        drip: bool,
+    },
+    /// With a reset, and no byte of an answer.
+    Reset,
+}
+
+/// An address that is ours, before it is known what answers there.
+#[derive(Debug)]
+pub struct Reserved {
     /// Bound, never listening: see the module.
-    _reserved: TcpSocket,
+    _socket: TcpSocket,
     address: SocketAddr,
+}
+
+impl Reserved {
+    /// Takes an address, without listening yet. Port 0 takes any.
+    ///
+    /// # Errors
+    /// When it is taken.
+    pub fn at(address: SocketAddr) -> io::Result<Self> {
+        let socket = bound(address)?;
+        let address = socket.local_addr()?;
+        Ok(Self { _socket: socket, address })
+    }
+
+    /// The address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A second socket at the same address, to listen with.
+    ///
+    /// # Errors
+    /// When another program has taken the port by force.
+    pub fn listen(&self) -> io::Result<TcpListener> {
+        bound(self.address)?.listen(BACKLOG)
+    }
+
+    /// The gate before `account`, still shut.
+    pub fn before(self, account: Arc<dyn HttpAccount>) -> HttpGate {
+        HttpGate { reserved: self, account, open: Mutex::new(None) }
+    }
+}
+
+/// The gate of an account that is asked over HTTP.
+#[derive(Debug)]
+pub struct HttpGate {
+    reserved: Reserved,
+    account: Arc<dyn HttpAccount>,
     open: Mutex<Option<Open>>,
 }
 
@@ -54,59 +137,49 @@ struct Open {
     accepting: JoinHandle<JoinSet<()>>,
 }
 
-impl Gate {
-    /// Takes an address, without listening yet. Port 0 takes any.
-    ///
-    /// # Errors
-    /// When it is taken.
-    pub fn reserve(address: SocketAddr) -> io::Result<Self> {
-        let reserved = bound(address)?;
-        let address = reserved.local_addr()?;
-        Ok(Self { _reserved: reserved, address, open: Mutex::new(None) })
+impl Gate for HttpGate {
+    fn address(&self) -> SocketAddr {
+        self.reserved.address
     }
 
-    /// The address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    fn is_open(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { self.open.lock().await.is_some() })
     }
 
-    /// Whether it listens.
-    pub async fn is_open(&self) -> bool {
-        self.open.lock().await.is_some()
-    }
-
-    /// Listens and serves `account`; does nothing when it does already.
-    ///
-    /// # Errors
-    /// When another program has taken the port by force.
-    pub async fn open(&self, account: &Arc<Account>) -> io::Result<()> {
-        let mut open = self.open.lock().await;
-        if open.is_none() {
-            let listener = bound(self.address)?.listen(BACKLOG)?;
-            let (stop, stopped) = watch::channel(false);
-            let accepting = tokio::spawn(accept(listener, account.clone(), stopped));
-            *open = Some(Open { stop, accepting });
-        }
-        Ok(())
-    }
-
-    /// Stops listening and ends the idle connections. When this returns, connecting is refused; what is in flight is still answered.
-    pub async fn refuse(&self) {
-        if let Some(mut connections) = self.shut().await {
-            tokio::spawn(async move { while connections.join_next().await.is_some() {} });
-        }
-    }
-
-    /// As [`Gate::refuse`], and what is not answered within a second is cut off.
-    pub async fn end(&self) {
-        if let Some(mut connections) = self.shut().await {
-            let finished = async { while connections.join_next().await.is_some() {} };
-            if tokio::time::timeout(GRACE, finished).await.is_err() {
-                connections.shutdown().await;
+    fn open(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async {
+            let mut open = self.open.lock().await;
+            if open.is_none() {
+                let listener = self.reserved.listen()?;
+                let (stop, stopped) = watch::channel(false);
+                let accepting = tokio::spawn(accept(listener, self.account.clone(), stopped));
+                *open = Some(Open { stop, accepting });
             }
-        }
+            Ok(())
+        })
     }
 
+    fn refuse(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(mut connections) = self.shut().await {
+                tokio::spawn(async move { while connections.join_next().await.is_some() {} });
+            }
+        })
+    }
+
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(mut connections) = self.shut().await {
+                let finished = async { while connections.join_next().await.is_some() {} };
+                if tokio::time::timeout(GRACE, finished).await.is_err() {
+                    connections.shutdown().await;
+                }
+            }
+        })
+    }
+}
+
+impl HttpGate {
     async fn shut(&self) -> Option<JoinSet<()>> {
         let Open { stop, accepting } = self.open.lock().await.take()?;
         stop.send_replace(true);
@@ -125,7 +198,7 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Accepts until stopped; gives back the connections that are still open.
-async fn accept(listener: TcpListener, account: Arc<Account>, mut stopped: watch::Receiver<bool>) -> JoinSet<()> {
+async fn accept(listener: TcpListener, account: Arc<dyn HttpAccount>, mut stopped: watch::Receiver<bool>) -> JoinSet<()> {
     let mut connections = JoinSet::new();
     let stop = stopped.clone();
     loop {
@@ -152,7 +225,7 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// One connection, to its end.
-async fn converse(stream: TcpStream, account: Arc<Account>, mut stopped: watch::Receiver<bool>) {
+async fn converse(stream: TcpStream, account: Arc<dyn HttpAccount>, mut stopped: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(AtomicBool::new(false));
     let started = AtomicBool::new(false);
@@ -189,27 +262,24 @@ async fn converse(stream: TcpStream, account: Arc<Account>, mut stopped: watch::
     }
 }
 
-async fn exchange(account: &Arc<Account>, request: Request<Incoming>) -> Ending {
+async fn exchange(account: &Arc<dyn HttpAccount>, request: Request<Incoming>) -> Ending {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, BODY_MAX).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(refusal) if refusal.is::<http_body_util::LengthLimitError>() => {
-            return Ending::too_large();
+            return account.too_large();
         }
         // The client went away in the middle of its request: there is nobody to answer.
         Err(_) => return Ending::Reset,
     };
-    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let call = Call {
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
-        authorization: header("authorization"),
-        key: header("idempotency-key").filter(|key| !key.is_empty()),
-        version: header("stripe-version"),
+        headers: head.headers,
         method: head.method,
         body,
     };
-    account.exchange(call).await
+    account.clone().exchange(call).await
 }
 
 /// Makes hyper drop the connection without a byte of an answer.

@@ -13,13 +13,15 @@
 //! - one listener a channel, at the same port for as long as its data directory lives, and shut only by the fault `refuse`;
 //! - notifications never delay an answer.
 //!
-//! Where to read next: [`stripe`] is the script of one request, [`fault`] what can go wrong, [`listener`] how a socket misbehaves,
+//! Where to read next: [`account`] is what every account has, [`stripe`] and [`alipay`] the scripts of one request, [`fault`] what can go wrong, [`listener`] how a socket misbehaves,
 //! [`control`] what can be asked and told.
 //!
 //! What the magic amounts mean on Stripe's wire, by their last two digits, when they are paid: 01 `card_declined`, 02 charged and never
 //! answered, 03 not charged and never answered, 04 the event is sent a hundred times, 05 charged at once and answered after 8 s, 06 the event's
 //! signature is wrong; 07, when it is *refunded*, stays `pending` for a minute. "Never" is until the caller leaves, or 60 s and a reset.
 
+pub mod account;
+pub mod bank;
 pub mod book;
 pub mod control;
 pub mod fault;
@@ -27,6 +29,7 @@ pub mod journal;
 pub mod listener;
 mod lock;
 pub mod notify;
+pub mod opening;
 pub mod settings;
 pub mod stripe;
 mod watching;
@@ -35,7 +38,7 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -44,14 +47,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::control::{Channel, Desk};
-use self::listener::Gate;
 use self::lock::Lock;
-use self::notify::Notifier;
-use self::stripe::Account;
+use self::opening::Opening;
 use self::watching::{Known, Orchestrator};
 
+pub use self::account::{Account, Act, ActRefusal, Gate};
 pub use self::lock::Running;
-pub use self::settings::{AccountSettings, Behaviour, SandboxSettings};
+pub use self::settings::{AccountSettings, BankSettings, BankTls, Behaviour, SandboxSettings};
 
 /// The name of the control listener among the remembered ports; no account may begin with `_`.
 const CONTROL_PORT: &str = "_control";
@@ -112,42 +114,21 @@ impl Sandbox {
         let held = || SandboxError::Held { data_dir: settings.data_dir.clone() };
         let lock = Lock::take_to_keep(&settings.data_dir).await.map_err(data)?.ok_or_else(held)?;
 
-        let remembered = lock.ports();
-        let mut ports = BTreeMap::new();
-        let control = listen(&settings, CONTROL_PORT, settings.control_port, &remembered, &mut ports, |address| {
-            let listener = TcpListener::bind(address)?;
-            Ok((listener.local_addr()?, listener))
-        })?;
         let (ending, ended) = watch::channel(false);
         let orchestrator = Arc::new(Orchestrator::default());
         orchestrator.set(Known { notify_url: settings.notify_url.clone(), pid: settings.orchestrator_pid });
         let seed = settings.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let mut opening = Opening::new(&settings, lock.ports(), orchestrator.clone(), ended, seed);
+        let control = opening.listen(CONTROL_PORT, settings.control_port)?;
         let mut channels = BTreeMap::new();
-        for (nth, account) in (0u64..).zip(&settings.accounts) {
-            let gate = listen(&settings, &account.id, account.port, &remembered, &mut ports, |address| {
-                let gate = Gate::reserve(address)?;
-                Ok((gate.address(), gate))
-            })?;
-            let notifier = Notifier::start(&account.id, &account.webhook_secret, orchestrator.clone(), settings.notifications, ended.clone());
-            let behaviour = Behaviour {
-                pay_after_ms: settings.pay_after_ms,
-                pending_refund: settings.pending_refund,
-                search_lag_ms: settings.search_lag_ms,
-                seed: seed.wrapping_add(nth),
-            };
-            let journal = settings.data_dir.join(format!("{}.journal", account.id));
-            let base_url = format!("http://{}", gate.address());
-            let account = Account::open(account.clone(), behaviour, base_url, &journal, notifier, ended.clone())?;
-            channels.insert(account.id().to_owned(), Channel { account, gate });
+        for account in &settings.accounts {
+            let channel = open(&mut opening, account)?;
+            channels.insert(account.id.clone(), channel);
         }
         for (id, channel) in &channels {
-            channel.gate.open(&channel.account).await.map_err(|source| SandboxError::Listen {
-                name: id.clone(),
-                address: channel.gate.address(),
-                source,
-            })?;
+            channel.gate.open().await.map_err(|source| SandboxError::Listen { name: id.clone(), address: channel.gate.address(), source })?;
         }
-        lock.remember_ports(&ports).map_err(data)?;
+        lock.remember_ports(opening.ports()).map_err(data)?;
 
         let control_url = format!("http://{}", control.local_addr().map_err(data)?);
         let desk = Arc::new(Desk { control_url, channels, orchestrator: orchestrator.clone(), ending: ending.clone() });
@@ -170,7 +151,7 @@ impl Sandbox {
         let channels = self.desk.channels.iter();
         Running {
             control_url: self.desk.control_url.clone(),
-            channels: channels.map(|(id, channel)| (id.clone(), channel.account.base_url().to_owned())).collect(),
+            channels: channels.map(|(id, channel)| (id.clone(), channel.url.clone())).collect(),
             pid: std::process::id(),
         }
     }
@@ -182,7 +163,7 @@ impl Sandbox {
 
     /// The base of a channel's wire, without a slash at the end; `None` when there is no such channel.
     pub fn channel_url(&self, channel: &str) -> Option<&str> {
-        self.desk.channels.get(channel).map(|channel| channel.account.base_url())
+        self.desk.channels.get(channel).map(|channel| channel.url.as_str())
     }
 
     /// Returns when the sandbox was told to end, or is alone for too long. The caller then calls [`Sandbox::stop`].
@@ -214,21 +195,10 @@ impl Drop for Sandbox {
     }
 }
 
-/// Listens on the wished port, or the remembered one, or any; only a wished port that is taken is an error.
-fn listen<T>(
-    settings: &SandboxSettings,
-    name: &str,
-    wished: u16,
-    remembered: &BTreeMap<String, u16>,
-    ports: &mut BTreeMap<String, u16>,
-    bind: impl Fn(SocketAddr) -> io::Result<(SocketAddr, T)>,
-) -> Result<T, SandboxError> {
-    let at = |port| SocketAddr::new(settings.listen, port);
-    let bound = match (wished, remembered.get(name)) {
-        (0, Some(port)) => bind(at(*port)).or_else(|_| bind(at(0))),
-        (wished, _) => bind(at(wished)),
-    };
-    let (address, bound) = bound.map_err(|source| SandboxError::Listen { name: name.to_owned(), address: at(wished), source })?;
-    ports.insert(name.to_owned(), address.port());
-    Ok(bound)
+/// Opens an account of whatever provider. The settings were checked: they name no other.
+fn open(opening: &mut Opening<'_>, account: &AccountSettings) -> Result<Channel, SandboxError> {
+    match account.provider.as_str() {
+        "iso8583" => bank::open(opening, account),
+        _ => stripe::open(opening, account),
+    }
 }

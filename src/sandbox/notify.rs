@@ -1,7 +1,7 @@
 //! Notifications: the sandbox's own messages to the orchestrator, signed as the provider signs them.
 //!
 //! They leave in the background and never delay an answer. The queue is bounded: what does not fit is dropped and counted, as a provider in
-//! trouble would. A delivery that is not answered with a 2xx is sent again a few times with back-off, each time to the address that is known by
+//! trouble would. A delivery that is not acknowledged as the provider wants it is sent again a few times with back-off, each time to the address that is known by
 //! then, so that a restarted orchestrator still hears of what happened while it was away. Each sending is signed afresh.
 
 use std::cmp::Reverse;
@@ -19,8 +19,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::book;
-use super::stripe::signature;
 use super::watching::Orchestrator;
 
 /// About 20 MB of bodies at the most, and seconds of a flood.
@@ -31,7 +29,7 @@ const SENDING_MAX: usize = 32;
 const TRIES_MAX: u32 = 7;
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Only the status of an acknowledgement matters.
+/// An acknowledgement is a word or two.
 const ACKNOWLEDGEMENT_MAX: usize = 64 * 1024;
 /// How late a late notification is, at least.
 const LATENESS: Duration = Duration::from_secs(5);
@@ -51,10 +49,28 @@ pub enum Manner {
     BadSignature,
 }
 
+/// How a provider puts a message on the wire.
+pub trait Stamp: std::fmt::Debug + Send + Sync {
+    /// Signs what [`Notifier::send`] was given, for one sending. A forged one carries a signature that is not the provider's.
+    fn sealed(&self, message: &Bytes, forged: bool) -> Sealed;
+
+    /// Whether this answer is the acknowledgement that the provider wants.
+    fn is_acknowledged(&self, status: http::StatusCode, body: &[u8]) -> bool;
+}
+
+/// A signed message.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Lower-case names; `host` and `content-length` are added.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
 /// What became of a channel's notifications since the start.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Acknowledged with a 2xx.
+    /// Acknowledged.
     pub delivered: AtomicU64,
     /// Given up after the last try.
     pub given_up: AtomicU64,
@@ -80,13 +96,13 @@ struct Delivery {
 
 impl Notifier {
     /// Starts a channel's queue; it ends when `ending` turns true. With `enabled` false nothing is ever sent.
-    pub fn start(channel: &str, secret: &str, orchestrator: Arc<Orchestrator>, enabled: bool, ending: watch::Receiver<bool>) -> Self {
+    pub fn start(channel: &str, stamp: Arc<dyn Stamp>, orchestrator: Arc<Orchestrator>, enabled: bool, ending: watch::Receiver<bool>) -> Self {
         let counts = Arc::new(Counts::default());
         let queue = enabled.then(|| {
             let (queue, deliveries) = mpsc::channel(QUEUE_MAX);
             let postman = Postman {
                 path: format!("/v1/notifications/{channel}"),
-                secret: secret.to_owned(),
+                stamp,
                 orchestrator: orchestrator.clone(),
                 counts: counts.clone(),
                 idle: Mutex::new(Vec::new()),
@@ -180,7 +196,7 @@ type Idle = Vec<(String, SendRequest<Full<Bytes>>)>;
 
 struct Postman {
     path: String,
-    secret: String,
+    stamp: Arc<dyn Stamp>,
     orchestrator: Arc<Orchestrator>,
     counts: Arc<Counts>,
     idle: Mutex<Idle>,
@@ -205,26 +221,21 @@ impl Postman {
     async fn send(&self, due: &Due) -> Option<()> {
         let target: http::Uri = self.orchestrator.notify_url()?.parse().ok()?;
         let authority = target.authority()?.as_str().to_owned();
-        let secret = if due.forged { "whsec_of_somebody_else" } else { &self.secret };
-        let signed = signature::header(secret, book::now().as_second(), &due.body);
-        let request = http::Request::post(format!("{}{}", target.path().trim_end_matches('/'), self.path))
-            .header("host", &authority)
-            .header("content-type", "application/json; charset=utf-8")
-            .header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
-            .header("stripe-signature", signed)
-            .body(Full::new(due.body.clone()))
-            .ok()?;
+        let Sealed { headers, body } = self.stamp.sealed(&due.body, due.forged);
+        let mut request = http::Request::post(format!("{}{}", target.path().trim_end_matches('/'), self.path)).header("host", &authority);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(body)).ok()?;
         let mut connection = match self.take_idle(&authority) {
             Some(connection) => connection,
             None => connect(&authority).await?,
         };
         let answer = connection.send_request(request).await.ok()?;
-        let accepted = answer.status().is_success();
-        if Limited::new(answer.into_body(), ACKNOWLEDGEMENT_MAX).collect().await.is_ok() {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push((authority, connection));
-        }
-        accepted.then_some(())
+        let status = answer.status();
+        let Ok(body) = Limited::new(answer.into_body(), ACKNOWLEDGEMENT_MAX).collect().await else { return None };
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((authority, connection));
+        self.stamp.is_acknowledged(status, &body.to_bytes()).then_some(())
     }
 
     fn take_idle(&self, authority: &str) -> Option<SendRequest<Full<Bytes>>> {

@@ -12,13 +12,21 @@ use serde::Deserialize;
 pub struct AccountSettings {
     /// The channel's id, as the orchestrator names it: lower-case letters, digits and `_`, at most 64.
     pub id: String,
-    /// The provider; `stripe` unless said, and the only one so far.
+    /// The provider; `stripe` unless said, or `alipay`, `iso8583`.
     #[serde(default = "stripe")]
     pub provider: String,
-    /// What requests must carry; begins with `sk_test_`.
+    /// Stripe: what requests must carry; begins with `sk_test_`.
+    #[serde(default)]
     pub secret_key: String,
-    /// What notifications are signed with; begins with `whsec_`.
+    /// Stripe: what notifications are signed with; begins with `whsec_`.
+    #[serde(default)]
     pub webhook_secret: String,
+    /// Alipay's own settings.
+    #[serde(default)]
+    pub alipay: AlipaySettings,
+    /// A bank's own settings.
+    #[serde(default)]
+    pub bank: BankSettings,
     /// The port; 0 takes the one of the last run, or any.
     #[serde(default)]
     pub port: u16,
@@ -31,7 +39,102 @@ fn stripe() -> String {
 impl AccountSettings {
     /// A Stripe account with keys made from its id: for tests and demos.
     pub fn stripe(id: &str) -> Self {
-        Self { id: id.to_owned(), provider: stripe(), secret_key: format!("sk_test_{id}"), webhook_secret: format!("whsec_{id}"), port: 0 }
+        Self { secret_key: format!("sk_test_{id}"), webhook_secret: format!("whsec_{id}"), ..Self::of(&stripe(), id) }
+    }
+
+    /// An Alipay account with the test numbers of [`AlipaySettings::default`], whose keys are made in the data directory: for tests and demos.
+    pub fn alipay(id: &str) -> Self {
+        Self::of("alipay", id)
+    }
+
+    /// A bank's account with the terminal and merchant of [`BankSettings::default`]: for tests and demos.
+    pub fn bank(id: &str) -> Self {
+        Self::of("iso8583", id)
+    }
+
+    fn of(provider: &str, id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            provider: provider.to_owned(),
+            secret_key: String::new(),
+            webhook_secret: String::new(),
+            alipay: AlipaySettings::default(),
+            bank: BankSettings::default(),
+            port: 0,
+        }
+    }
+}
+
+/// What only an Alipay account has. Keys that are not given lie in the data directory, and are made there when they are missing:
+/// `{id}.app_private_key.pem` and `{id}.alipay_public_key.pem` are what the orchestrator needs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlipaySettings {
+    /// The application's number.
+    pub app_id: String,
+    /// The merchant's number, `2088…`.
+    pub seller_id: String,
+    /// The application's public key as PEM text: what requests must be signed for.
+    pub app_public_key: Option<String>,
+    /// Alipay's private key as PEM text (PKCS#1 or PKCS#8): what answers and notices are signed with.
+    pub alipay_private_key: Option<String>,
+}
+
+impl Default for AlipaySettings {
+    fn default() -> Self {
+        Self { app_id: "2021000000000001".to_owned(), seller_id: "2088000000000099".to_owned(), app_public_key: None, alipay_private_key: None }
+    }
+}
+
+/// What only a bank's account has. The names are those of the orchestrator's account fields.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BankSettings {
+    /// How messages are written: `ascii_hex_bitmap`, `ascii_binary_bitmap`, `bcd`, `bcd_all_numeric`.
+    pub profile: String,
+    /// What stands before each: `two_bytes`, `two_bytes_with_itself`, `four_digits`.
+    pub framing: String,
+    /// Whether five bytes of routing follow.
+    pub tpdu: bool,
+    /// The terminal that it knows, without blanks at the end.
+    pub terminal: String,
+    /// The merchant that it knows, without blanks at the end.
+    pub merchant: String,
+    /// Whether a connection must sign on before anything else.
+    pub sign_on: bool,
+    /// Mutual TLS; plain TCP without.
+    pub tls: Option<BankTls>,
+    /// The second front end's port; 0 takes the one of the last run, or any.
+    pub second_port: u16,
+    /// Each answer waits up to so many milliseconds, so that answers overtake each other.
+    pub shuffle_ms: u64,
+}
+
+/// The files of mutual TLS, all PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BankTls {
+    /// The bank's certificate, with its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Whose certificates it believes.
+    pub authority: PathBuf,
+}
+
+impl Default for BankSettings {
+    fn default() -> Self {
+        Self {
+            profile: "ascii_binary_bitmap".to_owned(),
+            framing: "two_bytes".to_owned(),
+            tpdu: false,
+            terminal: "TERM0001".to_owned(),
+            merchant: "BREAKWATER00001".to_owned(),
+            sign_on: false,
+            tls: None,
+            second_port: 0,
+            shuffle_ms: 2,
+        }
     }
 }
 
@@ -99,14 +202,23 @@ impl SandboxSettings {
             if self.accounts[..nth].iter().any(|earlier| earlier.id == *id) {
                 complaints.push(format!("account id {id:?} is there twice"));
             }
-            if account.provider != "stripe" {
-                complaints.push(format!("account {id}: provider {:?} is not known; stripe is", account.provider));
-            }
-            if !account.secret_key.starts_with("sk_test_") {
-                complaints.push(format!("account {id}: secret_key must begin with sk_test_, so that a live key is never used here"));
-            }
-            if !account.webhook_secret.starts_with("whsec_") {
-                complaints.push(format!("account {id}: webhook_secret must begin with whsec_"));
+            match account.provider.as_str() {
+                "stripe" => {
+                    if !account.secret_key.starts_with("sk_test_") {
+                        complaints.push(format!("account {id}: secret_key must begin with sk_test_, so that a live key is never used here"));
+                    }
+                    if !account.webhook_secret.starts_with("whsec_") {
+                        complaints.push(format!("account {id}: webhook_secret must begin with whsec_"));
+                    }
+                }
+                "alipay" => {
+                    let digits = |text: &str| !text.is_empty() && text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_digit());
+                    if !digits(&account.alipay.app_id) || !digits(&account.alipay.seller_id) {
+                        complaints.push(format!("account {id}: alipay.app_id and alipay.seller_id must be 1 to 32 digits"));
+                    }
+                }
+                "iso8583" => complaints.extend(super::bank::complaints(id, &account.bank)),
+                other => complaints.push(format!("account {id}: provider {other:?} is not known; alipay, iso8583 and stripe are")),
             }
         }
         complaints

@@ -121,6 +121,8 @@ fn zero_of_channel(channel: &str) {
     }
     gauge!("breakwater_channel_in_flight", "channel" => channel()).increment(0.0);
     gauge!("breakwater_channel_concurrency_limit", "channel" => channel()).increment(0.0);
+    gauge!("breakwater_socket_up", "channel" => channel()).increment(0.0);
+    counter!("breakwater_socket_strays_total", "channel" => channel()).increment(0);
     counter!("breakwater_breaker_late_results_total", "channel" => channel()).increment(0);
     for class in OperationClass::ALL.map(OperationClass::as_str) {
         for state in STATES {

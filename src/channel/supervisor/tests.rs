@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::super::actor::Done;
 use super::super::guard::{GuardSettings, Permit};
 use super::super::handle::ChannelHandle;
-use super::super::http_pool::tls_config;
+use super::super::http_pool::{Address, tls_config};
 use super::*;
 use crate::domain::{CallClass, Candidate, CaptureMethod, Contract, Currency, Fact, Money, News, OperationClass, PaymentMethod};
 use crate::provider::{
@@ -176,7 +176,7 @@ impl Channel {
                 provider,
                 credentials: Credentials { account: Account::default(), secret_key: "key".to_owned().into(), notification_secrets: Vec::new() },
             },
-            address: Address::parse(&url).expect("an address"),
+            destination: Address::parse(&url).expect("an address").into(),
             tls: tls_config().expect("TLS"),
             settings: ActorSettings { mailbox: super::super::actor::Mailbox(2), ..ActorSettings::default() },
             clock: clock.clone(),

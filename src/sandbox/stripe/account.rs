@@ -5,18 +5,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use futures_util::future::BoxFuture;
 use http::Method;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::error::StripeError;
 use super::form::Form;
 use super::ledger::{Change, Kept, KeyState, Ledger};
-use super::{Call, Done, Ending, Event, Origin, Outcome, base64, id, payment, read, refund, render, signature};
-use crate::sandbox::SandboxError;
+use super::{Call, Done, Event, Origin, Outcome, base64, id, payment, read, refund, render, signature, too_large};
+use crate::sandbox::account::{Act, ActRefusal};
 use crate::sandbox::book::{self, Entry};
 use crate::sandbox::fault::{Draw, Faults, Magic, Mode, Operation};
+use crate::sandbox::listener::{self, Ending, HttpAccount};
 use crate::sandbox::notify::{Manner, Notifier};
 use crate::sandbox::settings::{AccountSettings, Behaviour};
+use crate::sandbox::{self, SandboxError};
 
 /// How long a call that is never answered is held, unless the caller leaves first.
 const HOLD: Duration = Duration::from_secs(60);
@@ -31,10 +35,8 @@ pub struct Account {
     basic: String,
     pub(super) base_url: String,
     ledger: Mutex<Ledger>,
-    /// What it does wrong.
-    pub faults: Faults,
-    /// Its way to the orchestrator.
-    pub notifier: Notifier,
+    pub(super) faults: Faults,
+    notifier: Notifier,
     ending: watch::Receiver<bool>,
 }
 
@@ -78,35 +80,11 @@ impl Account {
         Ok(account)
     }
 
-    /// The channel's id.
-    pub fn id(&self) -> &str {
-        &self.settings.id
-    }
-
-    /// Where it is served.
-    pub fn base_url(&self) -> &str {
-        &self.base_url
-    }
-
-    /// Its book, from the `from`th entry on.
-    pub fn book(&self, from: usize) -> Vec<Entry> {
-        self.ledger().entries(from).to_vec()
-    }
-
-    /// Forgets everything.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn clear(&self) -> std::io::Result<()> {
-        self.ledger().clear()
-    }
-
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers one request, or fails to, as told.
-    pub async fn exchange(self: &Arc<Self>, call: Call) -> Ending {
+    async fn answer(self: &Arc<Self>, call: Call) -> Ending {
         if call.method == Method::GET && call.path.starts_with("/customer/") {
             return Ending::Answer { response: self.visit(&call), drip: false };
         }
@@ -333,6 +311,46 @@ impl Account {
             let straggle = Duration::from_millis(self.faults.below(2_000));
             self.notifier.send(event.to_string().into(), manner, nth, of, straggle);
         }
+    }
+}
+
+impl sandbox::Account for Account {
+    fn provider(&self) -> &'static str {
+        "stripe"
+    }
+
+    fn base_url(&self) -> String {
+        self.base_url.clone()
+    }
+
+    fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn notifications(&self) -> Option<&Notifier> {
+        Some(&self.notifier)
+    }
+
+    fn book(&self, from: usize) -> Vec<Entry> {
+        self.ledger().entries(from).to_vec()
+    }
+
+    fn clear(&self) -> std::io::Result<()> {
+        self.ledger().clear()
+    }
+
+    fn act(&self, reference: &str, act: Act) -> Result<Value, ActRefusal> {
+        self.perform(reference, act)
+    }
+}
+
+impl HttpAccount for Account {
+    fn exchange(self: Arc<Self>, call: listener::Call) -> BoxFuture<'static, Ending> {
+        Box::pin(async move { self.answer(call.into()).await })
+    }
+
+    fn too_large(&self) -> Ending {
+        too_large()
     }
 }
 

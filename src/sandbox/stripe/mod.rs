@@ -1,6 +1,6 @@
 //! Stripe's side of the wire: one [`Account`], the requests it answers, and what it does wrong on demand.
 //!
-//! The script is [`Account::exchange`] in `account.rs`: check the account's key, read the parameters, know the operation, draw the fault, look at
+//! The script is `Account::answer` in `account.rs`: check the account's key, read the parameters, know the operation, draw the fault, look at
 //! the idempotency key, execute (one change, on disk before the answer leaves), and answer, or fail to. Executing is one uninterrupted step under
 //! one lock: a caller who goes away, a fault, or a kill of the process leaves it done or not begun.
 //!
@@ -10,7 +10,8 @@
 //! What an answer is kept for under its key: everything that was executed, refusals by the issuer and the 500 of `error_processed` included.
 //! What is not: malformed parameters, 401, 404, 409, 429, and everything that a fault kept from executing.
 //!
-//! This file is the words that the others share: [`Call`] comes in, [`Done`] is what would follow, [`Ending`] goes out.
+//! This file is the words that the others share: [`Call`] comes in, [`Done`] is what would follow, [`Ending`]
+//! goes out.
 
 mod account;
 pub mod card;
@@ -24,19 +25,38 @@ pub mod refund;
 pub mod render;
 pub mod signature;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, Response};
 use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::account::Account;
-pub use self::page::{Act, ActRefusal};
 
 use self::error::StripeError;
 use self::ledger::{Change, Intent};
-use super::listener::Reply;
+use super::SandboxError;
+use super::control::Channel;
+use super::listener::{self, Ending, Reply};
+use super::opening::Opening;
+use super::settings::AccountSettings;
 
-/// A request, read from the wire.
+/// Opens an account, with its gate still shut.
+///
+/// # Errors
+/// When its port is taken, or its journal cannot be read or is damaged.
+pub fn open(opening: &mut Opening<'_>, settings: &AccountSettings) -> Result<Channel, SandboxError> {
+    let reserved = opening.reserve(&settings.id, settings.port)?;
+    let base_url = format!("http://{}", reserved.address());
+    let stamp = signature::Signature { secret: settings.webhook_secret.clone() };
+    let notifier = opening.notifier(&settings.id, Arc::new(stamp));
+    let journal = opening.file(&format!("{}.journal", settings.id));
+    let account = Account::open(settings.clone(), opening.behaviour(), base_url, &journal, notifier, opening.ended())?;
+    Ok(Channel::new(account.clone(), Box::new(reserved.before(account))))
+}
+
+/// A request, read from the wire, with the headers that Stripe looks at.
 #[derive(Debug)]
 pub struct Call {
     /// GET or POST; anything else has no route.
@@ -55,27 +75,26 @@ pub struct Call {
     pub body: Bytes,
 }
 
-/// How a request ends on the wire.
-#[derive(Debug)]
-pub enum Ending {
-    /// With an answer, perhaps a byte at a time.
-    Answer {
-        /// Head and body.
-        response: Reply,
-        /// A byte each 200 ms.
-        drip: bool,
-    },
-    /// With a reset, and no byte of an answer.
-    Reset,
+impl From<listener::Call> for Call {
+    fn from(call: listener::Call) -> Self {
+        let header = |name: &str| call.header(name).map(str::to_owned);
+        Self {
+            authorization: header("authorization"),
+            key: header("idempotency-key").filter(|key| !key.is_empty()),
+            version: header("stripe-version"),
+            method: call.method,
+            path: call.path,
+            query: call.query,
+            body: call.body,
+        }
+    }
 }
 
-impl Ending {
-    /// The answer to a body that is over 64 KiB.
-    pub fn too_large() -> Self {
-        let mut refusal = StripeError::invalid("", "The request body is too large.");
-        refusal.status = 413;
-        Self::Answer { response: Outcome::refusal(&refusal, id("req_")).response(None, None), drip: false }
-    }
+/// The answer to a body that is over 64 KiB.
+fn too_large() -> Ending {
+    let mut refusal = StripeError::invalid("", "The request body is too large.");
+    refusal.status = 413;
+    Ending::Answer { response: Outcome::refusal(&refusal, id("req_")).response(None, None), drip: false }
 }
 
 /// What a request would do, before it is done.

@@ -6,44 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::account::manner;
 use super::form::Form;
 use super::ledger::{Change, Intent, IntentStatus, RefundStatus};
 use super::{Account, Call, Done, Origin, payment, refund, render};
+use crate::sandbox::account::{Act, ActRefusal};
 use crate::sandbox::book;
 use crate::sandbox::fault::{Magic, Operation};
 use crate::sandbox::listener::Reply;
-
-/// What a customer, or a person in the provider's portal, can be told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Act {
-    /// Authenticates, and so pays.
-    Pay,
-    /// Walks away: what they were about to pay is not paid.
-    Abandon,
-    /// Tells the bank that it was not them.
-    Dispute,
-    /// A refund of the rest, made in the portal.
-    PortalRefund,
-}
-
-/// Why an act did not happen.
-#[derive(Debug, thiserror::Error)]
-pub enum ActRefusal {
-    /// No payment has that reference.
-    #[error("no payment has the reference {0}")]
-    Unknown(String),
-    /// The payment is not in a state for it; the sentence says which.
-    #[error("{0}")]
-    WrongState(String),
-    /// The journal refused.
-    #[error("the sandbox cannot write its journal")]
-    Disk(#[from] std::io::Error),
-}
 
 impl Account {
     /// The customer's browser opens the page: they pay a little later.
@@ -79,7 +51,7 @@ impl Account {
     ///
     /// # Errors
     /// As [`ActRefusal`] says; nothing is changed then.
-    pub fn act(&self, reference: &str, act: Act) -> Result<Value, ActRefusal> {
+    pub(super) fn perform(&self, reference: &str, act: Act) -> Result<Value, ActRefusal> {
         let mut ledger = self.ledger();
         let found = ledger.intent(reference).or_else(|| ledger.intents_of_attempt(reference).next_back()).cloned();
         let intent = found.ok_or_else(|| ActRefusal::Unknown(reference.to_owned()))?;
@@ -139,7 +111,7 @@ impl Account {
                 return;
             };
             let waits = account.ledger().intent(&intent).is_some_and(|intent| intent.visited);
-            if waits && let Err(refusal) = account.act(&intent, Act::Pay) {
+            if waits && let Err(refusal) = account.perform(&intent, Act::Pay) {
                 tracing::debug!(%intent, error = %refusal, "a customer of the sandbox did not pay");
             }
         });
