@@ -368,6 +368,7 @@ mod account;
 pub mod iso8583;
 pub mod socket;
 pub mod stripe;
+pub mod xml;
 
 pub use account::{Account, AccountField, FieldError, FieldKind};
 pub use socket::SocketProtocol;
