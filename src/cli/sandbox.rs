@@ -21,6 +21,7 @@ use crate::sandbox::{AccountSettings, Sandbox, SandboxSettings};
 #[command(after_help = "Examples:
   breakwater sandbox
   breakwater sandbox --account id=shop,secret_key=sk_test_shop,webhook_secret=whsec_shop,port=12111
+  breakwater sandbox --account id=wallet,provider=alipay,alipay.app_id=2021000000000001
   curl -X PUT  CONTROL/_control/stripe_main/faults -d '{\"mode\":\"timeout_processed\",\"rate\":0.2}'
   curl -X DELETE CONTROL/_control/stripe_main/faults
   curl CONTROL/_control/stripe_main/book")]
@@ -34,7 +35,8 @@ pub struct SandboxArgs {
     /// The control listener's port; 0 takes the one of the last run, or any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// An account: id=…,secret_key=sk_test_…,webhook_secret=whsec_…[,provider=stripe][,port=…]; may be repeated
+    /// An account: id=…,secret_key=sk_test_…,webhook_secret=whsec_…[,port=…], or id=…,provider=alipay[,alipay.app_id=…][,alipay.seller_id=…][,port=…];
+    /// may be repeated. Alipay's keys are made in the data directory
     #[arg(long = "account", value_parser = parse_account)]
     pub accounts: Vec<AccountSettings>,
     /// A TOML file of accounts: [[account]] tables with the same keys
@@ -80,7 +82,15 @@ fn parse_account(text: &str) -> Result<AccountSettings, String> {
             "port" => toml::Value::Integer(value.parse().map_err(|_| format!("port {value:?} is not a number"))?),
             _ => toml::Value::String(value.to_owned()),
         };
-        table.insert(key.to_owned(), value);
+        // `alipay.app_id` is a field of the table `alipay`.
+        match key.split_once('.') {
+            None => drop(table.insert(key.to_owned(), value)),
+            Some((outer, inner)) => {
+                let nested = table.entry(outer).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+                let nested = nested.as_table_mut().ok_or_else(|| format!("{outer:?} is a value and a table"))?;
+                nested.insert(inner.to_owned(), value);
+            }
+        }
     }
     table.try_into().map_err(|complaint: toml::de::Error| complaint.message().to_owned())
 }
@@ -183,6 +193,16 @@ mod tests {
         let settings = settings(line.args).unwrap();
         let accounts: Vec<(&str, u16)> = settings.accounts.iter().map(|account| (account.id.as_str(), account.port)).collect();
         assert_eq!(accounts, [("a", 12111), ("b", 0)]);
+    }
+
+    #[test]
+    fn an_alipay_account_has_fields_of_its_own() {
+        let line = Line::try_parse_from(["sandbox", "--account", "id=w,provider=alipay,alipay.app_id=2021,alipay.seller_id=2088"]).unwrap();
+        let settings = settings(line.args).unwrap();
+        let alipay = &settings.accounts[0].alipay;
+        assert_eq!((alipay.app_id.as_str(), alipay.seller_id.as_str()), ("2021", "2088"));
+        let refusal = Line::try_parse_from(["sandbox", "--account", "id=w,provider=alipay,alipay.appid=2021"]).unwrap_err().to_string();
+        assert!(refusal.contains("appid"), "{refusal}");
     }
 
     #[test]

@@ -147,7 +147,12 @@ impl ChannelSettings {
 
     /// Its secrets, as its provider takes them.
     pub fn credentials(&self) -> Credentials {
-        Credentials { account: self.account.clone(), secret_key: self.secret_key.clone(), notification_secrets: self.notification_secrets.clone() }
+        Credentials {
+            address: self.address.clone(),
+            account: self.account.clone(),
+            secret_key: self.secret_key.clone(),
+            notification_secrets: self.notification_secrets.clone(),
+        }
     }
 
     /// Reads the `index`th `[[channels]]` table, its faults reported. What is missing or wrong has some value in the answer, which is only used

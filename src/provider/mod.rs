@@ -150,6 +150,8 @@ pub struct CardData {
 /// A channel's secrets and account, as its settings give them.
 #[derive(Clone, Debug)]
 pub struct Credentials {
+    /// Scheme, host and port of the service, without a slash at the end: for an address that only the customer's browser opens.
+    pub address: String,
     /// The account's fields, as the provider named them.
     pub account: Account,
     /// The key that we authenticate with.
@@ -360,11 +362,12 @@ pub trait HttpProtocol: Send + Sync {
 
 /// The provider of that name in the settings.
 pub fn find(name: &str) -> Option<&'static dyn Provider> {
-    const PROVIDERS: &[&dyn Provider] = &[&stripe::Stripe, &iso8583::Iso8583];
+    const PROVIDERS: &[&dyn Provider] = &[&alipay::Alipay, &iso8583::Iso8583, &stripe::Stripe];
     PROVIDERS.iter().copied().find(|provider| provider.name() == name)
 }
 
 mod account;
+pub mod alipay;
 pub mod iso8583;
 pub mod socket;
 pub mod stripe;

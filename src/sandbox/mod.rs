@@ -16,11 +16,12 @@
 //! Where to read next: [`account`] is what every account has, [`stripe`] and [`alipay`] the scripts of one request, [`fault`] what can go wrong, [`listener`] how a socket misbehaves,
 //! [`control`] what can be asked and told.
 //!
-//! What the magic amounts mean on Stripe's wire, by their last two digits, when they are paid: 01 `card_declined`, 02 charged and never
+//! What the magic amounts mean on each wire is said where it is spoken; on Stripe's, by their last two digits, when they are paid: 01 `card_declined`, 02 charged and never
 //! answered, 03 not charged and never answered, 04 the event is sent a hundred times, 05 charged at once and answered after 8 s, 06 the event's
 //! signature is wrong; 07, when it is *refunded*, stays `pending` for a minute. "Never" is until the caller leaves, or 60 s and a reset.
 
 pub mod account;
+pub mod alipay;
 pub mod bank;
 pub mod book;
 pub mod control;
@@ -198,6 +199,7 @@ impl Drop for Sandbox {
 /// Opens an account of whatever provider. The settings were checked: they name no other.
 fn open(opening: &mut Opening<'_>, account: &AccountSettings) -> Result<Channel, SandboxError> {
     match account.provider.as_str() {
+        "alipay" => alipay::open(opening, account),
         "iso8583" => bank::open(opening, account),
         _ => stripe::open(opening, account),
     }

@@ -89,6 +89,8 @@ pub struct Notifier {
 #[derive(Debug)]
 struct Delivery {
     body: Bytes,
+    /// Where it goes while no orchestrator is known.
+    own: Option<Arc<str>>,
     copies: u32,
     delay: Duration,
     forged: bool,
@@ -121,8 +123,22 @@ impl Notifier {
             Manner::Late => LATENESS + straggle + Duration::from_millis(250) * u32::try_from(of - nth).unwrap_or(1),
             _ => Duration::ZERO,
         };
-        let delivery = Delivery { body, copies, delay, forged: manner == Manner::BadSignature };
-        if self.orchestrator.notify_url().is_none() || queue.try_send(delivery).is_err() {
+        self.queue(queue, Delivery { body, own: None, copies, delay, forged: manner == Manner::BadSignature });
+    }
+
+    /// Queues one message, alone of its kind. `own` is the address that the payment itself names: it is used while no orchestrator is known, which
+    /// may have moved since the payment was made.
+    pub fn send_to(&self, own: Option<&str>, body: Bytes, manner: Manner, straggle: Duration) {
+        let Some(queue) = &self.queue else { return };
+        let copies = if manner == Manner::Duplicate { COPIES } else { 1 };
+        let delay = if manner == Manner::Late { LATENESS + straggle } else { Duration::ZERO };
+        let own = own.map(Arc::from);
+        self.queue(queue, Delivery { body, own, copies, delay, forged: manner == Manner::BadSignature });
+    }
+
+    fn queue(&self, queue: &mpsc::Sender<Delivery>, delivery: Delivery) {
+        let known = delivery.own.is_some() || self.orchestrator.notify_url().is_some();
+        if !known || queue.try_send(delivery).is_err() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -137,6 +153,7 @@ struct Due {
     at: Instant,
     number: u64,
     tries: u32,
+    own: Option<Arc<str>>,
     body: Bytes,
     forged: bool,
 }
@@ -178,7 +195,7 @@ async fn carry(postman: Arc<Postman>, mut deliveries: mpsc::Receiver<Delivery>, 
                 for _ in 0..delivery.copies {
                     number += 1;
                     let at = Instant::now() + delivery.delay;
-                    waiting.push(Reverse(Due { at, number, tries: 0, body: delivery.body.clone(), forged: delivery.forged }));
+                    waiting.push(Reverse(Due { at, number, tries: 0, own: delivery.own.clone(), body: delivery.body.clone(), forged: delivery.forged }));
                 }
             }
             Some(finished) = sending.join_next(), if !sending.is_empty() => {
@@ -219,10 +236,14 @@ impl Postman {
     }
 
     async fn send(&self, due: &Due) -> Option<()> {
-        let target: http::Uri = self.orchestrator.notify_url()?.parse().ok()?;
+        let target: http::Uri = match (self.orchestrator.notify_url(), &due.own) {
+            (Some(orchestrator), _) => format!("{}{}", orchestrator.trim_end_matches('/'), self.path).parse().ok()?,
+            (None, Some(own)) => own.parse().ok()?,
+            (None, None) => return None,
+        };
         let authority = target.authority()?.as_str().to_owned();
         let Sealed { headers, body } = self.stamp.sealed(&due.body, due.forged);
-        let mut request = http::Request::post(format!("{}{}", target.path().trim_end_matches('/'), self.path)).header("host", &authority);
+        let mut request = http::Request::post(target.path_and_query()?.as_str()).header("host", &authority);
         for (name, value) in headers {
             request = request.header(name, value);
         }

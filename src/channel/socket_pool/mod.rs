@@ -5,7 +5,7 @@
 //!
 //! Calls go round over the sockets that are up. A socket is up when the peer has answered a word on it, and is asked now and then whether it still
 //! is (`keeper.rs`). A lost socket loses what was in flight on it; the others go on, and nothing is sent a second time: what is undone, and when,
-//! is for the flows. Only a frame of which nothing left is moved to another socket, once. An answer that nobody waits for any more is consumed,
+//! is for the flows. Only a frame of which nothing left is moved to another socket. An answer that nobody waits for any more is consumed,
 //! counted and logged; it is never somebody else's.
 //!
 //! It refuses to: queue (no socket, or too many calls: not sent, at once); grow; keep what it cannot cut into frames.
@@ -194,7 +194,7 @@ impl SocketPool {
     }
 
     /// Sends one frame and waits for its answer until `deadline`. `may_send` is asked right before the first byte may leave, each time that may be
-    /// (twice at most). Dropping the future does not recall what was sent; the answer is then a late one.
+    /// (once a socket at most: a dead front end takes several with it). Dropping the future does not recall what was sent; the answer is then a late one.
     pub async fn exchange(&self, frame: Frame, deadline: Moment, mut may_send: impl FnMut() -> bool) -> Exchange<Bytes> {
         let now = self.shared.clock.boot();
         if deadline <= now {
@@ -206,7 +206,7 @@ impl SocketPool {
             let Some(socket) = self.shared.pick(until).await else { return Exchange::NotSent(NotSent::NoSocket) };
             tries += 1;
             match self.carry(&socket, &frame, until, &mut may_send).await {
-                Exchange::NotSent(NotSent::Deaf(Lost::Closed)) if tries < 2 => {}
+                Exchange::NotSent(NotSent::Deaf(Lost::Closed)) if tries <= self.keepers.len() => {}
                 ended => return ended,
             }
         }

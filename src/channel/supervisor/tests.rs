@@ -174,7 +174,12 @@ impl Channel {
             identity: ChannelIdentity {
                 id: Arc::from(id),
                 provider,
-                credentials: Credentials { account: Account::default(), secret_key: "key".to_owned().into(), notification_secrets: Vec::new() },
+                credentials: Credentials {
+                    address: String::new(),
+                    account: Account::default(),
+                    secret_key: "key".to_owned().into(),
+                    notification_secrets: Vec::new(),
+                },
             },
             destination: Address::parse(&url).expect("an address").into(),
             tls: tls_config().expect("TLS"),

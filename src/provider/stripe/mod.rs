@@ -167,6 +167,7 @@ mod sample {
 
     pub(super) fn credentials(secrets: &[&str]) -> Credentials {
         Credentials {
+            address: String::new(),
             account: Account::default(),
             secret_key: SecretString::from("sk_test_breakwater"),
             notification_secrets: secrets.iter().map(|secret| SecretString::from(*secret)).collect(),

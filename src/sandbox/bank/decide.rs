@@ -16,7 +16,7 @@ pub struct Decision {
     pub approval: Option<String>,
     /// What changes.
     pub change: Change,
-    /// It was carried out or declined before: the answer is repeated, and nothing changes.
+    /// It, or another with its number, was carried out or declined before: nothing changes, and an amount's own fault does not fall again.
     pub repeated: bool,
 }
 
@@ -47,12 +47,12 @@ pub fn decide(ledger: &Ledger, message: &Message, kind: Kind, decline: bool, now
         // An advice is repeated until it is acknowledged. A payment or refund may not be sent twice.
         return match kind {
             Kind::Capture | Kind::Reversal => Decision { approval: known.approval.clone(), repeated: true, ..Decision::only(&known.code) },
-            _ => Decision::only("94"),
+            _ => Decision { repeated: true, ..Decision::only("94") },
         };
     }
     if matches!(kind, Kind::Purchase | Kind::Hold | Kind::Refund) {
         if ledger.is_used(&transaction.number) {
-            return Decision::only("94");
+            return Decision { repeated: true, ..Decision::only("94") };
         }
         if message.get(2).len() < 12 {
             return Decision::only("30");

@@ -109,7 +109,7 @@ impl Host {
             (Some(Mode::ErrorProcessed), _) => plain(answer("96", None)),
             (Some(Mode::Malformed), _) => {
                 let whole = encode(&self::answer(&message, &decision.code, decision.approval.as_deref()), self.encoding);
-                plain(self.frames.close(routing, &whole[..whole.len() / 2]))
+                plain(self.frames.close(routing, &whole[..whole.len() * 3 / 4]))
             }
             (Some(Mode::BadSignature), _) | (_, Some(Magic::BadSignature)) => {
                 // Banks sign nothing here: what cannot be believed is an answer to another merchant.
