@@ -301,8 +301,8 @@ async fn every_recorded_request_of_the_libraries_is_understood() {
         if !text.starts_with("<!doctype") {
             assert_eq!(again.body, answer.body, "however it is put on the wire");
         }
-        said.push(if text.contains("TRADE_NOT_EXIST") {
-            "none"
+        said.push(if text.contains("ACQ.TRADE_") {
+            "refused"
         } else if text.contains("qr_code") {
             "code"
         } else {
@@ -312,7 +312,7 @@ async fn every_recorded_request_of_the_libraries_is_understood() {
         let tampered = get(&format!("{}/gateway.do?{}", world.credentials.address, query.replacen("0000", "0001", 1))).await;
         assert!(String::from_utf8_lossy(&tampered.body).contains("isv.invalid-"), "{tampered:?}");
     }
-    assert_eq!(said, ["none", "code", "page", "none"]);
+    assert_eq!(said, ["refused", "code", "page", "refused"]);
 }
 
 #[tokio::test]

@@ -127,12 +127,25 @@ impl Change {
         self
     }
 
+    /// The same, with one more event, which the difference alone does not show.
+    pub fn telling(mut self, kind: &'static str, body: String) -> Self {
+        // The placeholder of a change without an event of its own gives way.
+        self.events.retain(|event| event.kind != UPDATED);
+        self.after.sequence = self.expected_sequence + i32::try_from(self.events.len()).unwrap_or(i32::MAX) + 1;
+        let id = EventId::mint(self.after.updated_at, self.after.id.bucket());
+        self.events.push(Event { id, sequence: self.after.sequence, kind, body });
+        self
+    }
+
     /// The same, with a key to win.
     pub fn claiming(mut self, key: KeyClaim) -> Self {
         self.key = Some(key);
         self
     }
 }
+
+/// The event of a change that has none of its own.
+const UPDATED: &str = "payment.updated";
 
 /// What happened, in the order in which a reader would tell it; never empty, because every change has its event.
 fn event_kinds(before: &Payment, after: &Payment, source: Source) -> Vec<(&'static str, String)> {
@@ -187,7 +200,7 @@ fn event_kinds(before: &Payment, after: &Payment, source: Source) -> Vec<(&'stat
         }
     }
     if kinds.is_empty() {
-        kinds.push(("payment.updated", json!({"source": source.as_str()}).to_string()));
+        kinds.push((UPDATED, json!({"source": source.as_str()}).to_string()));
     }
     kinds
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::id::OrderDigest;
 
-const CONTRACT: Contract = Contract {
+pub(super) const CONTRACT: Contract = Contract {
     key_lives_for: Duration::from_secs(3600),
     replay_may_charge: true,
     charges_only_with_reference: true,
@@ -28,7 +28,7 @@ const CONTRACT: Contract = Contract {
 /// A channel that cannot be asked.
 const MUTE: Contract = Contract { charges_only_with_reference: false, can_close: false, unanswered: Unanswered::Reverse, ..CONTRACT };
 
-fn start() -> Timestamp {
+pub(super) fn start() -> Timestamp {
     Timestamp::from_second(1_790_000_000).expect("in range")
 }
 
@@ -69,6 +69,13 @@ fn open(capture_method: CaptureMethod) -> Payment {
     Payment::open(id, request, attempt(Operation::Pay, 100, None), lease(), start())
 }
 
+/// One of 100 that was paid.
+pub(super) fn paid() -> Payment {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::Approved).expect("legal");
+    payment
+}
+
 fn learn(payment: &mut Payment, n: i16, fact: Fact) -> Result<Learned, IllegalFact> {
     learn_by(&CONTRACT, payment, n, fact)
 }
@@ -79,7 +86,7 @@ fn learn_by(contract: &Contract, payment: &mut Payment, n: i16, fact: Fact) -> R
 
 /// What may happen to a payment, from anybody.
 #[derive(Clone, Debug)]
-enum Happening {
+pub(super) enum Happening {
     Told { attempt: usize, fact: Fact },
     Capture(i64),
     Refund(i64),
@@ -100,7 +107,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 /// Does to the payment what the flows would, under their own conditions.
-fn happen(payment: &mut Payment, happening: &Happening) {
+pub(super) fn happen(payment: &mut Payment, happening: &Happening) {
     happen_by(&CONTRACT, payment, happening);
 }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use crate::domain::{CallClass, CaptureMethod, Contract, Failure, Money, News, Operation, OperationClass, PaymentMethod};
+use crate::domain::{CallClass, CaptureMethod, Contract, External, Failure, Money, News, Operation, OperationClass, PaymentMethod};
 
 /// What is asked of a channel in one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -227,8 +227,12 @@ pub struct Notification {
     pub attempt_key: Option<String>,
     /// Our payment id, if it carries one.
     pub payment: Option<String>,
+    /// The channel's name for the pay attempt, where the message names neither attempt nor payment of ours but this.
+    pub pay_reference: Option<String>,
     /// What it says of that attempt; `None` for types that say nothing of an attempt's state.
     pub news: Option<News>,
+    /// What it says of money that moved without us.
+    pub external: Option<External>,
 }
 
 /// Why a notification was not believed. The answer to all of them is 400, and nothing changes.

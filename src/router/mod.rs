@@ -11,6 +11,7 @@
 pub mod answer;
 mod capture;
 mod carrying;
+mod external;
 pub mod flows;
 pub mod notify;
 mod numbers;

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use super::answer::FlowError;
 use super::flows::{Channel, Flows};
 use super::{Acknowledgement, Notify};
-use crate::domain::{Contract, Learned, News, PaymentId, Source};
+use crate::domain::{Adopted, Contract, External, Learned, News, PaymentId, Source};
 use crate::provider::{HttpProtocol, Notification};
 use crate::store::inbox::{Arrival, Closing};
 use crate::store::notification::NotificationState;
@@ -115,6 +115,9 @@ impl Flows {
         channel: &Channel,
         notification: &Notification,
     ) -> Result<(NotificationState, Option<&'static str>, Option<PaymentId>), FlowError> {
+        if let Some(external) = &notification.external {
+            return self.apply_external(channel, notification, external).await;
+        }
         let Some(news) = &notification.news else { return Ok((NotificationState::Ignored, None, None)) };
         let Some(id) = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok()) else {
             return Ok((NotificationState::Quarantined, Some("it names no payment of ours"), None));
@@ -142,6 +145,33 @@ impl Flows {
             Learned::Mismatch => {
                 self.shared.store.hasten_attempt(id, n, self.now()).await?;
                 (NotificationState::Quarantined, Some("its amount or currency is not the attempt's"), Some(id))
+            }
+        })
+    }
+}
+
+impl Flows {
+    async fn apply_external(
+        &self,
+        channel: &Channel,
+        notification: &Notification,
+        external: &External,
+    ) -> Result<(NotificationState, Option<&'static str>, Option<PaymentId>), FlowError> {
+        let named = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok());
+        let found = match (named, &notification.pay_reference) {
+            (Some(id), _) => self.shared.store.payment(id).await?.map(|payment| payment.id),
+            (None, Some(reference)) => self.shared.store.paid_under(channel.handle.id(), reference).await?,
+            (None, None) => None,
+        };
+        let Some(id) = found else {
+            return Ok((NotificationState::Quarantined, Some("money moved at the channel, and it is of no payment that was paid here"), None));
+        };
+        Ok(match self.adopt(id, channel, external).await? {
+            Adopted::Changed | Adopted::Seen => (NotificationState::Applied, None, Some(id)),
+            Adopted::DoesNotFit => {
+                let why = "money moved at the channel, and it is more than there is of the payment's";
+                tracing::error!(payment = %id, channel = channel.handle.id(), kind = external.as_str(), reference = external.reference(), "{why}");
+                (NotificationState::Quarantined, Some(why), Some(id))
             }
         })
     }

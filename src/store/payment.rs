@@ -15,6 +15,9 @@ pub(super) const PAYMENT: &str = "SELECT * FROM payment WHERE id = $1";
 pub(super) const ATTEMPTS: &str = "SELECT * FROM attempt WHERE payment_id = $1 ORDER BY n";
 pub(super) const REFUNDS: &str = "SELECT * FROM refund WHERE payment_id = $1 ORDER BY n";
 pub(super) const EVENTS: &str = "SELECT id, sequence, kind, body, created_at FROM event WHERE payment_id = $1 ORDER BY sequence";
+/// Through the index of what was paid: the predicate must be the index's.
+pub(super) const PAID_UNDER: &str =
+    "SELECT payment_id FROM attempt WHERE reference = $1 AND channel = $2 AND operation = 'pay' AND state = 'succeeded' LIMIT 2";
 pub(super) const ATTEMPT_OF_KEY: &str = "SELECT n FROM attempt WHERE payment_id = $1 AND key = $2";
 
 /// A merchant's page, newest first; the filters that are NULL do not filter.
@@ -174,6 +177,19 @@ impl Store {
         let client = self.client().await?;
         let row = client.query_opt(ATTEMPT_OF_KEY, &[&id.0, &key]).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// The payment that was paid on `channel` under the channel's own name `reference`; `None` when there is none, or more than one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn paid_under(&self, channel: &str, reference: &str) -> Result<Option<PaymentId>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(PAID_UNDER).await?;
+        match client.query(&statement, &[&reference, &channel]).await?.as_slice() {
+            [row] => Ok(Some(PaymentId(row.try_get(0)?))),
+            _ => Ok(None),
+        }
     }
 
     /// What is in doubt now, a channel and operation.

@@ -29,6 +29,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("payment_unknown_summary", payment::UNKNOWN_SUMMARY),
     ("refund_list", payment::REFUND_LIST),
     ("attempt_of_key", payment::ATTEMPT_OF_KEY),
+    ("attempt_paid_under", payment::PAID_UNDER),
     ("lease_numbers", number::LEASE_NUMBERS),
     ("card_keep", card::KEEP),
     ("card_read", card::READ),

@@ -98,6 +98,7 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_poller_last_success_timestamp_seconds", Unit::Seconds, &[], "When a sweep last succeeded, in Unix time; 0 before the first."),
     counter("breakwater_refunds_total", &["channel", "status"], "Refunds, counted when they reach a status."),
     counter("breakwater_notifications_total", &["channel", "result"], "Messages from providers, by what became of each."),
+    counter("breakwater_external_events_total", &["channel", "kind"], "Refunds and disputes that happened at a channel without us, booked."),
     counter("breakwater_webhook_deliveries_total", &["outcome"], "Tries to tell merchants something, by what each came to."),
     seconds(
         "breakwater_webhook_delivery_lag_seconds",

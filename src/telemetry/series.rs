@@ -162,6 +162,9 @@ fn zero_of_channel(channel: &str) {
     for result in NOTIFICATION_RESULTS {
         counter!("breakwater_notifications_total", "channel" => channel(), "result" => result).increment(0);
     }
+    for kind in ["refund", "dispute_opened", "dispute_closed"] {
+        counter!("breakwater_external_events_total", "channel" => channel(), "kind" => kind).increment(0);
+    }
     zero_of_actor(format!("channel_{}", channel()));
 }
 

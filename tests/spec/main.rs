@@ -1,6 +1,7 @@
 //! The specification: flows over real Postgres, real sockets and the sandbox. Each test's name is a sentence of it.
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
+mod alipay;
 mod database;
 mod faults_of_ours;
 mod input;

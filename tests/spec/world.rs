@@ -100,13 +100,15 @@ impl World {
             .enumerate()
             .map(|(place, account)| {
                 let address = sandbox.channel_url(&account.id).expect("served");
-                let mut settings = ChannelSettings::test(&account.id, "stripe", address, &account.secret_key);
+                let mut settings = ChannelSettings::test(&account.id, &account.provider, address, &account.secret_key);
+                crate::alipay::complete(&mut settings, account, directory.path());
                 settings.notification_secrets = vec![account.webhook_secret.clone().into()];
                 settings.priority = i32::try_from(place).expect("few");
                 settings.timeout_ms = setup.timeout_ms;
                 settings.guard.max_in_flight = setup.max_in_flight.unwrap_or(settings.guard.max_in_flight);
                 settings.connect_timeout_ms = settings.connect_timeout_ms.min(setup.timeout_ms);
-                ChannelPlan { provider: (setup.provider)(&account.id), settings }
+                let own = provider::find(&account.provider).filter(|provider| provider.name() != "stripe");
+                ChannelPlan { provider: own.unwrap_or_else(|| (setup.provider)(&account.id)), settings }
             })
             .collect();
         let plan = Plan {

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::News;
+use crate::domain::{External, News};
 use crate::provider::{Credentials, Notification, NotificationError};
 
-use super::object::{Intent, Metadata, Reading, RefundObject};
+use super::object::{Dispute, Intent, Metadata, Reading, RefundObject, is_id};
 
 /// How far the signature's time may be from ours, in seconds, either way.
 const TOLERANCE_SECONDS: i64 = 300;
@@ -36,29 +36,38 @@ struct Data {
     object: Value,
 }
 
-/// What a charge or a dispute carries of ours.
+/// What a charge carries of ours.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Other {
     metadata: Option<Metadata>,
 }
 
+/// What an event says, and the names of ours that its object carries.
+#[derive(Default)]
+struct Told {
+    metadata: Metadata,
+    pay_reference: Option<String>,
+    news: Option<News>,
+    external: Option<External>,
+}
+
 /// Reads a webhook's bytes.
 pub(super) fn read_event(body: &[u8]) -> Result<Notification, NotificationError> {
     let event: Envelope = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
-    let (news, metadata) = read(&event.kind, event.data.object)?;
-    let metadata = metadata.unwrap_or_default();
+    let Told { metadata, pay_reference, news, external } = read(&event.kind, event.data.object)?;
     Ok(Notification {
         event_id: short(event.id).ok_or(NotificationError::Malformed)?,
         kind: short(event.kind).ok_or(NotificationError::Malformed)?,
         attempt_key: metadata.attempt.and_then(short),
         payment: metadata.payment.and_then(short),
+        pay_reference,
         news,
+        external,
     })
 }
 
-/// What an event of that type says, and the names of ours that its object carries.
-fn read(kind: &str, object: Value) -> Result<(Option<News>, Option<Metadata>), NotificationError> {
+fn read(kind: &str, object: Value) -> Result<Told, NotificationError> {
     let malformed = |_| NotificationError::Malformed;
     if kind.starts_with("payment_intent.") {
         let intent: Intent = serde_json::from_value(object).map_err(malformed)?;
@@ -66,18 +75,27 @@ fn read(kind: &str, object: Value) -> Result<(Option<News>, Option<Metadata>), N
             Reading::News(news) => Some(news),
             Reading::Unpaid | Reading::Unclear => None,
         };
-        return Ok((news, intent.metadata));
+        return Ok(Told { news, metadata: intent.metadata.unwrap_or_default(), ..Told::default() });
     }
     if kind.starts_with("refund.") {
         let refund: RefundObject = serde_json::from_value(object).map_err(malformed)?;
-        let reversal = refund.metadata.as_ref().is_some_and(|metadata| metadata.reverses.is_some());
+        let metadata = refund.metadata.clone().unwrap_or_default();
+        if metadata.attempt.is_none() {
+            // None of ours: somebody made it on Stripe's own pages.
+            return Ok(Told { external: refund.read_external(), pay_reference: refund.payment_intent(), metadata, ..Told::default() });
+        }
         // A reversal gives back what was taken, whatever that was: its amount is not the payment's.
-        let news = refund.read(None).map(|news| if reversal { News { money: None, ..news } } else { news });
-        return Ok((news, refund.metadata));
+        let news = refund.read(None).map(|news| if metadata.reverses.is_some() { News { money: None, ..news } } else { news });
+        return Ok(Told { news, metadata, ..Told::default() });
+    }
+    if matches!(kind, "charge.dispute.created" | "charge.dispute.closed") {
+        let dispute: Dispute = serde_json::from_value(object).map_err(malformed)?;
+        let pay_reference = dispute.payment_intent.as_str().filter(|id| is_id("pi_", id)).map(str::to_owned);
+        return Ok(Told { external: dispute.read(), pay_reference, ..Told::default() });
     }
     // A charge carries its intent's metadata, and says nothing that the intent's own event does not say.
     let other: Other = serde_json::from_value(object).unwrap_or_default();
-    Ok((None, other.metadata))
+    Ok(Told { metadata: other.metadata.unwrap_or_default(), ..Told::default() })
 }
 
 fn short(name: String) -> Option<String> {
@@ -241,6 +259,32 @@ mod tests {
         object["metadata"]["reverses"] = json!("other");
         let news = believed(&event("refund.created", object)).expect("believed").news.expect("news");
         assert_eq!((news.fact, news.money), (Fact::Approved, None));
+    }
+
+    #[test]
+    fn a_refund_without_our_names_was_made_on_stripes_own_pages() {
+        let mut object = refund("succeeded");
+        object["metadata"] = json!({});
+        let heard = believed(&event("refund.created", object.clone())).expect("believed");
+        assert_eq!((heard.news, heard.attempt_key, heard.pay_reference.as_deref()), (None, None, Some("pi_1")));
+        assert_eq!(heard.external, Some(External::Refund { reference: "re_1".to_owned(), money: money(100, "CNY") }));
+        object["status"] = json!("pending");
+        assert_eq!(believed(&event("refund.created", object)).expect("believed").external, None, "it is told of again");
+    }
+
+    #[test]
+    fn a_dispute_holds_money_until_it_is_decided_and_an_inquiry_holds_none() {
+        let dispute = |status: &str| json!({"id": "dp_1", "amount": 60, "currency": "cny", "payment_intent": "pi_1", "status": status});
+        let heard = |kind: &str, status: &str| believed(&event(kind, dispute(status))).expect("believed");
+        let opened = heard("charge.dispute.created", "needs_response");
+        assert_eq!(opened.pay_reference.as_deref(), Some("pi_1"));
+        assert_eq!(opened.external, Some(External::DisputeOpened { reference: "dp_1".to_owned(), money: money(60, "CNY") }));
+        for (status, won) in [("won", true), ("lost", false)] {
+            let closed = External::DisputeClosed { reference: "dp_1".to_owned(), money: money(60, "CNY"), won };
+            assert_eq!(heard("charge.dispute.closed", status).external, Some(closed));
+        }
+        assert_eq!(heard("charge.dispute.created", "warning_needs_response").external, None);
+        assert_eq!(heard("charge.dispute.closed", "warning_closed").external, None);
     }
 
     #[test]

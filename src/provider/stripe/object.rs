@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::{Fact, Failure, FailureCode, Money, News, NextAction};
+use crate::domain::{External, Fact, Failure, FailureCode, Money, News, NextAction};
 
 use super::{amount, codes};
 
@@ -47,6 +47,31 @@ pub(super) struct RefundObject {
     /// An id, or the intent itself.
     payment_intent: Value,
     pub(super) metadata: Option<Metadata>,
+}
+
+/// A Dispute: the customer's bank asks for the money back.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Dispute {
+    id: String,
+    status: Option<String>,
+    amount: Option<i64>,
+    currency: Option<String>,
+    pub(super) payment_intent: Value,
+}
+
+impl Dispute {
+    /// What it says of the payment's money. An inquiry (`warning_…`) holds no money, and ends without any.
+    pub(super) fn read(&self) -> Option<External> {
+        let reference = Some(self.id.clone()).filter(|id| is_id("dp_", id) || is_id("du_", id))?;
+        let money = amount::incoming(self.amount?, self.currency.as_deref()?).filter(|money| money.amount > 0)?;
+        match self.status.as_deref()? {
+            "needs_response" | "under_review" => Some(External::DisputeOpened { reference, money }),
+            "won" => Some(External::DisputeClosed { reference, money, won: true }),
+            "lost" => Some(External::DisputeClosed { reference, money, won: false }),
+            _ => None,
+        }
+    }
 }
 
 /// What we gave Stripe to keep.
@@ -211,6 +236,18 @@ impl RefundObject {
             _ => return None,
         };
         Some(news.with_reference(&self.id))
+    }
+
+    /// What it says when it is none of ours: somebody made it on Stripe's own pages. One that is still pending is told of again.
+    pub(super) fn read_external(&self) -> Option<External> {
+        let succeeded = self.status.as_deref() == Some("succeeded") && is_refund_id(&self.id);
+        let money = self.money().filter(|money| succeeded && money.amount > 0)?;
+        Some(External::Refund { reference: self.id.clone(), money })
+    }
+
+    /// The payment that it is of.
+    pub(super) fn payment_intent(&self) -> Option<String> {
+        self.payment_intent.as_str().filter(|id| is_id("pi_", id)).map(str::to_owned)
     }
 
     fn money(&self) -> Option<Money> {

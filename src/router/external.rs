@@ -1,0 +1,51 @@
+//! Money that moved at the channel without us: a refund made on the channel's own pages, a dispute. It is adopted (`domain/external.rs`), told to the
+//! merchant, and counted; what cannot be true together with what is known is left in quarantine for a person.
+
+use super::answer::FlowError;
+use super::carrying::touched;
+use super::flows::{Channel, Flows};
+use super::settle::{OVERTAKEN, Written};
+use crate::domain::{Adopted, Change, DisputeKnown, External, PaymentId, Source};
+use crate::store::payment::EventRow;
+
+impl Flows {
+    /// Adopts what happened at `channel` by itself to the payment `id`.
+    pub(super) async fn adopt(&self, id: PaymentId, channel: &Channel, external: &External) -> Result<Adopted, FlowError> {
+        for _ in 0..OVERTAKEN {
+            let payment = self.reload(id).await?;
+            // Read behind the payment: whoever adopts the same meanwhile moves the payment on, and this change is refused.
+            let dispute = known(&self.shared.store.events(id).await?, external);
+            let now = self.now();
+            let mut draft = payment.clone();
+            let adopted = draft.adopt(external, channel.handle.id(), self.new_key(channel).await?, dispute, now);
+            if adopted != Adopted::Changed {
+                return Ok(adopted);
+            }
+            let mut change = Change::between(&payment, touched(draft, now), Source::Notification);
+            if let Some((kind, body)) = external.event() {
+                change = change.telling(kind, body);
+            }
+            if let Written::Done(after) = self.write_change(change).await? {
+                self.tell(&payment, &after, Source::Notification);
+                metrics::counter!("breakwater_external_events_total", "channel" => channel.handle.id().to_owned(), "kind" => external.as_str())
+                    .increment(1);
+                tracing::warn!(payment = %id, channel = channel.handle.id(), kind = external.as_str(), reference = external.reference(),
+                    "money moved at the channel without us: it was booked, and the merchant is told");
+                return Ok(Adopted::Changed);
+            }
+        }
+        Err(FlowError::Internal(format!("{id} changes faster than what happened at the channel can be written")))
+    }
+}
+
+/// What the timeline tells of the same dispute.
+fn known(events: &[EventRow], external: &External) -> DisputeKnown {
+    let tells = |kind: &str| {
+        let of_this = |event: &&EventRow| {
+            let body: serde_json::Value = serde_json::from_str(&event.body).unwrap_or_default();
+            event.kind == kind && body["dispute"] == external.reference()
+        };
+        events.iter().find(of_this).is_some()
+    };
+    DisputeKnown { opened: tells("dispute.created"), closed: tells("dispute.closed") }
+}
