@@ -64,6 +64,15 @@ impl PrivateKey {
         Ok(Self { pair: Arc::new(pair.map_err(|_| KeyError::Unsound)?) })
     }
 
+    /// Reads PKCS#8 in DER, as key stores hold it.
+    ///
+    /// # Errors
+    /// [`KeyError::Unsound`].
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+        let pair = signature::RsaKeyPair::from_pkcs8(der).map_err(|_| KeyError::Unsound)?;
+        Ok(Self { pair: Arc::new(pair) })
+    }
+
     /// A new key of 2048 bits with its PEM, for a sandbox: takes some tenths of a second.
     ///
     /// # Errors
@@ -130,6 +139,15 @@ impl PublicKey {
             return Err(KeyError::NoKey("public key or certificate"));
         };
         let key = Self { der: der.into() };
+        if key.is_sound() { Ok(key) } else { Err(KeyError::Unsound) }
+    }
+
+    /// The key that a certificate is about. Nothing else of the certificate is looked at.
+    ///
+    /// # Errors
+    /// [`KeyError::Unsound`] when it holds no RSA key.
+    pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, KeyError> {
+        let key = Self { der: spki_of(certificate).ok_or(KeyError::Unsound)?.into() };
         if key.is_sound() { Ok(key) } else { Err(KeyError::Unsound) }
     }
 
