@@ -456,15 +456,16 @@ async fn notices_are_signed_for_the_payment_and_its_refunds() {
     world.news(&qr(Verb::Pay, "a1", 1000)).await;
     world.customer("a1", "pay").await;
     heard.push(read(&ear.hear().await));
-    world.news(&refund(Verb::Refund, "a1", "r1", 400)).await;
+    let (first, second) = ("1".repeat(32), "2".repeat(32));
+    world.news(&refund(Verb::Refund, "a1", &first, 400)).await;
     heard.push(read(&ear.hear().await));
-    world.news(&refund(Verb::Refund, "a1", "r2", 600)).await;
+    world.news(&refund(Verb::Refund, "a1", &second, 600)).await;
     heard.push(read(&ear.hear().await));
     let told = |kind: &str, key: &str, news| (kind.to_owned(), key.to_owned(), Some(news));
     let expected = [
         told("TRADE_SUCCESS", "a1", (Fact::Approved, Some(1000))),
-        told("TRADE_SUCCESS", "r1", (Fact::Approved, None)),
-        told("TRADE_CLOSED", "r2", (Fact::Approved, None)),
+        told("TRADE_SUCCESS", &first, (Fact::Approved, None)),
+        told("TRADE_CLOSED", &second, (Fact::Approved, None)),
     ];
     assert_eq!(heard, expected);
 }

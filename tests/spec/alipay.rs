@@ -157,3 +157,11 @@ async fn refunds_that_break_on_the_way_end_in_one_refund_each() {
     }
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_of_everything_in_alipays_portal_is_adopted() {
+    let world = start().await;
+    let paid = world.create(&barcode(1_250)).await;
+    world.control("POST", "alipay_main/customer", &json!({"reference": paid.text("channel_reference"), "act": "portal_refund"})).await;
+    world.eventually(&paid.id(), |payment| payment["amount_refunded"] == 1_250).await;
+}

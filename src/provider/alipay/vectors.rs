@@ -7,7 +7,7 @@ use super::envelope::Envelope;
 use super::sample::{KEY, alipay_key, call, credentials, text, vectors};
 use super::signing::{self, Parameters};
 use crate::domain::method::RedirectFlow;
-use crate::domain::{Fact, NextAction, PaymentMethod};
+use crate::domain::{External, Fact, NextAction, PaymentMethod};
 use crate::keys::{PrivateKey, PublicKey};
 use crate::provider::{Assembled, Call, Credentials, HttpProtocol, HttpRequest, NotificationError, Provider, Reply, Verb};
 
@@ -86,8 +86,9 @@ fn a_notice_of_a_refund_is_about_the_refund_and_a_closed_trade_that_was_refunded
         assert_eq!((news.fact, news.money.map(|money| money.amount)), (Fact::Approved, Some(8888)));
     }
     let refunded = read(1);
-    assert_eq!((refunded.kind.as_str(), refunded.attempt_key.as_deref()), ("TRADE_CLOSED", Some("RF0002")));
-    assert_eq!(refunded.news.map(|news| (news.fact, news.money)), Some((Fact::Approved, None)), "the fee is the sum of all refunds");
+    assert_eq!((refunded.kind.as_str(), refunded.news, refunded.pay_reference.as_deref()), ("TRADE_CLOSED", None, Some("BW20261120000002")));
+    let all = External::Refund { reference: "RF0002".to_owned(), money: super::sample::money(8888, "CNY") };
+    assert_eq!(refunded.external, Some(all), "under a number that is none of ours, and of all there was");
 }
 
 #[test]
@@ -106,13 +107,16 @@ fn a_notice_says_what_its_fields_say() {
     assert_eq!(fact(&[("trade_status", "TRADE_CLOSED")]), Ok(None), "it was paid: a query will tell");
     assert_eq!(fact(&[("trade_status", "TRADE_CLOSED"), ("refund_fee", "0.00")]), Ok(None));
     assert_eq!(fact(&[("refund_fee", "1.00"), ("out_biz_no", "BW20261120000002")]), Ok(None), "a cancel gave it back");
-    assert_eq!(fact(&[("refund_fee", "1.00")]), Ok(None), "a refund in the portal");
+    assert_eq!(fact(&[("refund_fee", "1.00")]), Ok(Some(Fact::Approved)), "a refund in the portal, of no attempt");
     assert_eq!(fact(&[("refund_fee", "x")]), Err(NotificationError::Malformed));
     assert_eq!(fact(&[("total_amount", "0.00")]), Err(NotificationError::Malformed));
     assert_eq!(fact(&[("notify_id", "")]), Err(NotificationError::Malformed));
-    let partial = read(&[("refund_fee", "1.00"), ("out_biz_no", "RF1"), ("passback_params", "pay_1")]).expect("read");
-    assert_eq!((partial.attempt_key.as_deref(), partial.payment.as_deref()), (Some("RF1"), Some("pay_1")));
-    assert_eq!(partial.news.map(|news| news.fact), Some(Fact::Approved));
+    let partial = read(&[("refund_fee", "1.00"), ("out_biz_no", KEY), ("passback_params", "pay_1")]).expect("read");
+    assert_eq!((partial.attempt_key.as_deref(), partial.payment.as_deref()), (Some(KEY), Some("pay_1")));
+    assert_eq!(partial.news.map(|news| (news.fact, news.money)), Some((Fact::Approved, None)), "the fee is the sum of all refunds");
+    let of_a_stranger = read(&[("refund_fee", "1.00"), ("out_biz_no", "RF1")]).expect("read");
+    let said = (of_a_stranger.attempt_key.as_deref(), of_a_stranger.news.is_some(), of_a_stranger.external);
+    assert_eq!(said, (Some("RF1"), true, None), "how much of the sum it was, a person must find out");
 }
 
 #[test]
