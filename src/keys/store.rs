@@ -254,7 +254,9 @@ fn find(bytes: &[u8], what: &[u8]) -> bool {
 fn looks_like_a_store(bytes: &[u8]) -> Result<(), StoreError> {
     let not = |what| Err(StoreError::NotAStore(what));
     let content = match bytes {
-        [0xfe, 0xed, 0xfe, 0xed, ..] | [0xce, 0xce, 0xce, 0xce, ..] => return not("it is an old Java key store; keytool -importkeystore converts it"),
+        [0xfe, 0xed, 0xfe, 0xed, ..] | [0xce, 0xce, 0xce, 0xce, ..] => {
+            return not("it is an old Java key store; keytool -importkeystore converts it");
+        }
         [0x30, 0x80, ..] => return Err(StoreError::Unsupported("indefinite lengths (BER)")),
         _ if find(&bytes[..bytes.len().min(4096)], b"-----BEGIN ") => return not("it is PEM text; openssl pkcs12 -export makes a store of it"),
         [0x30, length, rest @ ..] if *length < 0x80 => rest,

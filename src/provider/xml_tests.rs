@@ -17,7 +17,8 @@ fn refusal(document: &str) -> String {
 #[test]
 fn a_map_is_written_as_the_wallets_write_it() {
     let written = encode("xml", &map(&[("return_code", "SUCCESS"), ("appid", "wx1"), ("attach", "a]]>b")])).expect("written");
-    let expected = "<xml><appid><![CDATA[wx1]]></appid><attach><![CDATA[a]]]]><![CDATA[>b]]></attach><return_code><![CDATA[SUCCESS]]></return_code></xml>";
+    let expected =
+        "<xml><appid><![CDATA[wx1]]></appid><attach><![CDATA[a]]]]><![CDATA[>b]]></attach><return_code><![CDATA[SUCCESS]]></return_code></xml>";
     assert_eq!(String::from_utf8(written).expect("UTF-8"), expected);
 }
 
@@ -25,8 +26,14 @@ fn a_map_is_written_as_the_wallets_write_it() {
 fn a_reply_is_read_with_cdata_plain_text_references_and_white_space_between() {
     let document = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<xml>\n  <return_code><![CDATA[SUCCESS]]></return_code>\r\n  <total_fee>88</total_fee>\n  \
                     <body>a &lt;&amp;&gt; &quot;b&apos;<![CDATA[<c>&amp;]]></body><attach/><detail></detail><note>一\r\n二\r三</note ></xml>\n";
-    let expected =
-        map(&[("return_code", "SUCCESS"), ("total_fee", "88"), ("body", "a <&> \"b'<c>&amp;"), ("attach", ""), ("detail", ""), ("note", "一\n二\n三")]);
+    let expected = map(&[
+        ("return_code", "SUCCESS"),
+        ("total_fee", "88"),
+        ("body", "a <&> \"b'<c>&amp;"),
+        ("attach", ""),
+        ("detail", ""),
+        ("note", "一\n二\n三"),
+    ]);
     assert_eq!(read(document), Ok(expected));
     assert_eq!(read("<xml></xml>"), Ok(BTreeMap::new()));
     assert_eq!(read("<xml/>"), Ok(BTreeMap::new()));
