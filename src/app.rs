@@ -29,7 +29,7 @@ use crate::channel::guard::ChannelGuard;
 use crate::channel::handle::ChannelHandle;
 use crate::channel::http_pool::{Address, PoolSettings, tls_config};
 use crate::channel::observe::GuardObserver;
-use crate::channel::socket_pool::{FrontEnd, SocketSettings};
+use crate::channel::socket_pool::{FrontEnd, SocketSettings, private_tls};
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
 use crate::channel::transport::Destination;
 use crate::clock::Clock;
@@ -393,18 +393,28 @@ fn open_office(
     Ok(Office::new(own, clock.clone(), Arc::new(sealer), Arc::clone(tls), system_resolver(), notifier, runtime.clone()))
 }
 
-/// Where a channel is, in its protocol's terms, or what is wrong with its account.
-fn destination(plan: &ChannelPlan) -> Result<Destination, String> {
+/// Where a channel is in its protocol's terms, and how it is secured; or what is wrong with its account.
+fn destination(plan: &ChannelPlan, web: &Arc<rustls::ClientConfig>) -> Result<(Destination, Arc<rustls::ClientConfig>), String> {
     let settings = &plan.settings;
     let Protocol::Socket(protocol) = plan.provider.protocol() else {
-        return Address::parse(&settings.address).map(Destination::Http).map_err(|error| error.to_string());
+        let address = Address::parse(&settings.address).map_err(|error| error.to_string())?;
+        return Ok((Destination::Http(address), Arc::clone(web)));
     };
     let credentials = settings.credentials();
     if let Some(failure) = protocol.fault(&credentials) {
         return Err(failure.message);
     }
-    let front_ends = protocol.front_ends(&credentials).unwrap_or_else(|| settings.address.clone());
-    let front_ends = FrontEnd::parse_all(&front_ends).map_err(|error| error.to_string())?;
+    let front_ends = FrontEnd::parse_all(&protocol.front_ends(&credentials)).map_err(|error| format!("front_ends: {error}"))?;
+    if settings.mode.livemode() && !front_ends.iter().all(FrontEnd::is_secure) {
+        return Err("front_ends: a live channel needs tls://, or card numbers would travel in the clear".to_owned());
+    }
+    let tls = match protocol.tls(&credentials) {
+        None => Arc::clone(web),
+        Some(material) => {
+            let ours = material.ours.map(|(certificate, key)| (certificate.as_bytes(), key.as_bytes()));
+            private_tls(material.authority.as_bytes(), ours).map_err(|error| error.to_string())?
+        }
+    };
     let sockets = SocketSettings {
         sockets: protocol.sockets(&credentials),
         max_in_flight: settings.pool_size,
@@ -412,7 +422,7 @@ fn destination(plan: &ChannelPlan) -> Result<Destination, String> {
         ..SocketSettings::default()
     };
     sockets.validate().map_err(|faults| faults.join("; "))?;
-    Ok(Destination::Sockets(front_ends, sockets))
+    Ok((Destination::Sockets(front_ends, sockets), tls))
 }
 
 /// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.
@@ -431,11 +441,11 @@ fn start_channel(
     guard_settings.max_in_flight = guard_settings.max_in_flight.min(u32::try_from(settings.pool_size).unwrap_or(u32::MAX)).max(3);
     let seed = settings.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let guard = ChannelGuard::new(&guard_settings, seed, clock.boot()).map_err(|faults| fault(faults.join("; ")))?;
-    let destination = destination(plan).map_err(fault)?;
+    let (destination, tls) = destination(plan, tls).map_err(fault)?;
     let blueprint = Blueprint {
         identity: ChannelIdentity { id: settings.id.as_str().into(), provider: plan.provider, credentials: settings.credentials() },
         destination,
-        tls: Arc::clone(tls),
+        tls,
         settings: ActorSettings {
             call_timeout_ms: Some(settings.timeout_ms),
             mailbox: Mailbox(settings.mailbox),

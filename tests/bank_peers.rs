@@ -42,7 +42,7 @@ fn credentials(profile: &str) -> Credentials {
             _ => account.set_text(field, value).expect("it fits"),
         }
     }
-    Credentials { account, secret_key: SecretString::default(), notification_secrets: Vec::new() }
+    Credentials { address: String::new(), account, secret_key: SecretString::default(), notification_secrets: Vec::new() }
 }
 
 fn call(verb: Verb, number: u32, amount: i64) -> Call {
@@ -56,12 +56,12 @@ fn call(verb: Verb, number: u32, amount: i64) -> Call {
         order: String::new(),
         money: Money { amount, currency: Currency::parse("CNY").expect("a currency") },
         payment_amount: amount,
-        method: PaymentMethod::Qr { wallet: None },
+        method: PaymentMethod::Card { first_six: "622202".to_owned(), last_four: "0001".to_owned(), exp_month: 3, exp_year: 2031, holder: None },
         capture_method: CaptureMethod::Automatic,
         pay_reference: (verb != Verb::Pay).then(|| "632409000123/A00123".to_owned()),
         reference: None,
         pay_key: Some(original.clone()),
-        undoes: (verb == Verb::Reverse).then(|| Undone { operation: Operation::Pay, key: original, reference: None }),
+        undoes: (verb == Verb::Reverse).then_some(Undone { operation: Operation::Pay, key: original, reference: None }),
         held: false,
         description: None,
         return_url: None,

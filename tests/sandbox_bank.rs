@@ -65,7 +65,7 @@ fn credentials(bank: &BankSettings, more: &[(&str, &str)]) -> Credentials {
             _ => account.set_text(field, value).expect("it fits"),
         }
     }
-    Credentials { account, secret_key: SecretString::default(), notification_secrets: Vec::new() }
+    Credentials { address: String::new(), account, secret_key: SecretString::default(), notification_secrets: Vec::new() }
 }
 
 fn connect(url: &str, credentials: &Credentials, tls: Arc<ClientConfig>) -> SocketPool {
@@ -110,7 +110,7 @@ impl World {
             order: String::new(),
             money: Money { amount, currency: Currency::parse("CNY").expect("a currency") },
             payment_amount: amount,
-            method: PaymentMethod::Qr { wallet: None },
+            method: PaymentMethod::Card { first_six: "622202".to_owned(), last_four: "0001".to_owned(), exp_month: 3, exp_year: 2031, holder: None },
             capture_method: CaptureMethod::Automatic,
             pay_reference: None,
             reference: None,

@@ -38,7 +38,7 @@ fn credentials(more: &[(&str, &str)]) -> Credentials {
         };
         filled.expect("it fits");
     }
-    Credentials { account, secret_key: SecretString::default(), notification_secrets: Vec::new() }
+    Credentials { address: String::new(), account, secret_key: SecretString::default(), notification_secrets: Vec::new() }
 }
 
 /// The protocol with a pace that tests can wait for.
@@ -54,8 +54,11 @@ impl SocketProtocol for Paced {
     fn framing(&self, credentials: &Credentials) -> breakwater::provider::socket::Framing {
         Iso8583.framing(credentials)
     }
-    fn front_ends(&self, credentials: &Credentials) -> Option<String> {
+    fn front_ends(&self, credentials: &Credentials) -> String {
         Iso8583.front_ends(credentials)
+    }
+    fn tls<'a>(&self, credentials: &'a Credentials) -> Option<breakwater::provider::socket::TlsMaterial<'a>> {
+        Iso8583.tls(credentials)
     }
     fn sockets(&self, credentials: &Credentials) -> usize {
         Iso8583.sockets(credentials)
@@ -102,7 +105,7 @@ fn call(number: u32) -> Call {
         order: String::new(),
         money: Money { amount: 1250, currency: Currency::parse("CNY").expect("a currency") },
         payment_amount: 1250,
-        method: PaymentMethod::Qr { wallet: None },
+        method: PaymentMethod::Card { first_six: "622202".to_owned(), last_four: "0001".to_owned(), exp_month: 3, exp_year: 2031, holder: None },
         capture_method: CaptureMethod::Automatic,
         pay_reference: None,
         reference: None,

@@ -277,3 +277,6 @@ impl ChannelSupervisor {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod socket_tests;

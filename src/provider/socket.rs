@@ -23,8 +23,11 @@ pub trait SocketProtocol: Send + Sync {
     /// How its messages are told apart in the stream.
     fn framing(&self, credentials: &Credentials) -> Framing;
 
-    /// Where the account says that the peer's front ends are, with commas between them; the channel's address where it does not.
-    fn front_ends(&self, credentials: &Credentials) -> Option<String>;
+    /// Where the peer's front ends are, with commas between them: `tls://host:port,tls://host:port`.
+    fn front_ends(&self, credentials: &Credentials) -> String;
+
+    /// What its TLS is made of; `None`: the web's authorities, and no certificate of ours.
+    fn tls<'a>(&self, credentials: &'a Credentials) -> Option<TlsMaterial<'a>>;
 
     /// How many sockets each front end gets.
     fn sockets(&self, credentials: &Credentials) -> usize;
@@ -43,6 +46,15 @@ pub trait SocketProtocol: Send + Sync {
 
     /// What an answer means. Never fails: what cannot be read is unknown.
     fn reply(&self, call: &Call, message: &[u8], credentials: &Credentials) -> Reply;
+}
+
+/// What mutual TLS with a private authority is made of. All of it is PEM.
+#[derive(Clone, Copy)]
+pub struct TlsMaterial<'a> {
+    /// The certificates of the only authority that is believed.
+    pub authority: &'a str,
+    /// Our certificate with its chain, and its key.
+    pub ours: Option<(&'a str, &'a str)>,
 }
 
 /// How a socket is kept.

@@ -99,7 +99,7 @@ impl HttpProtocol for Parrot {
 }
 
 /// A panic in a handler: what closes an actor for good.
-struct Crash;
+pub(super) struct Crash;
 
 impl Message for Crash {
     type Result = ();
@@ -282,7 +282,7 @@ fn call(order: &str, pay_reference: Option<&str>) -> Call {
 }
 
 /// Waits for what must come, within a bound that only a broken test meets.
-async fn until(mut condition: impl FnMut() -> bool) {
+pub(super) async fn until(mut condition: impl FnMut() -> bool) {
     for _ in 0..5_000 {
         if condition() {
             return;

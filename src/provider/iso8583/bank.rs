@@ -23,7 +23,15 @@ pub(super) const FIELDS: &[AccountField] = &[
     field("echo_every", FieldKind::Number(1, 3_600), false, "seconds of silence before an echo is sent; 60 unless said"),
     field("time_zone", FieldKind::Text, false, "the zone of fields 12 and 13 as an offset, such as +08:00; UTC unless said"),
     field("transmission_in_local_time", FieldKind::Flag, false, "whether field 7 is in that zone too; false (UTC) unless said"),
-    field("front_ends", FieldKind::Text, false, "the bank's front ends, tls://host:port,tls://host:port; the channel's address unless said"),
+    field("front_ends", FieldKind::Text, true, "the bank's front ends: tls://host:port,tls://host:port; tcp:// is for test mode only"),
+    field(
+        "authority",
+        FieldKind::Secret,
+        false,
+        "the certificate (PEM) of the bank's own authority; the web's authorities are believed unless given",
+    ),
+    field("certificate", FieldKind::Secret, false, "our certificate with its chain (PEM), where the bank wants one"),
+    field("certificate_key", FieldKind::Secret, false, "the key of our certificate (PEM, PKCS#8 or SEC1)"),
     field("sockets", FieldKind::Number(1, 64), false, "sockets to each front end; 2 unless said"),
 ];
 

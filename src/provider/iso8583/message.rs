@@ -29,8 +29,8 @@ pub(super) fn refuses(call: &Call) -> Option<Failure> {
     if matches!(call.verb, Verb::Query | Verb::QueryRefund | Verb::Close) {
         return no(FailureCode::NotPermitted, "a bank cannot be asked what became of a message: it is undone instead");
     }
-    if matches!(call.method, PaymentMethod::CardToken { .. }) {
-        return no(FailureCode::NotPermitted, "a bank takes a card's number, and this is a token of another provider");
+    if !matches!(call.method, PaymentMethod::Card { .. }) {
+        return no(FailureCode::NotPermitted, "a bank takes a card's number and nothing else");
     }
     if Key::parse(&call.key).is_none() {
         return no(FailureCode::ChannelRejected, "the attempt has no number that a bank would know it by");

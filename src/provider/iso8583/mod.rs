@@ -31,9 +31,9 @@ use jiff::Timestamp;
 
 use self::bank::Bank;
 use self::codec::Message;
-use super::socket::{Correlation, Frame, Framing, Header, Incoming, Manners, Network, SocketProtocol};
+use super::socket::{Correlation, Frame, Framing, Header, Incoming, Manners, Network, SocketProtocol, TlsMaterial};
 use super::{AccountField, Call, Credentials, Protocol, Provider, Reply};
-use crate::domain::{CallClass, Contract, Failure, FailureCode, News, Unanswered};
+use crate::domain::{CallClass, Contract, Failure, FailureCode, MethodKind, News, Unanswered};
 
 mod answer;
 mod bank;
@@ -67,7 +67,7 @@ static CONTRACT: Contract = Contract {
     hold_lasts: DAY.saturating_mul(7),
     unanswered: Unanswered::Reverse,
     dead_after_expiry: None,
-    methods: &[],
+    methods: &[MethodKind::Card],
 };
 
 /// ISO 8583:1987 to one bank.
@@ -120,7 +120,15 @@ impl Provider for Iso8583 {
 
 impl SocketProtocol for Iso8583 {
     fn fault(&self, credentials: &Credentials) -> Option<Failure> {
-        let field = Bank::read(&credentials.account).err()?;
+        let account = &credentials.account;
+        let given = |name| account.secret(name).is_some();
+        // Half of a certificate's pair, or a pair without anybody to show it to, is a mistake and never a wish.
+        let field = match Bank::read(account) {
+            Err(field) => field,
+            Ok(_) if given("certificate") != given("certificate_key") => "certificate_key",
+            Ok(_) if given("certificate") && !given("authority") => "authority",
+            Ok(_) => return None,
+        };
         Some(Failure::new(FailureCode::ChannelRejected, None, &format!("the channel's account field {field} cannot be used")))
     }
 
@@ -128,8 +136,14 @@ impl SocketProtocol for Iso8583 {
         Bank::read(&credentials.account).map_or(Framing { header: Header::TwoBytes, tpdu: None }, |bank| bank.framing)
     }
 
-    fn front_ends(&self, credentials: &Credentials) -> Option<String> {
-        credentials.account.optional_text("front_ends").map(str::to_owned)
+    fn front_ends(&self, credentials: &Credentials) -> String {
+        credentials.account.optional_text("front_ends").unwrap_or(&credentials.address).to_owned()
+    }
+
+    fn tls<'a>(&self, credentials: &'a Credentials) -> Option<TlsMaterial<'a>> {
+        let account = &credentials.account;
+        let authority = account.secret("authority")?;
+        Some(TlsMaterial { authority, ours: account.secret("certificate").zip(account.secret("certificate_key")) })
     }
 
     fn sockets(&self, credentials: &Credentials) -> usize {

@@ -19,7 +19,12 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn credentials(more: &[(&str, &str)]) -> Credentials {
-    Credentials { account: account(&[USUAL, more].concat()), secret_key: SecretString::default(), notification_secrets: Vec::new() }
+    Credentials {
+        address: String::new(),
+        account: account(&[USUAL, more].concat()),
+        secret_key: SecretString::default(),
+        notification_secrets: Vec::new(),
+    }
 }
 
 fn minted(number: u32, now: &str) -> String {
@@ -40,7 +45,7 @@ fn call(verb: Verb) -> Call {
         order: "A-1".to_owned(),
         money: Money { amount: 8888, currency: Currency::parse("CNY").expect("a currency") },
         payment_amount: 8888,
-        method: PaymentMethod::Qr { wallet: None },
+        method: PaymentMethod::Card { first_six: "622202".to_owned(), last_four: "0001".to_owned(), exp_month: 3, exp_year: 2031, holder: None },
         capture_method: CaptureMethod::Automatic,
         pay_reference: (verb != Verb::Pay).then(|| "632409000123/A00123".to_owned()),
         reference: None,
@@ -197,6 +202,10 @@ fn an_account_that_cannot_be_used_says_so_and_sends_nothing() {
     let credentials = credentials(&[("time_zone", "somewhere")]);
     assert!(Iso8583.fault(&credentials).is_some_and(|failure| failure.message.contains("time_zone")));
     assert_eq!(Iso8583.frame(&call(Verb::Pay), &credentials), None);
+    let fault = |fields| Iso8583.fault(&self::credentials(fields)).map(|failure| failure.message);
+    assert_eq!(fault(&[]), None);
+    assert!(fault(&[("certificate", "-----")]).is_some_and(|message| message.contains("certificate_key")));
+    assert!(fault(&[("certificate", "-----"), ("certificate_key", "-----")]).is_some_and(|message| message.contains("authority")));
 }
 
 #[test]

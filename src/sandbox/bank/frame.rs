@@ -63,16 +63,13 @@ impl Frames {
         Ok(content)
     }
 
-    /// Routing and message of what was read.
-    ///
-    /// # Errors
-    /// When there is no routing where there must be.
-    pub fn open<'a>(&self, content: &'a [u8]) -> Result<(Routing, &'a [u8]), ()> {
+    /// Routing and message of what was read; `None` when there is no routing where there must be.
+    pub fn open<'a>(&self, content: &'a [u8]) -> Option<(Routing, &'a [u8])> {
         if !self.routed {
-            return Ok((None, content));
+            return Some((None, content));
         }
-        let (routing, message) = content.split_first_chunk().ok_or(())?;
-        Ok((Some(*routing), message))
+        let (routing, message) = content.split_first_chunk()?;
+        Some((Some(*routing), message))
     }
 
     /// The frame of an answer: its routing goes the other way.
@@ -104,7 +101,7 @@ mod tests {
             let routed = Frames::parse(framing, true).unwrap();
             let frame = routed.close(Some([0x60, 0, 1, 0, 2]), b"0810");
             let content = routed.read(&mut &frame[..]).await.unwrap();
-            assert_eq!(routed.open(&content), Ok((Some([0x60, 0, 2, 0, 1]), &b"0810"[..])), "{framing}");
+            assert_eq!(routed.open(&content), Some((Some([0x60, 0, 2, 0, 1]), &b"0810"[..])), "{framing}");
         }
     }
 }

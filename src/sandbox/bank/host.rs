@@ -70,7 +70,7 @@ impl Host {
 
     /// Answers one frame's content, or fails to, as told. `signed_on` is the connection's.
     pub async fn exchange(&self, content: &[u8], signed_on: &AtomicBool) -> Ending {
-        let Ok((routing, message)) = self.frames.open(content) else { return Ending::Silence };
+        let Some((routing, message)) = self.frames.open(content) else { return Ending::Silence };
         // A bank does not answer what it cannot read: there is nobody to answer to.
         let Ok(message) = decode(message, self.encoding) else { return Ending::Silence };
         let answer = |code: &str, approval: Option<&str>| self.frames.close(routing, &encode(&answer(&message, code, approval), self.encoding));
