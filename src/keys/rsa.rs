@@ -196,7 +196,7 @@ fn bare(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The `SubjectPublicKeyInfo` of a certificate: walked by its DER lengths alone, since nothing else of it is needed here.
-fn spki_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+pub(super) fn spki_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let (outer, _) = element(certificate.as_ref())?;
     let (fields, _) = element(outer.content)?;
     // [0] version (left out in version 1), serial, signature, issuer, validity, subject, subjectPublicKeyInfo.
