@@ -69,7 +69,7 @@ fn what_a_flat_map_does_not_need_is_refused_by_name_and_place() {
         ("<xml><![CDATA[]]><a>1</a></xml>", "byte 5: text outside of any field"),
         ("<xml>&amp;</xml>", "byte 5: text outside of any field"),
         ("<xml><a>1]]>2</a></xml>", "byte 8: ]]> outside of CDATA has no place here"),
-        ("<root><a>1</a></root>", "byte 0: the root is not xml"),
+        ("<map><a>1</a></map>", "byte 0: the root is not xml"),
         ("<xml/><xml/>", "byte 6: something follows the root"),
         ("<xml></xml>x", "byte 11: something follows the root"),
         ("<xml></xml></xml>", "byte 11: not well-formed: what is closed was not open"),
