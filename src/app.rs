@@ -7,6 +7,7 @@
 //! listener last. The order of the stop is the reverse: not ready, no new connections, what is in flight finishes, then the rest.
 
 mod alerting;
+mod certificates;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use self::alerting::Watch;
 pub use self::alerting::alerter_settings;
+use self::certificates::Shown;
 use crate::alert::{Alerter, Bell};
 use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
 use crate::channel::breaker::Reason;
@@ -31,11 +33,13 @@ use crate::channel::http_pool::{Address, PoolSettings, tls_config};
 use crate::channel::observe::GuardObserver;
 use crate::channel::socket_pool::{FrontEnd, SocketSettings, private_tls};
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
+use crate::channel::timeline::Timeline;
 use crate::channel::transport::Destination;
 use crate::clock::Clock;
-use crate::config::{ChannelSettings, Settings};
+use crate::config::{ChannelSettings, LimitSettings, Settings};
 use crate::domain::{Candidate, MethodKind, OperationClass};
-use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, Phase, Readiness};
+use crate::http::limit::{Limits, Rate, Rates};
+use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, OverrideView, Phase, Readiness};
 use crate::notifier::client::system_resolver;
 use crate::notifier::desk::Desk;
 use crate::notifier::seal::Sealer;
@@ -43,6 +47,7 @@ use crate::notifier::{Notifier, NotifierSettings, Office};
 use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Protocol, Provider};
 use crate::router::flows::Channel;
+use crate::router::operator::{Seat, Switchboard};
 use crate::router::vault::Vault;
 use crate::router::{FlowSettings, Flows, Router};
 use crate::store::administration::Found;
@@ -57,6 +62,9 @@ const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 const UPKEEP_EVERY: u32 = 20;
 /// Every how many rounds the database is asked whether it lives: 1 s.
 const DATABASE_EVERY: u32 = 4;
+
+/// Connections of the switchboard: one to read, and one to write while it reads.
+const SWITCHBOARD_CONNECTIONS: usize = 2;
 
 /// Why the process cannot serve.
 #[derive(Debug, Error)]
@@ -177,7 +185,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let sizes = PoolSizes {
         journal: settings.database.journal_connections,
         reads: settings.database.read_connections,
-        channels: settings.database.channel_connections * channels.len() + settings.webhooks.connections,
+        channels: settings.database.channel_connections * channels.len() + settings.webhooks.connections + SWITCHBOARD_CONNECTIONS,
     };
     let handle = runtime.handle().clone();
     let (store, fingerprint_secret) = open_store(&database_url, sizes, &handle, &clock).await?;
@@ -191,11 +199,14 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         let owners = owners_of(&channel.settings, &store, &clock).await?;
         flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, settings.server.public_url.as_deref(), &watch_arbiter)?);
     }
+    let switchboard = open_switchboard(&store, &clock, &flows_channels).await?;
+    switchboard.start(&handle);
     let flow_settings = FlowSettings {
         payment_flows: settings.limits.payment_flows,
         refund_flows: settings.limits.refund_flows,
         inquiries: settings.limits.inquiries,
         in_flight_for: Duration::from_millis(settings.server.answer_within_ms),
+        resolve_alone_up_to: settings.operations.resolve_alone_up_to,
         ..FlowSettings::default()
     };
     let flows = Flows::new(
@@ -238,9 +249,15 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let _notifier = Notifier::start_in_arbiter(&notifier_arbiter.handle(), move |_| Notifier::new(office));
 
     let readiness = Arc::new(Readiness::default());
+    let show = |table, files: &Option<_>| files.as_ref().map(|files| Shown::open(table, files, &clock)).transpose();
+    let shown = show("server.tls", &settings.server.tls)?;
+    let operations_shown = show("server.operations_tls", &settings.server.operations_tls)?.filter(|_| operations_listener.is_some());
+    certificates::renew_at_hangup([&shown, &operations_shown].into_iter().flatten().cloned().collect(), clock.clone())?;
+    let limits = Limits::new(rates(&settings.limits), &clock);
     let observers: Vec<_> = flows_channels
         .iter()
-        .map(|channel| GuardObserver::new(channel.handle.id().to_owned(), Arc::clone(channel.handle.guard()), clock.clone()))
+        .map(|channel| (channel.handle.id().to_owned(), Arc::clone(channel.handle.guard())))
+        .map(|(id, guard)| GuardObserver::new(id.clone(), guard, switchboard.timeline_of(&id).unwrap_or_default(), clock.clone()))
         .collect();
     actix::spawn(observe(observers, metrics.clone(), Arc::clone(&readiness), store.clone()));
     let api = web::Data::new(Api {
@@ -253,18 +270,22 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
             answer_within: Duration::from_millis(settings.server.answer_within_ms),
             deadline: Duration::from_millis(settings.server.deadline_ms),
             serve_operations: operations_listener.is_none(),
+            trusted_proxies: settings.server.trusted_proxies.clone(),
             ..ApiSettings::default()
         },
         fingerprint_secret,
-        channels: Arc::new(Directory { channels: flows_channels, clock }),
+        channels: Arc::new(Directory { channels: flows_channels, clock, switchboard: switchboard.clone() }),
         webhooks: desk.clone(),
+        switchboard,
         metrics: Arc::new(move || metrics.render()),
         readiness: Arc::clone(&readiness),
+        limits,
         memory: Memory::default(),
     });
     let workers = settings.server.workers;
-    let operations = operations_listener.map(|listener| http::serve_operations(listener, api.clone())).transpose()?;
-    let server = http::serve(listener, api, workers)?;
+    let operations_tls = operations_shown.as_ref().map(Shown::config).transpose()?;
+    let operations = operations_listener.map(|listener| http::serve_operations(listener, api.clone(), operations_tls)).transpose()?;
+    let server = http::serve(listener, api, workers, shown.as_ref().map(Shown::config).transpose()?)?;
     let handles: Vec<_> = [Some(server.handle()), operations.as_ref().map(actix_web::dev::Server::handle)].into_iter().flatten().collect();
     actix::spawn(server);
     operations.map(actix::spawn);
@@ -350,6 +371,17 @@ async fn open_store(url: &str, sizes: PoolSizes, runtime: &tokio::runtime::Handl
     Ok((store, secret))
 }
 
+/// How much one merchant, channel or address may ask.
+fn rates(limits: &LimitSettings) -> Rates {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    Rates {
+        reads: Rate::new(limits.merchant_reads_per_second, second, limits.merchant_reads_burst),
+        writes: Rate::new(limits.merchant_writes_per_second, second, limits.merchant_writes_burst),
+        notifications: Rate::new(limits.notifications_per_second, second, limits.notifications_burst),
+        failures: Rate::new(limits.failures_per_minute, minute, limits.failures_burst),
+    }
+}
+
 /// The merchants that the channel's settings name.
 async fn owners_of(settings: &ChannelSettings, store: &Store, clock: &Clock) -> Result<Vec<Uuid>, StartError> {
     let mode = settings.mode.livemode();
@@ -370,6 +402,19 @@ async fn owners_of(settings: &ChannelSettings, store: &Store, clock: &Clock) -> 
     Ok(owners)
 }
 
+/// The operators' overrides, read and in force: from here on they hold, and nobody has been served yet.
+async fn open_switchboard(store: &Store, clock: &Clock, channels: &[Channel]) -> Result<Switchboard, StartError> {
+    let seat = |channel: &Channel| Seat {
+        channel: channel.handle.id().to_owned(),
+        guard: Arc::clone(channel.handle.guard()),
+        timeline: Timeline::default(),
+    };
+    let own = store.with_own_connections(Purpose::Reads, SWITCHBOARD_CONNECTIONS)?;
+    let switchboard = Switchboard::new(own, clock.clone(), channels.iter().map(seat).collect());
+    switchboard.load().await?;
+    Ok(switchboard)
+}
+
 /// What delivers webhooks, over connections of its own: it takes none from payments.
 fn open_office(
     settings: &Settings,
@@ -381,7 +426,9 @@ fn open_office(
 ) -> Result<Arc<Office>, StartError> {
     let webhooks = &settings.webhooks;
     let key = webhooks.sealing_key.as_ref().map(ExposeSecret::expose_secret);
-    let sealer = Sealer::new(&installation, key).map_err(|error| StartError::Setting(format!("[webhooks] sealing_key: {error}")))?;
+    let previous = webhooks.previous_sealing_key.as_ref().map(ExposeSecret::expose_secret);
+    let sealer = Sealer::new(&installation, key).and_then(|sealer| sealer.opening_previous(previous));
+    let sealer = sealer.map_err(|error| StartError::Setting(format!("[webhooks] sealing_key: {error}")))?;
     let own = store.with_own_connections(Purpose::Reads, webhooks.connections)?;
     let notifier = NotifierSettings {
         every: Duration::from_millis(webhooks.sweep_every_ms),
@@ -481,6 +528,7 @@ fn start_channel(
 struct Directory {
     channels: Vec<Channel>,
     clock: Clock,
+    switchboard: Switchboard,
 }
 
 impl ChannelDirectory for Directory {
@@ -528,8 +576,15 @@ impl Directory {
             currencies: candidate.currencies.iter().map(|currency| currency.code().to_owned()).collect(),
             health: if channel.handle.is_up() { ChannelHealth::Up } else { ChannelHealth::Restarting },
             breaker: breaker.to_vec(),
-            // Overrides come with the operators' routes that set them.
-            r#override: None,
+            r#override: self.switchboard.held(&candidate.channel).into_iter().next().map(|held| OverrideView {
+                id: held.row.id.to_string(),
+                operation: held.row.class.as_str(),
+                mode: held.mode.as_str(),
+                author: held.row.author,
+                reason: held.row.reason,
+                expires_at: held.until,
+                recurs: held.row.recurs.as_ref().map(ToString::to_string),
+            }),
         }
     }
 }

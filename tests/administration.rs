@@ -465,3 +465,118 @@ fn a_served_installation_keeps_merchants_channels_apart_and_tells_a_payment_from
     drop(sandbox);
     shop.cluster.stop().unwrap();
 }
+
+#[test]
+fn a_channel_is_switched_off_and_on_by_command_and_the_audit_says_who_and_why() {
+    let shop = Empty::migrated();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("breakwater.toml");
+    std::fs::write(&settings, "[[channels]]\nid = \"stripe_main\"\n").unwrap();
+    let settings = settings.to_str().unwrap();
+    let off = |more: &[&'static str]| {
+        let usual = ["channels", "off", "stripe_main", "--reason", "the bank asked us to", "--database-url", &shop.url];
+        usual.into_iter().chain(more.iter().copied()).collect::<Vec<&str>>()
+    };
+
+    assert!(shop.refused(&off(&["--for", "25h"])).contains("more than 24 hours"));
+    assert!(shop.refused(&off(&["--until", "2020-01-01T00:00:00Z"])).contains("not in the future"));
+    assert!(shop.refused(&off(&["--daily", "23:30", "--zone", "UTC"])).contains("23:30-00:30"));
+    assert!(shop.refused(&off(&["--daily", "23:30-00:30", "--zone", "Mars/Base"])).contains("no time zone"));
+    assert_eq!(shop.run(&off(&[])).status.code(), Some(2), "an end is needed");
+    assert_eq!(shop.run(&["channels", "off", "stripe_main", "--for", "1h"]).status.code(), Some(2), "a reason is needed");
+    let unknown =
+        shop.refused(&["channels", "off", "stripe_mein", "--reason", "a", "--for", "1h", "--config", settings, "--database-url", &shop.url]);
+    assert!(unknown.contains("no channel \"stripe_mein\" (near it: stripe_main)"), "{unknown}");
+    assert!(shop.look("SELECT 1 FROM channel_override").is_empty() && shop.look("SELECT 1 FROM audit").is_empty(), "nothing was changed");
+
+    let one = shop.json(&off(&["--for", "30m", "--drain"]));
+    assert_eq!((text(&one["mode"]), text(&one["operation"]), text(&one["channel"])), ("drain", "pay", "stripe_main"));
+    assert!(text(&one["author"]).starts_with("os:"));
+    assert!(shop.done(&off(&["--for", "2h"])).contains("stripe_main is off for pay, until"));
+    let daily = shop.json(&off(&["--daily", "23:30-00:30", "--zone", "UTC", "--days", "mon,sun", "--drain"]));
+    assert_eq!(daily["recurs"]["days"], serde_json::json!(["mon", "sun"]));
+    let list = shop.done(&["channels", "overrides"]);
+    assert!(list.lines().count() == 3 && list.contains("23:30-00:30 on mon,sun UTC") && list.contains("the bank asked us to"), "{list}");
+
+    assert!(shop.done(&["channels", "on", "stripe_main", "--reason", "it is well"]).contains("The forced_open of stripe_main for pay has ended"));
+    assert!(shop.done(&["channels", "on", "stripe_main"]).contains("nothing was changed"));
+    assert!(shop.done(&["channels", "on", "stripe_main", "--id", text(&daily["id"])]).contains("The drain of stripe_main"));
+    assert!(shop.done(&["channels", "overrides"]).contains("No override stands"));
+    assert_eq!(shop.json(&["channels", "overrides", "--all"])["data"].as_array().unwrap().len(), 3);
+
+    let acts = shop.json(&["audit", "ls", "--subject", "channel:stripe_main"]);
+    let acts = acts["data"].as_array().unwrap();
+    assert_eq!(acts.iter().filter(|act| act["act"] == "channel.override").count(), 3);
+    assert_eq!(acts.iter().find(|act| act["why"] == "it is well").map(|act| act["act"].clone()), Some("channel.override_end".into()));
+    assert_eq!(acts[0]["before"]["mode"], "drain");
+    let table = shop.done(&["audit", "ls", "--limit", "2"]);
+    assert!(table.lines().count() == 3 && table.contains("channel:stripe_main"), "{table}");
+    assert!(shop.done(&["audit", "ls", "--who", "operator:nobody"]).contains("No such act"));
+}
+
+#[test]
+fn an_operators_role_is_changed_by_name_and_told_in_the_audit() {
+    let shop = Empty::migrated();
+    shop.done(&["operators", "add", "--role", "admin", "alice"]);
+    assert!(shop.refused(&["operators", "role", "alise", "viewer"]).contains("near it: alice"));
+    let changed = shop.run(&["operators", "role", "alice", "viewer", "--why", "moved to another team"]);
+    assert!(stdout(&changed).contains("alice is viewer from now on, and was admin"), "{changed:?}");
+    assert!(stderr(&changed).contains("No admin is left"));
+    assert!(shop.done(&["operators", "role", "alice", "viewer"]).contains("nothing was changed"));
+    let acts = shop.json(&["audit", "ls", "--act", "operator.role"]);
+    let act = &acts["data"].as_array().unwrap()[0];
+    assert_eq!((&act["before"]["role"], &act["after"]["role"], &act["why"]), (&"admin".into(), &"viewer".into(), &"moved to another team".into()));
+    shop.done(&["operators", "revoke", "alice"]);
+    assert!(shop.refused(&["operators", "role", "alice", "admin"]).contains("was revoked"));
+}
+
+#[test]
+fn signing_secrets_are_sealed_anew_under_a_new_key_and_what_no_key_opens_is_named() {
+    use breakwater::domain::WebhookEndpointId;
+    use breakwater::notifier::seal::Sealer;
+    use breakwater::notifier::signature::Secret;
+
+    const FIRST: &str = "the first sealing key, of 32 letters and more";
+    const SECOND: &str = "the second sealing key, of 32 letters and more";
+    let shop = Empty::migrated();
+    let merchant = shop.json(&["merchants", "add", "Sample Shop"]);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let installation = [7; 32];
+    shop.look(&format!("INSERT INTO installation (fingerprint_secret) VALUES ('\\x{}')", hex(&installation)));
+    let secret = Secret::generate().unwrap();
+    let sealed_by = [None, Some(FIRST), Some(SECOND), Some("a key that is lost, of 32 letters and more")];
+    let mut ids = Vec::new();
+    for (n, key) in sealed_by.into_iter().enumerate() {
+        let id = WebhookEndpointId(uuid::Uuid::from_u128(n as u128 + 1));
+        let sealed = hex(&Sealer::new(&installation, key).unwrap().seal(id, &secret).unwrap());
+        shop.look(&format!(
+            "INSERT INTO webhook_endpoint (id, merchant_id, url, types, enabled, secret, previous_secret, previous_until, created_at, updated_at) \
+             VALUES ('{}', '{}', 'https://shop.example/hook', '{{}}', true, '\\x{sealed}', '\\x{sealed}', now(), now(), now())",
+            id.0,
+            text(&merchant["id"])
+        ));
+        ids.push(id);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("breakwater.toml");
+    let keys = "[webhooks]\nsealing_key = { env = \"NOW\" }\nprevious_sealing_key = { env = \"BEFORE\" }\n";
+    std::fs::write(&settings, format!("[database]\nurl = \"{}\"\n{keys}", shop.url)).unwrap();
+    let reseal = || breakwater(&["webhooks", "reseal", "--json", "--config", settings.to_str().unwrap()], &[("NOW", SECOND), ("BEFORE", FIRST)]);
+
+    let first = reseal();
+    assert_eq!(first.status.code(), Some(1), "one stays shut: {first:?}");
+    let told: Value = serde_json::from_str(stdout(&first)).unwrap();
+    assert_eq!((&told["resealed"], &told["left_alone"], &told["shut"]), (&2.into(), &1.into(), &serde_json::json!([ids[3].to_string()])));
+    assert!(stderr(&first).contains("previous_sealing_key"));
+    let rows = shop.look("SELECT encode(secret, 'hex') || ' ' || encode(previous_secret, 'hex') FROM webhook_endpoint ORDER BY id");
+    let now_alone = Sealer::new(&installation, Some(SECOND)).unwrap();
+    for (row, id) in rows.iter().zip(&ids).take(3) {
+        for sealed in row.split(' ') {
+            let bytes: Vec<u8> = (0..sealed.len()).step_by(2).map(|at| u8::from_str_radix(&sealed[at..at + 2], 16).unwrap()).collect();
+            assert_eq!(now_alone.open(*id, &bytes), Ok(secret.clone()));
+        }
+    }
+    let again: Value = serde_json::from_str(stdout(&reseal())).unwrap();
+    assert_eq!((&again["resealed"], &again["left_alone"]), (&0.into(), &3.into()), "again, it changes nothing");
+    assert_eq!(shop.look("SELECT count(*) FROM audit WHERE act = 'webhook.reseal'"), ["2"]);
+}

@@ -2,7 +2,8 @@
 //! breakers, watched and rebuilt by its own supervisor. Nothing here decides what a payment's state is: a call ends in an outcome.
 //!
 //! Downwards: `handle.rs` (what a flow holds), `actor.rs` (one call, from permit to outcome), `http_pool.rs` (did the first byte leave?),
-//! `socket_pool/` (the same for a bank's sockets), `wire.rs` (the witness of that). Beside them `guard/` and `breaker/` (may we call at all?) and `supervisor.rs` (is anybody there?).
+//! `socket_pool/` (the same for a bank's sockets), `wire.rs` (the witness of that). Beside them `guard/` and `breaker/` (may we call at all?),
+//! `supervisor.rs` (is anybody there?) and `timeline.rs` (what happened just now).
 
 pub mod actor;
 pub mod breaker;
@@ -13,5 +14,6 @@ pub mod meters;
 pub mod observe;
 pub mod socket_pool;
 pub mod supervisor;
+pub mod timeline;
 pub mod transport;
 mod wire;

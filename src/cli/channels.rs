@@ -1,6 +1,9 @@
-//! `breakwater channels`: the channels of a settings file, as routing will see them.
+//! `breakwater channels`: the channels of a settings file, as routing will see them; and switching one off and on in every process that runs on
+//! the database, within a second, also where no process can be reached over HTTP.
 //!
-//! It reads the settings and nothing else: how the channels of a running process stand is under `/ops/v1/channels`.
+//! `ls` reads the settings and nothing else: how the channels of a running process stand is under `/ops/v1/channels`.
+
+mod switch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,10 +16,13 @@ use crate::config::{ChannelSettings, Settings};
 use crate::domain::MethodKind;
 use crate::provider;
 
-/// List the channels of a settings file
+/// List the channels of a settings file, or switch one off and on
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  breakwater channels ls --config breakwater.toml")]
+#[command(after_help = "Examples:
+  breakwater channels ls --config breakwater.toml
+  breakwater channels off stripe_main --reason \"the bank asked us to\" --for 30m
+  breakwater channels on stripe_main
+  breakwater channels overrides")]
 pub struct ChannelsArgs {
     #[command(subcommand)]
     command: Command,
@@ -25,6 +31,9 @@ pub struct ChannelsArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Ls(Ls),
+    Off(switch::Off),
+    On(switch::On),
+    Overrides(switch::Overrides),
 }
 
 /// List the channels, in the order in which they are tried
@@ -43,10 +52,14 @@ struct Ls {
     json: bool,
 }
 
-/// Lists.
+/// Does as asked.
 pub fn run(args: &ChannelsArgs) -> ExitCode {
-    let Command::Ls(ls) = &args.command;
-    ls.run()
+    match &args.command {
+        Command::Ls(ls) => ls.run(),
+        Command::Off(off) => off.run().unwrap_or_else(|why| fail(&why)),
+        Command::On(on) => on.run().unwrap_or_else(|why| fail(&why)),
+        Command::Overrides(overrides) => overrides.run().unwrap_or_else(|why| fail(&why)),
+    }
 }
 
 impl Ls {

@@ -5,6 +5,7 @@
 //! what, where and what to do next.
 
 pub mod alerts;
+pub mod audit;
 pub mod channels;
 pub mod client;
 pub mod completions;
@@ -16,6 +17,7 @@ pub mod doctor;
 pub mod keys;
 pub mod merchants;
 pub mod migrate;
+pub mod openapi;
 pub mod operators;
 pub mod payments;
 mod person;
@@ -65,10 +67,12 @@ enum Command {
     Operators(operators::OperatorsArgs),
     Payments(payments::PaymentsArgs),
     Channels(channels::ChannelsArgs),
+    Audit(audit::AuditArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Webhooks(webhooks::WebhooksArgs),
     Alerts(alerts::AlertsArgs),
+    Openapi(openapi::OpenapiArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -92,10 +96,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Operators(args) => operators::run(&args),
         Command::Payments(args) => payments::run(&args),
         Command::Channels(args) => channels::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Webhooks(args) => webhooks::run(&args),
         Command::Alerts(args) => alerts::run(&args),
+        Command::Openapi(args) => openapi::run(&args),
     }
 }
 

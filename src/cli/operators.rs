@@ -16,14 +16,16 @@ use super::merchants::said;
 use super::person::{self, Why};
 use super::{fail, note, print, table};
 use crate::clock::Clock;
+use crate::domain::Role;
 use crate::store::Store;
 use crate::store::administration::{OperatorListing, near};
 
-/// Add, list, revoke or rotate operators
+/// Add, list, revoke or rotate operators, or change a role
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   breakwater operators add --role admin alice
   breakwater operators rotate alice
+  breakwater operators role alice viewer
   breakwater operators ls")]
 pub struct OperatorsArgs {
     #[command(subcommand)]
@@ -36,11 +38,12 @@ enum Command {
     Ls(Ls),
     Revoke(Revoke),
     Rotate(Rotate),
+    Role(SetRole),
 }
 
-/// What an operator may do.
+/// What an operator may do, as an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Role {
+enum RoleName {
     /// Look
     Viewer,
     /// Look and act
@@ -49,12 +52,12 @@ enum Role {
     Admin,
 }
 
-impl Role {
-    const fn as_str(self) -> &'static str {
+impl RoleName {
+    const fn role(self) -> Role {
         match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
+            Self::Viewer => Role::Viewer,
+            Self::Operator => Role::Operator,
+            Self::Admin => Role::Admin,
         }
     }
 }
@@ -69,7 +72,7 @@ struct Add {
     name: String,
     /// What they may do
     #[arg(long, value_enum)]
-    role: Role,
+    role: RoleName,
     /// Print one line of JSON: {"name","role","token","hint","created_at"}
     #[arg(long)]
     json: bool,
@@ -127,6 +130,25 @@ struct Rotate {
     database: DatabaseArgs,
 }
 
+/// Give an operator another role
+///
+/// It counts from their next request on.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  breakwater operators role alice viewer --why \"moved to another team\"
+  breakwater operators role bob admin")]
+struct SetRole {
+    /// Their name
+    name: String,
+    /// What they may do from now on
+    #[arg(value_enum)]
+    role: RoleName,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
 /// Does as asked.
 pub fn run(args: &OperatorsArgs) -> ExitCode {
     let done = match &args.command {
@@ -134,13 +156,14 @@ pub fn run(args: &OperatorsArgs) -> ExitCode {
         Command::Ls(ls) => ls.run(),
         Command::Revoke(revoke) => revoke.run(),
         Command::Rotate(rotate) => rotate.run(),
+        Command::Role(role) => role.run(),
     };
     done.unwrap_or_else(|why| fail(&why))
 }
 
 impl Add {
     fn run(&self) -> Result<ExitCode, String> {
-        let (name, role) = (sound_name(&self.name)?, self.role.as_str());
+        let (name, role) = (sound_name(&self.name)?, self.role.role().as_str());
         let (runtime, store) = self.database.open()?;
         let (at, who) = (Clock::system().wall(), person::who());
         let token = Credential::operator_token()?;
@@ -201,9 +224,7 @@ impl Revoke {
                 return Ok(print(&format!("{} was revoked already; nothing was changed.\n", operator.name)));
             }
             let printed = print(&format!("Revoked {}. Their tokens open nothing any more.\n", operator.name));
-            if !store.operators().await.map_err(said)?.iter().any(|row| row.role == "admin" && row.revoked_at.is_none()) {
-                note("No admin is left. Add one: breakwater operators add --role admin NAME");
-            }
+            note_lack_of_admins(&store).await?;
             Ok(printed)
         })
     }
@@ -233,6 +254,36 @@ impl Rotate {
             Ok(printed)
         })
     }
+}
+
+impl SetRole {
+    fn run(&self) -> Result<ExitCode, String> {
+        let (runtime, store) = self.database.open()?;
+        let (at, who) = (Clock::system().wall(), person::who());
+        let role = self.role.role();
+        runtime.block_on(async {
+            let operator = find(&store, &self.name).await?;
+            if operator.role == role.as_str() && operator.revoked_at.is_none() {
+                return Ok(print(&format!("{} is {role} already; nothing was changed.\n", operator.name)));
+            }
+            if !store.set_operator_role(&operator.name, role, self.why.actor(&who, at)).await.map_err(said)? {
+                return Err(format!(
+                    "{} was revoked, and has no role; add them under another name: breakwater operators add --role {role} NAME",
+                    operator.name
+                ));
+            }
+            let printed = print(&format!("{} is {role} from now on, and was {}.\n", operator.name, operator.role));
+            note_lack_of_admins(&store).await?;
+            Ok(printed)
+        })
+    }
+}
+
+async fn note_lack_of_admins(store: &Store) -> Result<(), String> {
+    if !store.operators().await.map_err(said)?.iter().any(|row| row.role == "admin" && row.revoked_at.is_none()) {
+        note("No admin is left. Add one: breakwater operators add --role admin NAME");
+    }
+    Ok(())
 }
 
 /// The operator of that name, or a sentence that says who comes near.

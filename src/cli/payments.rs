@@ -1,6 +1,10 @@
-//! `breakwater payments get`: one payment as the database has it, for whoever was asked "where is my money?".
+//! `breakwater payments get`: one payment as the database has it, for whoever was asked "where is my money?". Beside it: `requery` has the channels
+//! asked again now, `resolve` tells a running process what a person knows.
 //!
-//! It reads and never acts: no channel is asked. Everything fits 100 columns, amounts are minor units of the payment's currency, times are UTC.
+//! `get` reads and never acts: no channel is asked. Everything fits 100 columns, amounts are minor units of the payment's currency, times are UTC.
+
+mod requery;
+mod resolve;
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -21,10 +25,12 @@ const WIDTH: usize = 100;
 /// What stands before the rest of a line that is wider.
 const BELOW: &str = "             ";
 
-/// Look at a payment
+/// Look at a payment, have what is in doubt asked again, or resolve it
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  breakwater payments get pay_0193a1b2c3d47e5f80123456789abcde --timeline")]
+#[command(after_help = "Examples:
+  breakwater payments get pay_0193a1b2c3d47e5f80123456789abcde --timeline
+  breakwater payments requery --since 2026-11-21T22:00:00Z
+  breakwater payments resolve pay_0193a1b2c3d47e5f80123456789abcde --outcome approved --note \"…\" --evidence \"…\"")]
 pub struct PaymentsArgs {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +39,8 @@ pub struct PaymentsArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Get(Get),
+    Requery(requery::Requery),
+    Resolve(resolve::Resolve),
 }
 
 /// Show a payment with its attempts and refunds
@@ -55,10 +63,14 @@ struct Get {
     database: DatabaseArgs,
 }
 
-/// Shows.
+/// Does as asked.
 pub fn run(args: &PaymentsArgs) -> ExitCode {
-    let Command::Get(get) = &args.command;
-    get.run().unwrap_or_else(|why| fail(&why))
+    let done = match &args.command {
+        Command::Get(get) => get.run(),
+        Command::Requery(requery) => requery.run(),
+        Command::Resolve(resolve) => resolve.run(),
+    };
+    done.unwrap_or_else(|why| fail(&why))
 }
 
 impl Get {

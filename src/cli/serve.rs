@@ -16,7 +16,7 @@ use crate::telemetry;
 
 /// Serve payments from a settings file
 ///
-/// It brings the schema up to date first. It has no TLS of its own: put a proxy in front.
+/// It brings the schema up to date first. TLS is in [server.tls] of the settings, or in a proxy's hands.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   breakwater config example > breakwater.toml
@@ -24,7 +24,7 @@ use crate::telemetry;
   BREAKWATER_DATABASE_URL=postgres://… breakwater serve --config breakwater.toml
 
 SIGTERM or SIGINT stops it: /readyz answers 503, what is in flight finishes, exit code 0.
-SIGHUP reads the settings file again: a new log.level counts at once, of everything else it is logged that it needs a restart; a file with
+SIGHUP reads the certificates of [server.tls] and the settings file again: a new log.level counts at once, of everything else it is logged that it needs a restart; a file with
 faults changes nothing, and its faults are logged.")]
 pub struct ServeArgs {
     /// The settings file

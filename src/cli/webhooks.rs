@@ -1,4 +1,6 @@
-//! `breakwater webhooks`: for a merchant's engineer whose receiver says that a signature is wrong.
+//! `breakwater webhooks`: for a merchant's engineer whose receiver says that a signature is wrong; and sealing secrets anew (`reseal`).
+
+mod reseal;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -14,10 +16,11 @@ use crate::notifier::signature::{Secret, verify};
 /// The largest body that is read, in bytes: ours are some kilobytes.
 const BODY_MAX: u64 = 1024 * 1024;
 
-/// Check webhooks that a merchant received
+/// Check webhooks that a merchant received, or seal signing secrets anew
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   breakwater webhooks verify --body body.json --headers headers.txt
+  breakwater webhooks reseal --config breakwater.toml
   breakwater webhooks verify --help")]
 pub struct WebhooksArgs {
     #[command(subcommand)]
@@ -27,6 +30,7 @@ pub struct WebhooksArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Verify(Verify),
+    Reseal(reseal::Reseal),
 }
 
 /// Verify the signature of a webhook, as a receiver must (Standard Webhooks 1.0)
@@ -70,10 +74,11 @@ struct Verify {
     json: bool,
 }
 
-/// Verifies.
+/// Does as asked.
 pub fn run(args: &WebhooksArgs) -> ExitCode {
     match &args.command {
         Command::Verify(verify) => verify.run(),
+        Command::Reseal(reseal) => reseal.run().unwrap_or_else(|why| fail(&why)),
     }
 }
 

@@ -9,6 +9,7 @@
 //! channel.rs  one [[channels]] table           secret.rs   { env = … }, { file = … }
 //! reload.rs   what a change of the file means to a process that runs
 //! alerts.rs   [alerts], with mail and text messages
+//! certificate.rs  certificates with their keys: read, checked against the time and each other
 //! section.rs  reading a table field by field   fault.rs    what is wrong, where, and what to do
 //! example.toml  the same documentation as a file to start from; a test holds it against the code
 //! ```
@@ -19,6 +20,7 @@
 
 mod alerts;
 mod cards;
+pub mod certificate;
 mod channel;
 mod fault;
 mod reload;
@@ -37,13 +39,15 @@ use toml::{Table, Value};
 
 pub use self::alerts::AlertSettings;
 pub use self::cards::CardSettings;
+pub use self::certificate::CertificateFiles;
 pub use self::channel::{ChannelSettings, Mode, ProviderDefaults};
 pub use self::fault::Fault;
 use self::fault::Faults;
 pub use self::reload::Differences;
 use self::secret::Sources;
 use self::section::Section;
-use crate::domain::MethodKind;
+use crate::clock::Clock;
+use crate::domain::{MethodKind, Network};
 pub use crate::telemetry::LogFormat;
 pub use tracing::Level;
 
@@ -54,6 +58,7 @@ pub const EXAMPLE: &str = include_str!("example.toml");
 pub const DATABASE_URL: &str = "BREAKWATER_DATABASE_URL";
 
 const HOUR_MS: u64 = 3_600_000;
+const MILLION: u32 = 1_000_000;
 
 /// Characters of a sealing key, at least.
 const SEALING_KEY_LEAST: usize = 32;
@@ -71,6 +76,8 @@ pub struct Settings {
     pub poller: PollerSettings,
     /// Webhooks to merchants.
     pub webhooks: WebhookSettings,
+    /// What operators may do.
+    pub operations: OperationsSettings,
     /// Who is told when something is wrong.
     pub alerts: AlertSettings,
     /// The log.
@@ -84,8 +91,8 @@ pub struct Settings {
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// Where merchants and providers reach us; default 127.0.0.1:8080; port 0 takes a free one. There is no TLS here: beyond this machine, put a
-    /// proxy in front.
+    /// Where merchants and providers reach us; default 127.0.0.1:8080; port 0 takes a free one. Beyond this machine, give it a certificate
+    /// ([`ServerSettings::tls`]), or put a proxy with one in front.
     pub listen: SocketAddr,
     /// Where operators reach `/ops` and `/metrics`; default 127.0.0.1:9090. `None` (in the file: `operations_on_main = true`) serves them on
     /// `listen`, where every merchant can reach them too: for a demo, or behind a proxy that keeps them apart.
@@ -104,6 +111,15 @@ pub struct ServerSettings {
     /// How long a stop waits for what is in flight, in ms; default 30,000, 0 to 600,000. Below `deadline_ms` a flow may be cut off: its attempt is
     /// on disk and the poller resolves it, but the caller sees a broken connection. Above the service manager's patience it kills us.
     pub shutdown_grace_ms: u64,
+    /// The networks of our own proxies, as `10.0.0.0/8` or one address; default none. What they say in `X-Forwarded-For` is believed, and limits
+    /// by address count the client that it names. Too few, and all clients behind a proxy share one limit; one too many, and whoever is in it can
+    /// be anybody.
+    pub trusted_proxies: Vec<Network>,
+    /// The certificate of `listen`, which then speaks TLS 1.2 and 1.3 only; default none, and then it speaks in the clear. The files are read again
+    /// at SIGHUP.
+    pub tls: Option<CertificateFiles>,
+    /// The same for `operations_listen`.
+    pub operations_tls: Option<CertificateFiles>,
 }
 
 /// `[database]`. All processes' pools together must fit the server's `max_connections`; a start checks its own.
@@ -125,7 +141,8 @@ pub struct DatabaseSettings {
     pub max_wait_ms: u64,
 }
 
-/// `[limits]`: what may be in flight in this process. Beyond a limit the answer is 503 with `Retry-After`, and nothing was written.
+/// `[limits]`: what may be in flight in this process (beyond it the answer is 503 with `Retry-After`, and nothing was written), and how much one
+/// merchant, channel or address may ask of it (beyond it 429, and nothing was read or written).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitSettings {
     /// Payments, captures and cancels; default 4096, 1 to 65,536. Too low refuses while channels are merely slow; too high lets a stall fill
@@ -136,6 +153,26 @@ pub struct LimitSettings {
     /// Queries of the poller and notifications; default 64, 1 to 4096. Too low resolves unknowns slowly; too high lets them crowd the channels'
     /// room for resolving.
     pub inquiries: usize,
+    /// Reads of one merchant in this process, a second; default 2000, 1 to 1,000,000. Beyond it the answer is 429. Too low refuses merchants who
+    /// behave; too high lets one of them take all connections to the database.
+    pub merchant_reads_per_second: u32,
+    /// How many reads may come at once; default 4000, 1 to 1,000,000. Below a merchant's own burst it refuses what the average allows.
+    pub merchant_reads_burst: u32,
+    /// Everything else of one merchant, which is what moves money, a second; default 1000, 1 to 1,000,000. Refused requests wrote nothing.
+    pub merchant_writes_per_second: u32,
+    /// How many of these may come at once; default 2000, 1 to 1,000,000.
+    pub merchant_writes_burst: u32,
+    /// Notifications for one channel, a second; default 1000, 1 to 1,000,000. Counted before their signature is looked at. Too low makes providers
+    /// repeat them for hours; payments are then resolved by asking.
+    pub notifications_per_second: u32,
+    /// How many of these may come at once; default 2000, 1 to 1,000,000.
+    pub notifications_burst: u32,
+    /// Failures of one address, a minute, each kind for itself: keys and tokens that are not known, and for each channel notifications with a wrong
+    /// signature; default 60, 1 to 1,000,000. An address that fails more often is answered 429 unseen until it may fail again. Too low shuts
+    /// out an office in which one key was mistyped; too high lets guesses and forgeries cost work.
+    pub failures_per_minute: u32,
+    /// How many failures may come at once; default 100, 1 to 1,000,000.
+    pub failures_burst: u32,
 }
 
 /// `[poller]`: who looks for attempts that are due.
@@ -158,8 +195,12 @@ pub struct WebhookSettings {
     /// the network that it stands in: for a demo, or where all merchants are in that network themselves.
     pub allow_private: bool,
     /// What signing secrets are sealed under in the database, a secret's source of 32 characters or more; default none: they are sealed under a key
-    /// that lies in the database too. It may be added at any time; once changed or removed, what was sealed under it must be rotated.
+    /// that lies in the database too. It may be added at any time. Changed, it needs `previous_sealing_key` until all is sealed anew; removed, what
+    /// was sealed under it must be rotated.
     pub sealing_key: Option<SecretString>,
+    /// The key before that, likewise; default none. It only opens: with it set, `breakwater webhooks reseal` seals anew, and then it may go. Without
+    /// it after a change, what is not yet sealed anew stays shut, and is not signed.
+    pub previous_sealing_key: Option<SecretString>,
     /// Between two rounds, in ms; default 250, 10 to 60,000. Too low is load on the database for nothing; too high is added to every webhook's
     /// delay.
     pub sweep_every_ms: u64,
@@ -173,6 +214,14 @@ pub struct WebhookSettings {
     pub per_endpoint: u32,
     /// Connections to the database for all this, beside the others; default 4, 1 to 64. Too low delays webhooks, and only those.
     pub connections: usize,
+}
+
+/// `[operations]`: what the people who run this installation may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperationsSettings {
+    /// Minor units, of whatever currency, of an unknown outcome that one operator may resolve alone; default 100,000, 0 to 10^12. Above it a
+    /// second person must say the same. At 0 everything needs two; too high lets one person declare much money paid.
+    pub resolve_alone_up_to: i64,
 }
 
 /// `[log]`: what goes to stderr.
@@ -195,6 +244,9 @@ impl Default for ServerSettings {
             deadline_ms: 30_000,
             public_url: None,
             shutdown_grace_ms: 30_000,
+            trusted_proxies: Vec::new(),
+            tls: None,
+            operations_tls: None,
         }
     }
 }
@@ -208,7 +260,19 @@ impl Default for DatabaseSettings {
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { payment_flows: 4_096, refund_flows: 1_024, inquiries: 64 }
+        Self {
+            payment_flows: 4_096,
+            refund_flows: 1_024,
+            inquiries: 64,
+            merchant_reads_per_second: 2_000,
+            merchant_reads_burst: 4_000,
+            merchant_writes_per_second: 1_000,
+            merchant_writes_burst: 2_000,
+            notifications_per_second: 1_000,
+            notifications_burst: 2_000,
+            failures_per_minute: 60,
+            failures_burst: 100,
+        }
     }
 }
 
@@ -220,7 +284,22 @@ impl Default for PollerSettings {
 
 impl Default for WebhookSettings {
     fn default() -> Self {
-        Self { allow_private: false, sealing_key: None, sweep_every_ms: 250, timeout_ms: 15_000, in_flight: 256, per_endpoint: 8, connections: 4 }
+        Self {
+            allow_private: false,
+            sealing_key: None,
+            previous_sealing_key: None,
+            sweep_every_ms: 250,
+            timeout_ms: 15_000,
+            in_flight: 256,
+            per_endpoint: 8,
+            connections: 4,
+        }
+    }
+}
+
+impl Default for OperationsSettings {
+    fn default() -> Self {
+        Self { resolve_alone_up_to: 100_000 }
     }
 }
 
@@ -259,6 +338,26 @@ impl Settings {
         }
     }
 
+    /// The database's address and `[webhooks]` alone, for whoever seals secrets anew and may not have the channels'.
+    ///
+    /// # Errors
+    /// Every fault of the two sections, or the one of a file that cannot be read; never empty.
+    pub fn load_webhooks(path: &Path) -> Result<(SecretString, WebhookSettings), Vec<Fault>> {
+        let origin = path.display().to_string();
+        let text = read_file(path, &origin)?;
+        let faults = Faults::of(&origin);
+        let env = |name: &str| std::env::var(name).ok();
+        let read = parse(&text, &faults).map(|table| {
+            let mut file = Section::new(String::new(), table, &faults);
+            (database(file.section("database"), &env, &faults).url, webhooks(file.section("webhooks"), &env, &faults))
+        });
+        let found = faults.into_found();
+        match read {
+            Some(read) if found.is_empty() => Ok(read),
+            _ => Err(found),
+        }
+    }
+
     /// Reads `text`, which came from the file `origin`: the name in faults, and where relative paths of secrets start. `env` is the environment.
     ///
     /// # Errors
@@ -275,11 +374,12 @@ impl Settings {
         let Some(table) = parse(text, faults) else { return Self::default() };
         let mut file = Section::new(String::new(), table, faults);
         let settings = Self {
-            server: server(file.section("server")),
+            server: server(file.section("server"), faults),
             database: database(file.section("database"), env, faults),
             limits: limits(file.section("limits")),
             poller: poller(file.section("poller")),
             webhooks: webhooks(file.section("webhooks"), env, faults),
+            operations: operations(file.section("operations")),
             alerts: AlertSettings::read(file.section("alerts"), env, faults),
             log: log(file.section("log")),
             cards: CardSettings::read(file.section("cards"), env, faults),
@@ -332,7 +432,8 @@ fn parse(text: &str, faults: &Faults<'_>) -> Option<Table> {
     }
 }
 
-fn server(mut section: Section<'_>) -> ServerSettings {
+fn server(mut section: Section<'_>, faults: &Faults<'_>) -> ServerSettings {
+    const NETWORK: &str = "give a network or an address, such as \"10.0.0.0/8\" or \"::1\"";
     const ADDRESS: &str = "give an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
     let default = ServerSettings::default();
     let listen = section.parsed("listen", ADDRESS, |text| text.parse().ok()).unwrap_or(default.listen);
@@ -345,6 +446,7 @@ fn server(mut section: Section<'_>) -> ServerSettings {
     if operations_listen == Some(listen) && listen.port() != 0 {
         section.fault("operations_listen", "it is the same as listen", "choose another port, or say operations_on_main = true");
     }
+    let (folder, now) = (Path::new(faults.file()).parent().unwrap_or(Path::new("")), Clock::system().wall());
     let settings = ServerSettings {
         listen,
         operations_listen,
@@ -353,7 +455,17 @@ fn server(mut section: Section<'_>) -> ServerSettings {
         deadline_ms: section.number("deadline_ms", default.deadline_ms, 1, 600_000),
         public_url: section.parsed("public_url", "give scheme and host, such as \"https://pay.example.com\"", public_url),
         shutdown_grace_ms: section.number("shutdown_grace_ms", default.shutdown_grace_ms, 0, 600_000),
+        trusted_proxies: section.parsed_list("trusted_proxies", NETWORK, Network::parse).unwrap_or_default(),
+        tls: certificate::read(section.section("tls"), folder, now),
+        operations_tls: certificate::read(section.section("operations_tls"), folder, now),
     };
+    if settings.operations_tls.is_some() && settings.operations_listen.is_none() {
+        section.fault(
+            "operations_tls",
+            "operators have no listener of their own",
+            "remove it: operations_on_main serves them on listen, with its [server.tls]",
+        );
+    }
     if settings.deadline_ms < settings.answer_within_ms {
         let what = format!("it is {}, below answer_within_ms, which is {}", settings.deadline_ms, settings.answer_within_ms);
         section.fault("deadline_ms", what, "raise it, or lower answer_within_ms: nobody needs to wait for a flow that has ended");
@@ -402,6 +514,14 @@ fn limits(mut section: Section<'_>) -> LimitSettings {
         payment_flows: section.number("payment_flows", default.payment_flows, 1, 65_536),
         refund_flows: section.number("refund_flows", default.refund_flows, 1, 65_536),
         inquiries: section.number("inquiries", default.inquiries, 1, 4_096),
+        merchant_reads_per_second: section.number("merchant_reads_per_second", default.merchant_reads_per_second, 1, MILLION),
+        merchant_reads_burst: section.number("merchant_reads_burst", default.merchant_reads_burst, 1, MILLION),
+        merchant_writes_per_second: section.number("merchant_writes_per_second", default.merchant_writes_per_second, 1, MILLION),
+        merchant_writes_burst: section.number("merchant_writes_burst", default.merchant_writes_burst, 1, MILLION),
+        notifications_per_second: section.number("notifications_per_second", default.notifications_per_second, 1, MILLION),
+        notifications_burst: section.number("notifications_burst", default.notifications_burst, 1, MILLION),
+        failures_per_minute: section.number("failures_per_minute", default.failures_per_minute, 1, MILLION),
+        failures_burst: section.number("failures_burst", default.failures_burst, 1, MILLION),
     };
     section.end();
     settings
@@ -420,21 +540,33 @@ fn poller(mut section: Section<'_>) -> PollerSettings {
 
 fn webhooks(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>, faults: &Faults<'_>) -> WebhookSettings {
     let default = WebhookSettings::default();
-    // It guards what may be live merchants' secrets, so it never stands in the file itself.
-    let key =
-        section.take("sealing_key").and_then(|value| secret::read(&value, &section.place("sealing_key"), Sources { env, literal: false }, faults));
-    if key.as_ref().is_some_and(|key| key.expose_secret().len() < SEALING_KEY_LEAST) {
-        section.fault("sealing_key", "it is shorter than 32 characters", "make one with: openssl rand -base64 32");
-    }
+    // They guard what may be live merchants' secrets, so they never stand in the file itself.
+    let mut key = |field| {
+        let key = section.take(field).and_then(|value| secret::read(&value, &section.place(field), Sources { env, literal: false }, faults));
+        if key.as_ref().is_some_and(|key| key.expose_secret().len() < SEALING_KEY_LEAST) {
+            section.fault(field, "it is shorter than 32 characters", "make one with: openssl rand -base64 32");
+        }
+        key
+    };
+    let (sealing_key, previous_sealing_key) = (key("sealing_key"), key("previous_sealing_key"));
     let settings = WebhookSettings {
         allow_private: section.flag("allow_private", default.allow_private),
-        sealing_key: key,
+        sealing_key,
+        previous_sealing_key,
         sweep_every_ms: section.number("sweep_every_ms", default.sweep_every_ms, 10, 60_000),
         timeout_ms: section.number("timeout_ms", default.timeout_ms, 50, 60_000),
         in_flight: section.number("in_flight", default.in_flight, 1, 4_096),
         per_endpoint: section.number("per_endpoint", default.per_endpoint, 1, 64),
         connections: section.number("connections", default.connections, 1, 64),
     };
+    section.end();
+    settings
+}
+
+fn operations(mut section: Section<'_>) -> OperationsSettings {
+    let default = OperationsSettings::default();
+    let settings =
+        OperationsSettings { resolve_alone_up_to: section.number("resolve_alone_up_to", default.resolve_alone_up_to, 0, 1_000_000_000_000) };
     section.end();
     settings
 }

@@ -33,6 +33,7 @@ impl Settings {
         note(!same_database, "database");
         note(self.limits != new.limits, "limits");
         note(self.poller != new.poller, "poller");
+        note(self.operations != new.operations, "operations");
         note(self.log.format != new.log.format, "log.format");
         let of = |settings: &Self, id: &str| settings.channels.iter().find(|channel| channel.id == id).map(whole);
         for channel in &self.channels {

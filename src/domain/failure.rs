@@ -59,6 +59,28 @@ pub enum Advice {
 }
 
 impl FailureCode {
+    /// Every code, in the order of the table that merchants read.
+    pub const ALL: [Self; 18] = [
+        Self::CardDeclined,
+        Self::InsufficientFunds,
+        Self::ExpiredCard,
+        Self::IncorrectCvc,
+        Self::InvalidCard,
+        Self::AuthenticationRequired,
+        Self::Fraudulent,
+        Self::NotPermitted,
+        Self::LimitExceeded,
+        Self::ProcessingError,
+        Self::ChannelRejected,
+        Self::NotSent,
+        Self::Closed,
+        Self::NotFound,
+        Self::NoAnswer,
+        Self::AmountMismatch,
+        Self::RefundFailed,
+        Self::RefundExceedsChannel,
+    ];
+
     /// What to do about it.
     pub const fn advice(self) -> Advice {
         match self {
@@ -100,5 +122,65 @@ impl Failure {
     /// A failure with the channel's own words, cut to what a row keeps.
     pub fn new(code: FailureCode, channel_code: Option<&str>, message: &str) -> Self {
         Self { code, channel_code: channel_code.map(|text| text.chars().take(64).collect()), message: message.chars().take(200).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const README: &str = include_str!("../../README.md");
+    const HEAD: &str = "| failure code | means | advice | do_not_retry |";
+
+    /// The code's place in the list. A new code does not compile until it has one.
+    const fn place(code: FailureCode) -> usize {
+        use FailureCode as F;
+        match code {
+            F::CardDeclined => 0,
+            F::InsufficientFunds => 1,
+            F::ExpiredCard => 2,
+            F::IncorrectCvc => 3,
+            F::InvalidCard => 4,
+            F::AuthenticationRequired => 5,
+            F::Fraudulent => 6,
+            F::NotPermitted => 7,
+            F::LimitExceeded => 8,
+            F::ProcessingError => 9,
+            F::ChannelRejected => 10,
+            F::NotSent => 11,
+            F::Closed => 12,
+            F::NotFound => 13,
+            F::NoAnswer => 14,
+            F::AmountMismatch => 15,
+            F::RefundFailed => 16,
+            F::RefundExceedsChannel => 17,
+        }
+    }
+
+    fn written(value: impl Serialize) -> String {
+        serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).expect("a word")
+    }
+
+    #[test]
+    fn the_list_of_codes_is_whole() {
+        assert!(FailureCode::ALL.iter().enumerate().all(|(at, code)| place(*code) == at));
+    }
+
+    #[test]
+    fn the_table_that_merchants_read_says_of_every_code_what_an_answer_says() {
+        let rows: Vec<Vec<&str>> = README
+            .lines()
+            .skip_while(|line| *line != HEAD)
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+            .collect();
+        let told: Vec<[String; 3]> = rows.iter().map(|row| [row[0], row[2], row[3]].map(|cell| cell.trim_matches('`').to_owned())).collect();
+        let answered = FailureCode::ALL.map(|code| {
+            let never = if code.do_not_retry() { "yes" } else { "no" };
+            [written(code), written(code.advice()), never.to_owned()]
+        });
+        assert_eq!(told, answered, "README.md: the table under {HEAD:?}");
+        assert!(rows.iter().all(|row| row.len() == 4 && !row[1].is_empty()));
     }
 }

@@ -171,6 +171,11 @@ id!(
     "whe_"
 );
 id!(
+    /// An operator's override of a channel.
+    OverrideId,
+    "ovr_"
+);
+id!(
     /// A request's id: for logs, and for the person who asks about them.
     RequestId,
     "req_"
@@ -178,6 +183,13 @@ id!(
 
 impl WebhookEndpointId {
     /// A new endpoint's id; endpoints belong to no bucket.
+    pub fn new(at: Timestamp) -> Self {
+        Self::mint(at, Bucket(0))
+    }
+}
+
+impl OverrideId {
+    /// A new override's id; overrides belong to no bucket.
     pub fn new(at: Timestamp) -> Self {
         Self::mint(at, Bucket(0))
     }

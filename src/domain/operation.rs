@@ -67,6 +67,11 @@ impl OperationClass {
             Self::Refund => "refund",
         }
     }
+
+    /// The class of that name, if there is one.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == name)
+    }
 }
 
 impl fmt::Display for OperationClass {

@@ -12,7 +12,7 @@ use super::Api;
 use super::problem::Problem;
 use super::refusal::{self, Asked};
 use crate::domain::PaymentId;
-use crate::router::{Answer, FlowError, Router};
+use crate::router::{Answer, FlowError, Refresh, Router};
 
 /// How much longer than the flow's own wait an answer may take before it counts as a fault of ours.
 const GRACE: Duration = Duration::from_secs(50);
@@ -28,6 +28,8 @@ pub struct Asking<'a> {
     pub key: &'a str,
     /// The amount it is about, if it names one.
     pub amount: Option<i64>,
+    /// How long the flow waits for an end.
+    pub wait: Duration,
 }
 
 /// What a handler tells the request's log line: the payment it was about.
@@ -53,9 +55,9 @@ where
     Router: Handler<M>,
     <Router as actix::Actor>::Context: ToEnvelope<Router, M>,
 {
-    let Asking { api, request, key, amount } = asking;
+    let Asking { api, request, key, amount, wait } = asking;
     let started = api.clock.boot();
-    let sent = api.router.send(message).timeout(api.settings.answer_within + GRACE).await;
+    let sent = api.router.send(message).timeout(wait + GRACE).await;
     let taken = api.clock.boot().since(started);
     match sent {
         Ok(Ok(answer)) => {
@@ -76,6 +78,27 @@ where
             Err(refusal::problem(&error, Asked { key, amount }))
         }
         // The message may have been taken: only a repeat with the same key can tell.
+        Err(error @ (MailboxError::Closed | MailboxError::Timeout)) => {
+            tracing::error!(%error, "the router did not answer");
+            Err(Problem::internal())
+        }
+    }
+}
+
+/// Has the channel asked what has become of a payment or refund that is not final, and answers with what is known then.
+///
+/// # Errors
+/// What the flow refused, as a problem: 404, and 503 when the database is away. Never because of the channel.
+pub async fn refresh(api: &Api, request: &HttpRequest, message: Refresh) -> Result<Answer, Problem> {
+    let started = api.clock.boot();
+    let wait = message.wait;
+    match api.router.send(message).timeout(wait + GRACE).await {
+        Ok(Ok(answer)) => {
+            remember(request, answer.payment.id);
+            request.extensions_mut().insert(Theirs(api.clock.boot().since(started).saturating_sub(answer.ours)));
+            Ok(answer)
+        }
+        Ok(Err(error)) => Err(refusal::problem(&error, Asked::default())),
         Err(error @ (MailboxError::Closed | MailboxError::Timeout)) => {
             tracing::error!(%error, "the router did not answer");
             Err(Problem::internal())

@@ -39,7 +39,7 @@ pub struct ChannelView {
     /// How its three guards stand, by class of operation.
     #[serde(serialize_with = "by_class")]
     pub breaker: Vec<BreakerView>,
-    /// The operator's override, if there is one.
+    /// The operator's override that holds now, if there is one; that of pay, where several classes have one.
     pub r#override: Option<OverrideView>,
 }
 
@@ -77,16 +77,24 @@ pub struct BreakerView {
     pub limit: u32,
 }
 
-/// An operator's override.
+/// An operator's override that holds now. All that stand, planned ones too, are at `/ops/v1/overrides`.
 #[derive(Clone, Debug, Serialize)]
 pub struct OverrideView {
+    /// Its id.
+    pub id: String,
+    /// The class of operations that it is about: `pay`, `resolve` or `refund`.
+    pub operation: &'static str,
     /// `forced_open`, `forced_closed` or `drain`.
     pub mode: &'static str,
+    /// Who put it.
+    pub author: String,
     /// Why, in the operator's words.
     pub reason: String,
-    /// When it ends by itself.
+    /// When it ends by itself; what recurs, for this time.
     #[serde(serialize_with = "super::render::time")]
     pub expires_at: Timestamp,
+    /// The window, where it recurs.
+    pub recurs: Option<String>,
 }
 
 fn mode<S: Serializer>(livemode: &bool, out: S) -> Result<S::Ok, S::Error> {

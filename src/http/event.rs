@@ -5,8 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::field::Fields;
-use super::page::{Page, Query};
-use super::payment::ceiling;
+use super::page::{AFTER, BEFORE, FROM, Page, Query, UNTIL};
 use super::problem::{Problem, ProblemCode};
 use super::webhook::{asker, delivery};
 use super::{Api, answers, body, key, render};
@@ -19,14 +18,16 @@ const LIST: &str = "events";
 /// `GET /v1/events`.
 pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let merchant = key::merchant(&api, &request).await?;
-    let query = Query::of(&request, &["type", "payment_id", "created_at[gte]", "created_at[lt]", "cursor", "limit"])?;
+    let query = Query::of(&request, &["type", "payment_id", "channel", "merchant_order_id", FROM, AFTER, BEFORE, UNTIL, "cursor", "limit"])?;
     let limit = query.limit()?;
     let page = PageOfEvents {
         before: query.cursor(&api.fingerprint_secret, LIST)?,
-        since: query.time("created_at[gte]")?.map(ceiling),
-        until: query.time("created_at[lt]")?.map(ceiling),
+        since: query.since()?,
+        until: query.until()?,
         topic: query.parsed("type", &format!("one of {}", TOPICS.join(", ")), topic)?,
         payment: query.parsed("payment_id", "a payment's id", |text| text.parse::<PaymentId>().ok())?,
+        channel: query.name("channel")?,
+        order: query.name("merchant_order_id")?,
         limit: limit + 1,
     };
     let events = api.read(move |store| async move { store.events_of(merchant.id, &page).await }).await?;

@@ -8,16 +8,17 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use actix_web::http::header;
+use actix_web::{HttpMessage as _, HttpRequest};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use super::Api;
 use super::problem::{Problem, ProblemCode};
+use super::{Api, origin};
 use crate::clock::Moment;
+use crate::domain::Role;
 use crate::store::account::{KeyOwner, OperatorRow};
 
 /// How long a key's owner is remembered.
@@ -48,6 +49,16 @@ impl KeyMemory {
         owners.get(digest).filter(|(_, since)| now.since(*since) < REMEMBERED).map(|(owner, _)| *owner)
     }
 
+    /// Whether the key was good the last time it was looked up, however long ago. Its merchant is heard even where somebody else, behind the same
+    /// proxy, guesses keys.
+    fn has_met(&self, digest: &[u8; 32]) -> bool {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
+    }
+
+    fn forget(&self, digest: &[u8; 32]) {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+
     fn keep(&self, digest: [u8; 32], owner: KeyOwner, now: Moment) {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         if owners.len() >= KEPT {
@@ -60,10 +71,10 @@ impl KeyMemory {
     }
 }
 
-/// The merchant whose key the request carries.
+/// The merchant whose key the request carries, counted against its limits.
 ///
 /// # Errors
-/// 401, or 503 when the database is away.
+/// 401; 429 for a merchant who asks too much, and for an address that has shown too many keys that are not known; 503 when the database is away.
 pub async fn merchant(api: &Api, request: &HttpRequest) -> Result<Merchant, Problem> {
     let key = credential(request)?;
     let livemode = mode_of(&key).ok_or_else(|| refused("The key is not an API key: those begin with bwk_test_ or bwk_live_."))?;
@@ -72,9 +83,17 @@ pub async fn merchant(api: &Api, request: &HttpRequest) -> Result<Merchant, Prob
     let owner = match api.memory.keys.recall(&digest, now) {
         Some(owner) => owner,
         None => {
+            let address = origin::address(request, &api.settings.trusted_proxies);
+            if !api.memory.keys.has_met(&digest) {
+                api.limits.stranger(address)?;
+            }
             let wall = api.clock.wall();
             let owner = api.read(move |store| async move { store.key_owner(&digest, wall).await }).await?;
-            let owner = owner.ok_or_else(|| refused("The API key is unknown, has expired or was revoked."))?;
+            let Some(owner) = owner else {
+                api.memory.keys.forget(&digest);
+                api.limits.unknown_key(address);
+                return Err(refused("The API key is unknown, has expired or was revoked."));
+            };
             api.memory.keys.keep(digest, owner, now);
             owner
         }
@@ -82,13 +101,17 @@ pub async fn merchant(api: &Api, request: &HttpRequest) -> Result<Merchant, Prob
     if owner.livemode != livemode {
         return Err(refused("The API key's prefix is not that of its merchant's mode."));
     }
+    let (standing, verdict) = api.limits.merchant(owner.merchant, request.method().is_safe());
+    request.extensions_mut().insert(standing);
+    verdict?;
     Ok(Merchant { id: owner.merchant, livemode })
 }
 
-/// The operator whose token the request carries.
+/// The operator whose token the request carries, if their role may do this: [`super::routes::OPERATIONS`] says which it takes.
 ///
 /// # Errors
-/// 401; 403 for a merchant's key; 503 when the database is away.
+/// 401; 403 for a merchant's key, and for a role that may not; 429 for an address that has shown too many tokens that are not known; 503 when
+/// the database is away.
 pub async fn operator(api: &Api, request: &HttpRequest) -> Result<OperatorRow, Problem> {
     let token = credential(request)?;
     if mode_of(&token).is_some() {
@@ -98,8 +121,20 @@ pub async fn operator(api: &Api, request: &HttpRequest) -> Result<OperatorRow, P
     }
     let digest = sha256(&token);
     let now = api.clock.wall();
+    let address = origin::address(request, &api.settings.trusted_proxies);
+    api.limits.stranger(address)?;
     let operator = api.read(move |store| async move { store.operator(&digest, now).await }).await?;
-    operator.ok_or_else(|| refused("The operator's token is unknown or was revoked."))
+    let Some(operator) = operator else {
+        api.limits.unknown_key(address);
+        return Err(refused("The operator's token is unknown or was revoked."));
+    };
+    // What is in no table is for nobody but an admin.
+    let needed = super::routes::role_needed(&request.match_pattern().unwrap_or_default(), request.method()).unwrap_or(Role::Admin);
+    if operator.role < needed {
+        let detail = format!("A {} may not do this: the token of an operator whose role is {needed} or more is needed.", operator.role);
+        return Err(Problem::new(ProblemCode::Forbidden, detail).about("Authorization"));
+    }
+    Ok(operator)
 }
 
 /// Whether the key says that it is for real money; `None` when it is not an API key.
@@ -175,6 +210,9 @@ mod tests {
         assert_eq!(memory.recall(&[1; 32], start + Duration::from_millis(9_999)), Some(owner));
         assert_eq!(memory.recall(&[1; 32], start + REMEMBERED), None);
         assert_eq!(memory.recall(&[2; 32], start), None);
+        assert!(memory.has_met(&[1; 32]) && !memory.has_met(&[2; 32]));
+        memory.forget(&[1; 32]);
+        assert!(!memory.has_met(&[1; 32]));
     }
 
     #[test]

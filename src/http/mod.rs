@@ -1,7 +1,8 @@
 //! Floor 4: the merchants' REST API and the operators' routes.
 //!
-//! A request is five files in one direction: `observe.rs` (its id, its log line, its metrics, a panic's 500), `key.rs` (who asks), `body.rs` and
-//! `field.rs` (what is asked, strictly), the route's own file (`payment.rs`, `refund.rs`, `notification.rs`, `operations.rs`, `alerts.rs`: one script each),
+//! A request is five files in one direction: `observe.rs` (its id, its log line, its metrics, a panic's 500), `key.rs` (who asks, and with `limit.rs`
+//! whether they may ask any more), `body.rs` and `field.rs` (what is asked, strictly), the route's own file (`payment.rs`, `refund.rs`,
+//! `notification.rs`, `operations/`, `alerts.rs`: one script each),
 //! `render.rs` or `problem.rs` (the answer). Money is never moved here, and nothing is written: a handler sends a message to the
 //! [`Router`], whose flow runs on whether or not the client waits for it.
 //!
@@ -14,16 +15,20 @@ pub mod ask;
 pub mod body;
 pub mod card;
 pub mod directory;
+pub mod document;
 pub mod event;
 pub mod field;
 pub mod idempotency;
 pub mod key;
+pub mod limit;
 pub mod notification;
 pub mod observe;
 pub mod operations;
+pub mod origin;
 pub mod page;
 pub mod payment;
 pub mod payment_request;
+pub mod preference;
 pub mod problem;
 pub mod readiness;
 pub mod refund;
@@ -50,8 +55,10 @@ pub use self::routes::{operations_routes, routes};
 pub use self::server::{serve, serve_operations};
 use crate::alert::Acknowledge;
 use crate::clock::Clock;
+use crate::domain::Network;
 use crate::notifier::desk::{Desk, DeskError};
 use crate::router::Router;
+use crate::router::operator::Switchboard;
 use crate::store::{Store, StoreError};
 
 /// What the API needs of the rest of the process. One for all workers.
@@ -74,10 +81,14 @@ pub struct Api {
     pub channels: Arc<dyn ChannelDirectory>,
     /// What merchants do with their webhooks.
     pub webhooks: Desk,
+    /// What operators do with channels.
+    pub switchboard: Switchboard,
     /// Renders the metrics.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether the process wants traffic.
     pub readiness: Arc<Readiness>,
+    /// How much anybody may ask.
+    pub limits: limit::Limits,
     /// What the API itself remembers; starts empty.
     pub memory: Memory,
 }
@@ -109,6 +120,8 @@ pub struct ApiSettings {
     /// Whether `/metrics` on the merchants' listener needs an operator's token. Default true; false is for a listener that only the machine
     /// itself reaches. On the operators' own listener it never does.
     pub metrics_need_token: bool,
+    /// Proxies of our own, whose `X-Forwarded-For` is believed; default none.
+    pub trusted_proxies: Vec<Network>,
     /// What a problem's `type` begins with, before `/errors/<code>`. Default `https://breakwater.example`.
     pub problem_base: String,
 }
@@ -122,6 +135,7 @@ impl Default for ApiSettings {
             max_requests: 4_096,
             serve_operations: false,
             metrics_need_token: true,
+            trusted_proxies: Vec::new(),
             problem_base: "https://breakwater.example".to_owned(),
         }
     }

@@ -1,13 +1,15 @@
 //! `POST /v1/notifications/{channel}`: what providers tell us. The bytes go to the router as they came, because they were signed as they came;
-//! the answer is the provider's own form of acknowledgement.
+//! the answer is the provider's own form of acknowledgement. How many a channel takes is limited before their signature, or even their body, is
+//! looked at: checking one costs more than sending one.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::problem::{Problem, ProblemCode};
 use super::refusal::{self, Asked};
-use super::{Api, body};
-use crate::router::Notify;
+use super::{Api, body, origin};
+use crate::provider::NotificationError;
+use crate::router::{FlowError, Notify};
 
 /// Bytes of a notification, at most. More than a merchant's request may have: a provider's events carry whole objects, and one that is
 /// refused for its size comes again for days.
@@ -19,13 +21,21 @@ pub async fn receive(request: HttpRequest, payload: web::Payload, api: web::Data
     if !api.channels.known(&channel) {
         return Err(Problem::new(ProblemCode::NotFound, "There is no such channel."));
     }
+    let address = origin::address(&request, &api.settings.trusted_proxies);
+    api.limits.notification(&channel, address)?;
     let body = body::read(&request, payload, LIMIT).await?;
-    let message = Notify { channel, headers: headers(&request), body };
+    let message = Notify { channel: channel.clone(), headers: headers(&request), body };
     match api.router.send(message).await {
         Ok(Ok(acknowledgement)) => Ok(HttpResponse::build(StatusCode::from_u16(acknowledgement.status).unwrap_or(StatusCode::OK))
             .content_type(acknowledgement.content_type)
             .body(acknowledgement.body)),
-        Ok(Err(error)) => Err(refusal::problem(&error, Asked::default())),
+        Ok(Err(error)) => {
+            // One that is signed and not understood is the provider's.
+            if matches!(&error, FlowError::Notification(why) if *why != NotificationError::Malformed) {
+                api.limits.forged(&channel, address);
+            }
+            Err(refusal::problem(&error, Asked::default()))
+        }
         Err(error) => {
             tracing::error!(%error, "the router did not answer");
             Err(Problem::internal())

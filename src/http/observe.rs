@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 
 use super::Api;
 use super::ask::{About, Theirs};
+use super::limit::Standing;
 use super::problem::{Problem, ProblemCode};
 use super::routes::ROUTES;
 use crate::domain::RequestId;
@@ -86,15 +87,18 @@ pub async fn observe(
     }
 
     let taken = api.clock.boot().since(started);
-    let (about, theirs) = {
+    let (about, theirs, standing) = {
         let extensions = response.request().extensions();
-        (extensions.get::<About>().copied(), extensions.get::<Theirs>().copied())
+        (extensions.get::<About>().copied(), extensions.get::<Theirs>().copied(), extensions.get::<Standing>().copied())
     };
     let route = route_label(&response);
     let status = response.status().as_u16();
     let on_money = route.starts_with("/v1/payments") || route.starts_with("/v1/refunds");
     let overhead = on_money.then(|| taken.saturating_sub(theirs.map_or(Duration::ZERO, |theirs| theirs.0)));
     stamp(response.headers_mut(), id, overhead);
+    if let Some(standing) = standing {
+        standing.write(response.headers_mut());
+    }
     count(route, method, status, taken);
     tracing::info!(
         method,

@@ -14,6 +14,15 @@ use uuid::Uuid;
 use super::body::quoted;
 use super::problem::{Problem, ProblemCode};
 
+/// Created at this time or later.
+pub const FROM: &str = "created_at[gte]";
+/// Created later than this time.
+pub const AFTER: &str = "created_at[gt]";
+/// Created earlier than this time.
+pub const BEFORE: &str = "created_at[lt]";
+/// Created at this time or earlier.
+pub const UNTIL: &str = "created_at[lte]";
+
 /// Objects on a page, unless the request says otherwise.
 const USUAL: i64 = 20;
 /// And at most.
@@ -82,6 +91,32 @@ impl Query {
         self.parsed(name, "an RFC 3339 time such as 2026-11-21T23:01:14Z", |text| text.parse().ok())
     }
 
+    /// From when on, by `created_at[gte]` and `created_at[gt]`; the later counts when both are given. Times of objects are whole milliseconds.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn since(&self) -> Result<Option<Timestamp>, Problem> {
+        Ok(self.time(FROM)?.map(ceiling).max(self.time(AFTER)?.map(next_millisecond)))
+    }
+
+    /// Before when, by `created_at[lt]` and `created_at[lte]`; the earlier counts when both are given.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn until(&self) -> Result<Option<Timestamp>, Problem> {
+        let bounds = [self.time(BEFORE)?.map(ceiling), self.time(UNTIL)?.map(next_millisecond)];
+        Ok(bounds.into_iter().flatten().min())
+    }
+
+    /// `true` or `false`; false when it is left out.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn flag(&self, name: &'static str) -> Result<bool, Problem> {
+        let read = self.parsed(name, "true or false", |text| text.parse().ok())?;
+        Ok(read.unwrap_or(false))
+    }
+
     /// How many objects the page may have.
     ///
     /// # Errors
@@ -103,6 +138,19 @@ impl Query {
                 .about("cursor")
         })
     }
+}
+
+/// Ids keep milliseconds: a bound between two of them means the later one.
+pub(super) fn ceiling(at: Timestamp) -> Timestamp {
+    let floor = at.as_millisecond();
+    let whole = Timestamp::from_millisecond(floor).ok().filter(|whole| *whole >= at);
+    whole.or_else(|| Timestamp::from_millisecond(floor.saturating_add(1)).ok()).unwrap_or(at)
+}
+
+/// The first whole millisecond that is later.
+fn next_millisecond(at: Timestamp) -> Timestamp {
+    // What lies before the epoch is cut upwards; nothing of ours does.
+    Timestamp::from_millisecond(at.as_millisecond().saturating_add(1)).unwrap_or(at)
 }
 
 /// A page of a list, or all of a list that is short by nature.
@@ -202,6 +250,29 @@ mod tests {
             let read = query(text, &["created_at[gte]"]).expect("known").time("created_at[gte]").expect("a time");
             assert_eq!(read, Some("2026-11-21T23:01:14Z".parse().expect("a time")));
         }
+    }
+
+    #[test]
+    fn a_bound_between_two_milliseconds_leaves_out_the_earlier() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        assert_eq!(ceiling(at("2026-11-21T23:01:14.000Z")), at("2026-11-21T23:01:14.000Z"));
+        assert_eq!(ceiling(at("2026-11-21T23:01:14.000001Z")), at("2026-11-21T23:01:14.001Z"));
+    }
+
+    #[test]
+    fn each_bound_of_time_takes_in_or_leaves_out_its_own_millisecond() {
+        let bounds = |text: &str| {
+            let query = query(text, &[FROM, AFTER, BEFORE, UNTIL]).expect("known");
+            let shown = |at: Option<Timestamp>| at.map_or(String::new(), |at| at.to_string());
+            format!("{}..{}", shown(query.since().expect("a time")), shown(query.until().expect("a time")))
+        };
+        let at = "2026-11-21T23:01:14Z";
+        assert_eq!(bounds(&format!("created_at[gte]={at}")), "2026-11-21T23:01:14Z..");
+        assert_eq!(bounds(&format!("created_at[gt]={at}")), "2026-11-21T23:01:14.001Z..");
+        assert_eq!(bounds(&format!("created_at[lt]={at}")), "..2026-11-21T23:01:14Z");
+        assert_eq!(bounds(&format!("created_at[lte]={at}")), "..2026-11-21T23:01:14.001Z");
+        assert_eq!(bounds(&format!("created_at[gte]={at}&created_at[gt]={at}")), "2026-11-21T23:01:14.001Z..", "the narrower counts");
+        assert_eq!(bounds(&format!("created_at[lt]={at}&created_at[lte]={at}")), "..2026-11-21T23:01:14Z");
     }
 
     #[test]

@@ -1,19 +1,21 @@
 //! `/v1/payments`: create, read, list, capture, cancel. Each handler is one script: who asks, which key, what is asked, ask the router, render.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::ask::{self, Asking};
 use super::field::Fields;
 use super::key::Merchant;
-use super::page::{Page, Query};
+use super::page::{AFTER, BEFORE, FROM, Page, Query, UNTIL};
+use super::preference::Patience;
 use super::problem::{Problem, ProblemCode};
 use super::render::{self, Include};
 use super::{Api, answers, body, idempotency, key, payment_request};
-use crate::domain::{PaymentId, PaymentStatus};
-use crate::router::{Authorize, Capture, Claim, Void};
+use crate::domain::{PaymentId, PaymentStatus, Subject};
+use crate::router::{Authorize, Capture, Claim, Refresh, Void};
 use crate::store::payment::PageOfPayments;
 
 const LIST: &str = "payments";
@@ -23,6 +25,7 @@ pub async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<
     let merchant = key::merchant(&api, &request).await?;
     Query::of(&request, &[])?;
     let key = idempotency::key(&request)?;
+    let patience = Patience::of(&request, api.settings.answer_within);
     let body = body::object(&request, payload, api.settings.body_limit, false).await?;
     let now = api.clock.wall();
     let parsed = payment_request::parse(&body, merchant, &*api.channels, api.settings.deadline, now)?;
@@ -34,9 +37,9 @@ pub async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<
             return Err(objection);
         }
     }
-    let asking = Asking { api: &api, request: &request, key: &key, amount: Some(parsed.request.amount) };
-    let answer = ask::router(asking, Authorize { request: parsed.request, card: parsed.card, claim, wait: api.settings.answer_within }).await?;
-    Ok(answers::money(&answer, &render::payment(&answer.payment)))
+    let asking = Asking { api: &api, request: &request, key: &key, amount: Some(parsed.request.amount), wait: patience.wait };
+    let answer = ask::router(asking, Authorize { request: parsed.request, card: parsed.card, claim, wait: patience.wait }).await?;
+    Ok(patience.told(answers::money(&answer, &render::payment(&answer.payment).at(api.clock.wall()))))
 }
 
 /// `POST /v1/payments/{id}/capture`.
@@ -45,12 +48,13 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, api: web::Data
     Query::of(&request, &[])?;
     let payment = payment_id(&request)?;
     let key = idempotency::key(&request)?;
+    let patience = Patience::of(&request, api.settings.answer_within);
     let body = body::object(&request, payload, api.settings.body_limit, true).await?;
     let amount = Fields::of(&body, &["amount"])?.amount("amount", None)?;
     let claim = claim(&api, merchant, &key, &format!("/v1/payments/{payment}/capture"), &body);
-    let asking = Asking { api: &api, request: &request, key: &key, amount };
-    let answer = ask::router(asking, Capture { merchant: merchant.id, payment, amount, claim, wait: api.settings.answer_within }).await?;
-    Ok(answers::money(&answer, &render::payment_for(&answer.payment, answer.subject)))
+    let asking = Asking { api: &api, request: &request, key: &key, amount, wait: patience.wait };
+    let answer = ask::router(asking, Capture { merchant: merchant.id, payment, amount, claim, wait: patience.wait }).await?;
+    Ok(patience.told(answers::money(&answer, &render::payment_for(&answer.payment, answer.subject).at(api.clock.wall()))))
 }
 
 /// `POST /v1/payments/{id}/cancel`.
@@ -59,52 +63,55 @@ pub async fn cancel(request: HttpRequest, payload: web::Payload, api: web::Data<
     Query::of(&request, &[])?;
     let payment = payment_id(&request)?;
     let key = idempotency::key(&request)?;
+    let patience = Patience::of(&request, api.settings.answer_within);
     let body = body::object(&request, payload, api.settings.body_limit, true).await?;
     Fields::of(&body, &[])?;
     let claim = claim(&api, merchant, &key, &format!("/v1/payments/{payment}/cancel"), &body);
-    let asking = Asking { api: &api, request: &request, key: &key, amount: None };
-    let answer = ask::router(asking, Void { merchant: merchant.id, payment, claim, wait: api.settings.answer_within }).await?;
-    Ok(answers::money(&answer, &render::payment(&answer.payment)))
+    let asking = Asking { api: &api, request: &request, key: &key, amount: None, wait: patience.wait };
+    let answer = ask::router(asking, Void { merchant: merchant.id, payment, claim, wait: patience.wait }).await?;
+    Ok(patience.told(answers::money(&answer, &render::payment(&answer.payment).at(api.clock.wall()))))
 }
 
-/// `GET /v1/payments/{id}`.
+/// `GET /v1/payments/{id}`; with `sync=true` its channel is asked first, if it is not final.
 pub async fn read(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let merchant = key::merchant(&api, &request).await?;
-    let query = Query::of(&request, &["include"])?;
+    let query = Query::of(&request, &["include", "sync"])?;
     let include = include(&query)?;
     let id = payment_id(&request)?;
-    let found = api.read(move |store| async move { store.payment_of(merchant.id, id).await }).await?;
-    let payment = found.ok_or_else(no_such_payment)?;
+    let patience = Patience::of(&request, api.settings.answer_within);
+    let sync = query.flag("sync")?;
+    let payment = if sync {
+        let question = Refresh { merchant: merchant.id, payment: id, subject: Subject::Payment, wait: patience.wait };
+        ask::refresh(&api, &request, question).await?.payment
+    } else {
+        let found = api.read(move |store| async move { store.payment_of(merchant.id, id).await }).await?;
+        Arc::new(found.ok_or_else(no_such_payment)?)
+    };
     ask::remember(&request, id);
     let events = if include.events { api.read(move |store| async move { store.events(id).await }).await? } else { Vec::new() };
-    Ok(answers::json(StatusCode::OK, &render::payment_with(&payment, include, &events)))
+    let answer = answers::json(StatusCode::OK, &render::payment_with(&payment, include, &events).at(api.clock.wall()));
+    Ok(if sync { patience.told(answer) } else { answer })
 }
 
 /// `GET /v1/payments`.
 pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let merchant = key::merchant(&api, &request).await?;
-    let query = Query::of(&request, &["status", "channel", "merchant_order_id", "created_at[gte]", "created_at[lt]", "cursor", "limit"])?;
+    let query = Query::of(&request, &["status", "channel", "merchant_order_id", FROM, AFTER, BEFORE, UNTIL, "cursor", "limit"])?;
     let limit = query.limit()?;
     let statuses = PaymentStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(", ");
     let page = PageOfPayments {
         before: query.cursor(&api.fingerprint_secret, LIST)?,
-        since: query.time("created_at[gte]")?.map(ceiling),
-        until: query.time("created_at[lt]")?.map(ceiling),
+        since: query.since()?,
+        until: query.until()?,
         status: query.parsed("status", &format!("one of {statuses}"), PaymentStatus::parse)?,
         order: query.name("merchant_order_id")?,
         channel: query.name("channel")?,
         limit: limit + 1,
     };
     let payments = api.read(move |store| async move { store.payments(merchant.id, &page).await }).await?;
-    let rows = payments.iter().map(|payment| (payment.id.0, render::payment(payment))).collect();
+    let now = api.clock.wall();
+    let rows = payments.iter().map(|payment| (payment.id.0, render::payment(payment).at(now))).collect();
     Ok(answers::json(StatusCode::OK, &Page::of(rows, limit, &api.fingerprint_secret, LIST)))
-}
-
-/// Ids keep milliseconds: a bound between two of them means the later one.
-pub(super) fn ceiling(at: Timestamp) -> Timestamp {
-    let floor = at.as_millisecond();
-    let whole = Timestamp::from_millisecond(floor).ok().filter(|whole| *whole >= at);
-    whole.or_else(|| Timestamp::from_millisecond(floor.saturating_add(1)).ok()).unwrap_or(at)
 }
 
 fn include(query: &Query) -> Result<Include, Problem> {
@@ -152,12 +159,5 @@ mod tests {
         assert_eq!(read("include=events,attempts").expect("known"), Include { attempts: true, refunds: false, events: true });
         assert_eq!(read("").expect("nothing"), Include::default());
         assert_eq!(read("include=everything").expect_err("unknown").param(), Some("include"));
-    }
-
-    #[test]
-    fn a_bound_between_two_milliseconds_leaves_out_the_earlier() {
-        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-        assert_eq!(ceiling(at("2026-11-21T23:01:14.000Z")), at("2026-11-21T23:01:14.000Z"));
-        assert_eq!(ceiling(at("2026-11-21T23:01:14.000001Z")), at("2026-11-21T23:01:14.001Z"));
     }
 }

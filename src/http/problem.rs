@@ -150,6 +150,8 @@ problem_codes! {
     RefundWindowClosed = "refund_window_closed", 422, Channel, Never, "The payment is too old to be refunded over its channel";
     /// Webhooks are not sent to addresses of this kind.
     WebhookUrlRefused = "webhook_url_refused", 422, Client, Never, "Webhooks are not sent to this address";
+    /// A merchant, a channel's notifications or an address asked more than they may; nothing was done.
+    RateLimited = "rate_limited", 429, Client, After, "Too many requests";
     /// A fault of ours. What was sent is on disk and will be resolved.
     InternalFault = "internal_fault", 500, Breakwater, SameKey, "An internal fault";
     /// Too much is in flight.
@@ -278,7 +280,7 @@ impl Problem {
     }
 
     /// The body, as it goes out.
-    fn json(&self) -> Vec<u8> {
+    pub(super) fn json(&self) -> Vec<u8> {
         let Parts { code, detail, param, existing, more, base, request_id, .. } = &*self.0;
         let body = Body {
             r#type: format!("{}/errors/{code}", base.as_deref().unwrap_or("")),
@@ -385,6 +387,7 @@ mod tests {
         422 refund_exceeds_captured Client Never
         422 refund_window_closed Channel Never
         422 webhook_url_refused Client Never
+        429 rate_limited Client After
         500 internal_fault Breakwater SameKey
         503 overloaded Breakwater SameKey
         503 every_channel_shut Channel SameKey

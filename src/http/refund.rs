@@ -1,17 +1,21 @@
 //! `/v1/refunds`: create, read, list.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 
 use super::ask::{self, Asking};
 use super::field::Fields;
-use super::page::{Page, Query};
+use super::page::{AFTER, BEFORE, FROM, Page, Query, UNTIL};
 use super::payment::no_such_payment;
+use super::preference::Patience;
 use super::problem::{Problem, ProblemCode};
 use super::{Api, answers, body, idempotency, key, render};
-use crate::domain::{PaymentId, RefundId, RefundRequest, Subject};
-use crate::router::Refund;
+use crate::domain::{PaymentId, RefundId, RefundRequest, RefundStatus, Subject};
+use crate::router::{Refresh, Refund};
+use crate::store::payment::PageOfRefunds;
 
 const LIST: &str = "refunds";
 /// Characters of a refund's name, at most.
@@ -26,11 +30,12 @@ pub async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<
     let merchant = key::merchant(&api, &request).await?;
     Query::of(&request, &[])?;
     let key = idempotency::key(&request)?;
+    let patience = Patience::of(&request, api.settings.answer_within);
     let body = body::object(&request, payload, api.settings.body_limit, false).await?;
     let (payment, asked) = parse(&body)?;
     let claim = idempotency::claim(&api.fingerprint_secret, merchant.id, &key, "POST", "/v1/refunds", &body);
-    let asking = Asking { api: &api, request: &request, key: &key, amount: asked.amount };
-    let answer = ask::router(asking, Refund { merchant: merchant.id, payment, request: asked, claim, wait: api.settings.answer_within }).await?;
+    let asking = Asking { api: &api, request: &request, key: &key, amount: asked.amount, wait: patience.wait };
+    let answer = ask::router(asking, Refund { merchant: merchant.id, payment, request: asked, claim, wait: patience.wait }).await?;
     let made = match answer.subject {
         Subject::Refund(n) => answer.payment.refund(n),
         Subject::Payment | Subject::Capture(_) | Subject::Cancel => None,
@@ -39,13 +44,15 @@ pub async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<
         tracing::error!(payment = %answer.payment.id, "a refund was answered without a refund");
         return Err(Problem::internal());
     };
-    Ok(answers::money(&answer, &render::refund(&answer.payment, made)))
+    Ok(patience.told(answers::money(&answer, &render::refund(&answer.payment, made).at(api.clock.wall()))))
 }
 
-/// `GET /v1/refunds/{id}`.
+/// `GET /v1/refunds/{id}`; with `sync=true` its channel is asked first, if it is not final.
 pub async fn read(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let merchant = key::merchant(&api, &request).await?;
-    Query::of(&request, &[])?;
+    let query = Query::of(&request, &["sync"])?;
+    let sync = query.flag("sync")?;
+    let patience = Patience::of(&request, api.settings.answer_within);
     let id: RefundId = request.match_info().get("id").and_then(|id| id.parse().ok()).ok_or_else(no_such_refund)?;
     let found = api
         .read(move |store| async move {
@@ -55,19 +62,39 @@ pub async fn read(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespo
         .await?;
     let (payment, n) = found.ok_or_else(no_such_refund)?;
     ask::remember(&request, payment.id);
+    let payment = if sync {
+        let question = Refresh { merchant: merchant.id, payment: payment.id, subject: Subject::Refund(n), wait: patience.wait };
+        ask::refresh(&api, &request, question).await?.payment
+    } else {
+        Arc::new(payment)
+    };
     let refund = payment.refund(n).ok_or_else(no_such_refund)?;
-    Ok(answers::json(StatusCode::OK, &render::refund(&payment, refund)))
+    let answer = answers::json(StatusCode::OK, &render::refund(&payment, refund).at(api.clock.wall()));
+    Ok(if sync { patience.told(answer) } else { answer })
 }
 
 /// `GET /v1/refunds`.
 pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let merchant = key::merchant(&api, &request).await?;
-    let query = Query::of(&request, &["payment_id", "cursor", "limit"])?;
+    let known = ["status", "channel", "payment_id", "merchant_order_id", "merchant_refund_id", FROM, AFTER, BEFORE, UNTIL, "cursor", "limit"];
+    let query = Query::of(&request, &known)?;
     let limit = query.limit()?;
-    let before = query.cursor(&api.fingerprint_secret, LIST)?;
-    let of: Option<PaymentId> = query.parsed("payment_id", "a payment's id", |text| text.parse().ok())?;
-    let refunds = api.read(move |store| async move { store.refunds(merchant.id, of, before, limit + 1).await }).await?;
-    let rows = refunds.iter().filter_map(|(payment, n)| payment.refund(*n).map(|refund| (refund.id.0, render::refund(payment, refund)))).collect();
+    let statuses = RefundStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(", ");
+    let page = PageOfRefunds {
+        before: query.cursor(&api.fingerprint_secret, LIST)?,
+        since: query.since()?,
+        until: query.until()?,
+        status: query.parsed("status", &format!("one of {statuses}"), RefundStatus::parse)?,
+        channel: query.name("channel")?,
+        payment: query.parsed("payment_id", "a payment's id", |text| text.parse().ok())?,
+        order: query.name("merchant_order_id")?,
+        name: query.name("merchant_refund_id")?,
+        limit: limit + 1,
+    };
+    let refunds = api.read(move |store| async move { store.refunds(merchant.id, &page).await }).await?;
+    let now = api.clock.wall();
+    let rows =
+        refunds.iter().filter_map(|(payment, n)| payment.refund(*n).map(|refund| (refund.id.0, render::refund(payment, refund).at(now)))).collect();
     Ok(answers::json(StatusCode::OK, &Page::of(rows, limit, &api.fingerprint_secret, LIST)))
 }
 

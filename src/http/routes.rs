@@ -5,12 +5,14 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Scope, web};
 
+use super::document::page;
 use super::problem::{Problem, ProblemCode};
 use super::{Api, alerts, event, notification, observe, operations, payment, refund, webhook};
+use crate::domain::Role;
 
 /// The templates of all addresses, each with its methods and the code that a method usually answers. The templates are the only values of the
 /// metrics' label `route`, beside `unmatched`.
-pub(super) const ROUTES: &[(&str, &[(&str, &str)])] = &[
+pub const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("/v1/payments", &[("POST", "201"), ("GET", "200")]),
     ("/v1/payments/{id}", &[("GET", "200")]),
     ("/v1/payments/{id}/capture", &[("POST", "200")]),
@@ -29,13 +31,48 @@ pub(super) const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("/livez", &[("GET", "200")]),
     ("/readyz", &[("GET", "200")]),
     ("/version", &[("GET", "200")]),
+    ("/openapi.json", &[("GET", "200")]),
+    ("/docs", &[("GET", "200")]),
+    ("/docs/{file}", &[("GET", "200")]),
     ("/metrics", &[("GET", "200")]),
     ("/ops/v1/channels", &[("GET", "200")]),
+    ("/ops/v1/channels/{id}/override", &[("PUT", "200"), ("DELETE", "200")]),
+    ("/ops/v1/channels/{id}/timeline", &[("GET", "200")]),
+    ("/ops/v1/overrides", &[("GET", "200")]),
     ("/ops/v1/unknowns", &[("GET", "200")]),
+    ("/ops/v1/unknowns/requery", &[("POST", "202")]),
+    ("/ops/v1/payments/{id}/resolve", &[("POST", "200")]),
+    ("/ops/v1/notifications", &[("GET", "200")]),
+    ("/ops/v1/audit", &[("GET", "200")]),
     ("/ops/v1/integrity", &[("GET", "200")]),
     ("/ops/v1/alerts", &[("GET", "200")]),
     ("/ops/v1/alerts/{id}/acknowledge", &[("POST", "200")]),
 ];
+
+/// Which role each operators' route takes at least, method by method. Two things are asked beside it where they are known: an outcome above the
+/// set amount needs a second person who is an admin (`router/operator/resolve.rs`), and on a listener of their own the metrics need no token.
+pub const OPERATIONS: &[(&str, &str, Role)] = &[
+    ("/metrics", "GET", Role::Viewer),
+    ("/ops/v1/channels", "GET", Role::Viewer),
+    ("/ops/v1/channels/{id}/override", "PUT", Role::Operator),
+    ("/ops/v1/channels/{id}/override", "DELETE", Role::Operator),
+    ("/ops/v1/channels/{id}/timeline", "GET", Role::Viewer),
+    ("/ops/v1/overrides", "GET", Role::Viewer),
+    ("/ops/v1/unknowns", "GET", Role::Viewer),
+    ("/ops/v1/unknowns/requery", "POST", Role::Operator),
+    ("/ops/v1/payments/{id}/resolve", "POST", Role::Operator),
+    ("/ops/v1/notifications", "GET", Role::Viewer),
+    ("/ops/v1/audit", "GET", Role::Viewer),
+    ("/ops/v1/integrity", "GET", Role::Viewer),
+    ("/ops/v1/alerts", "GET", Role::Viewer),
+    ("/ops/v1/alerts/{id}/acknowledge", "POST", Role::Operator),
+];
+
+/// The role that a method of an address takes; `None` when it is in no table.
+pub(super) fn role_needed(template: &str, method: &Method) -> Option<Role> {
+    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+    OPERATIONS.iter().find(|(address, takes, _)| *address == template && *takes == method).map(|(_, _, role)| *role)
+}
 
 /// The merchants' and providers' routes, and the operators' too where the settings say so. Register it last: it answers every address.
 pub fn routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
@@ -83,13 +120,27 @@ fn with_probes(scope: Scope) -> Scope {
         .service(on("/livez", "GET, HEAD").route(get(operations::livez)))
         .service(on("/readyz", "GET, HEAD").route(get(operations::readyz)))
         .service(on("/version", "GET, HEAD").route(get(operations::version)))
+        .service(on("/openapi.json", "GET, HEAD").route(get(page::document)))
+        .service(on("/docs", "GET, HEAD").route(get(page::page)))
+        .service(on("/docs/{file}", "GET, HEAD").route(get(page::file)))
 }
 
 fn with_operations(scope: Scope) -> Scope {
     scope
         .service(on("/metrics", "GET, HEAD").route(get(operations::metrics)))
         .service(on("/ops/v1/channels", "GET, HEAD").route(get(operations::channels)))
-        .service(on("/ops/v1/unknowns", "GET, HEAD").route(get(operations::unknowns)))
+        .service(
+            on("/ops/v1/channels/{id}/override", "DELETE, PUT")
+                .route(web::put().to(operations::overrides::put))
+                .route(web::delete().to(operations::overrides::end)),
+        )
+        .service(on("/ops/v1/channels/{id}/timeline", "GET, HEAD").route(get(operations::timeline::read)))
+        .service(on("/ops/v1/overrides", "GET, HEAD").route(get(operations::overrides::list)))
+        .service(on("/ops/v1/unknowns", "GET, HEAD").route(get(operations::doubt::list)))
+        .service(on("/ops/v1/unknowns/requery", "POST").route(web::post().to(operations::doubt::requery)))
+        .service(on("/ops/v1/payments/{id}/resolve", "POST").route(web::post().to(operations::resolve::resolve)))
+        .service(on("/ops/v1/notifications", "GET, HEAD").route(get(operations::records::notifications)))
+        .service(on("/ops/v1/audit", "GET, HEAD").route(get(operations::records::audit)))
         .service(on("/ops/v1/integrity", "GET, HEAD").route(get(operations::integrity)))
         .service(on("/ops/v1/alerts", "GET, HEAD").route(get(alerts::list)))
         .service(on("/ops/v1/alerts/{id}/acknowledge", "POST").route(web::post().to(alerts::acknowledge)))
@@ -111,4 +162,31 @@ where
 {
     use actix_web::guard;
     web::route().guard(guard::Any(guard::Method(Method::GET)).or(guard::Method(Method::HEAD))).to(handler)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operators_route_has_its_role_and_no_role_is_without_its_route() {
+        let routed: Vec<(&str, &str)> = ROUTES
+            .iter()
+            .filter(|(template, _)| template.starts_with("/ops/") || *template == "/metrics")
+            .flat_map(|(template, methods)| methods.iter().map(|(method, _)| (*template, *method)))
+            .collect();
+        let mut guarded: Vec<(&str, &str)> = OPERATIONS.iter().map(|(template, method, _)| (*template, *method)).collect();
+        let mut missing: Vec<_> = routed.iter().filter(|route| !guarded.contains(route)).collect();
+        assert!(missing.is_empty(), "without a role: {missing:?}");
+        guarded.retain(|route| !routed.contains(route));
+        missing.extend(&guarded);
+        assert!(missing.is_empty(), "without a route: {missing:?}");
+    }
+
+    #[test]
+    fn what_acts_is_not_for_viewers() {
+        for (template, method, role) in OPERATIONS {
+            assert_eq!(*role > Role::Viewer, *method != "GET", "{method} {template}");
+        }
+    }
 }

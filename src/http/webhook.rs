@@ -114,7 +114,7 @@ pub async fn replay(request: HttpRequest, payload: web::Payload, api: web::Data<
     let id = endpoint_id(&request)?;
     let body = body::object(&request, payload, api.settings.body_limit, false).await?;
     let fields = Fields::of(&body, &["from", "to"])?;
-    let (from, to) = (super::payment::ceiling(time(&fields, "from")?), super::payment::ceiling(time(&fields, "to")?));
+    let (from, to) = (super::page::ceiling(time(&fields, "from")?), super::page::ceiling(time(&fields, "to")?));
     if to <= from {
         return Err(fields.wrong("to", "must be later than from"));
     }

@@ -122,7 +122,7 @@ impl Courier {
     async fn render(&self, claimed: &ClaimedDelivery) -> Result<Option<String>, StoreError> {
         let Some(event) = self.store.event_at(claimed.key.payment, claimed.key.sequence).await? else { return Ok(None) };
         let payment = self.store.payment_of(claimed.merchant, claimed.key.payment).await?;
-        Ok(payment.and_then(|payment| message::body(&payment, &event.row)))
+        Ok(payment.and_then(|payment| message::body(&payment, &event.row, self.clock.wall())))
     }
 
     async fn send(&self, claimed: &ClaimedDelivery, body: String) -> Judged {

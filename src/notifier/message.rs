@@ -33,13 +33,13 @@ enum Object<'a> {
     Refund(Box<RefundView<'a>>),
 }
 
-/// The body that tells of `event`; `None` when it is about a refund that its payment does not have.
-pub fn body(payment: &Payment, event: &EventRow) -> Option<String> {
+/// The body that tells of `event`, made at `now`; `None` when it is about a refund that its payment does not have.
+pub fn body(payment: &Payment, event: &EventRow, now: Timestamp) -> Option<String> {
     let object = if event.kind.starts_with("refund.") {
         let n = refund_number(event)?;
-        Object::Refund(Box::new(representation::refund(payment, payment.refund(n)?)))
+        Object::Refund(Box::new(representation::refund(payment, payment.refund(n)?).at(now)))
     } else {
-        Object::Payment(Box::new(representation::payment(payment)))
+        Object::Payment(Box::new(representation::payment(payment).at(now)))
     };
     serde_json::to_string(&Message { r#type: &event.kind, timestamp: event.created_at, data: Data { sequence: event.sequence, object } }).ok()
 }

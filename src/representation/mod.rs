@@ -94,6 +94,28 @@ enum NextActionView<'a> {
     },
 }
 
+/// The least time after which asking again can tell anything new: what is due is looked at about now.
+const SOON: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
+
+impl PaymentView<'_> {
+    /// The view as it is shown at `now`: what is due already is no time to come back at.
+    pub fn at(mut self, now: Timestamp) -> Self {
+        self.poll_after = self.poll_after.map(|due| due.max(now + SOON));
+        if let Some(refunds) = self.refunds.take() {
+            self.refunds = Some(refunds.into_iter().map(|refund| refund.at(now)).collect());
+        }
+        self
+    }
+}
+
+impl RefundView<'_> {
+    /// The view as it is shown at `now`: what is due already is no time to come back at.
+    pub fn at(mut self, now: Timestamp) -> Self {
+        self.poll_after = self.poll_after.map(|due| due.max(now + SOON));
+        self
+    }
+}
+
 /// One try.
 #[derive(Debug, Serialize)]
 pub(crate) struct AttemptView<'a> {

@@ -27,6 +27,9 @@ use crate::store::inbox::Inbox;
 
 /// Notifications that are applied at once.
 const APPLYING: usize = 256;
+/// Questions of merchants under way at one channel. They have no place among the inquiries: whoever reads open payments in a loop takes nothing
+/// from the poller, from notifications, or from another channel.
+const ASKING: usize = 16;
 /// How often a channel's unknowns are made due at once, at most.
 const HASTEN_EVERY: Duration = Duration::from_secs(5);
 
@@ -45,6 +48,8 @@ pub struct FlowSettings {
     pub lease_margin: Duration,
     /// How long a second request with the same key is told that the first is in flight.
     pub in_flight_for: Duration,
+    /// Minor units of an outcome that one operator may resolve alone; above it a second person must say the same.
+    pub resolve_alone_up_to: i64,
 }
 
 impl Default for FlowSettings {
@@ -56,6 +61,7 @@ impl Default for FlowSettings {
             call_timeout: Duration::from_secs(3),
             lease_margin: Duration::from_secs(4),
             in_flight_for: Duration::from_secs(10),
+            resolve_alone_up_to: 100_000,
         }
     }
 }
@@ -78,6 +84,8 @@ pub struct Channel {
     hastened_at: Arc<AtomicU64>,
     /// Whether a synthetic query is on its way.
     probed: Arc<AtomicBool>,
+    /// Room for questions that merchants want put.
+    asking: Arc<Semaphore>,
     numbers: Numbers,
 }
 
@@ -93,6 +101,7 @@ impl Channel {
             doubtful: Arc::default(),
             hastened_at: Arc::default(),
             probed: Arc::default(),
+            asking: Arc::new(Semaphore::new(ASKING)),
             numbers: Numbers::default(),
         }
     }
@@ -108,6 +117,11 @@ impl Channel {
     /// What this channel is asked about `attempt` of `payment`, now.
     pub(super) fn call(&self, payment: &Payment, attempt: &Attempt, verb: Verb, now: Timestamp) -> Call {
         Call { notify_url: self.notify_url.clone(), ..call(payment, attempt, verb, now) }
+    }
+
+    /// Room to put one more question of a merchant's now; it goes back when dropped.
+    pub(super) fn place_to_ask(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.asking).try_acquire_owned().ok()
     }
 
     pub(super) fn note_failure(&self) {
@@ -278,7 +292,16 @@ impl Flows {
             let _place = (place, Leaving(in_flight));
             let _gone = answer.send(flow.await);
         });
-        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(FlowError::Internal("the flow ended without an answer".to_owned()))) })
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(without_answer())) })
+    }
+
+    /// Runs what moves nothing and holds no place: it reads, and waits for others. The API bounds how many there are.
+    pub(super) fn start_reading<T: Send + 'static>(
+        &self,
+        reading: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> ResponseFuture<Result<T, FlowError>> {
+        let task = self.shared.runtime.spawn(reading);
+        Box::pin(async move { task.await.unwrap_or_else(|_| Err(without_answer())) })
     }
 
     /// Runs the part of a flow that goes on when its caller was answered; a stop waits for it.
@@ -353,6 +376,10 @@ impl Flows {
     pub(super) async fn reload(&self, id: crate::domain::PaymentId) -> Result<Payment, FlowError> {
         self.shared.store.payment(id).await?.ok_or_else(|| FlowError::Internal(format!("{id} is not in the database")))
     }
+}
+
+fn without_answer() -> FlowError {
+    FlowError::Internal("the flow ended without an answer".to_owned())
 }
 
 /// One more part under way, until it is dropped.

@@ -6,7 +6,8 @@
 //!
 //! Read `payment.rs` and `refund.rs` as two scripts, top to bottom (`capture.rs` is a third; `carrying.rs` is what they share, `replay.rs` what a
 //! known key is answered); `settle.rs` is how news becomes a change on disk, `resolve.rs` what the
-//! poller asks for, `notify.rs` what providers tell us.
+//! poller asks for, `refresh.rs` what a merchant asks for who will not wait, `notify.rs` what providers tell us, `external.rs` what happened at a
+//! channel without us, `operator/` what the people do who run this.
 
 pub mod answer;
 mod capture;
@@ -15,8 +16,10 @@ mod external;
 pub mod flows;
 pub mod notify;
 mod numbers;
+pub mod operator;
 pub mod payment;
 mod recent;
+mod refresh;
 pub mod refund;
 mod replay;
 pub mod resolve;
@@ -30,7 +33,8 @@ use uuid::Uuid;
 
 pub use self::answer::{Answer, Claim, FlowError};
 pub use self::flows::{FlowSettings, Flows};
-use crate::domain::{PaymentId, PaymentRequest, RefundRequest};
+use self::operator::{AskAgain, Resolution, Resolve};
+use crate::domain::{PaymentId, PaymentRequest, RefundRequest, Subject};
 use crate::provider::CardData;
 use crate::store::lease;
 
@@ -100,6 +104,19 @@ pub struct Inquire {
     pub claim: lease::Claim,
 }
 
+/// Ask the channel now what has become of a payment, or of a refund, unless that is known for good.
+#[derive(Debug)]
+pub struct Refresh {
+    /// Who asks.
+    pub merchant: Uuid,
+    /// Which payment.
+    pub payment: PaymentId,
+    /// The payment itself, or a refund of it.
+    pub subject: Subject,
+    /// How long the caller waits for the channel's word.
+    pub wait: Duration,
+}
+
 /// A message from a provider, as it came.
 #[derive(Debug)]
 pub struct Notify {
@@ -136,6 +153,9 @@ impl Message for Refund {
 }
 impl Message for Inquire {
     type Result = Result<(), FlowError>;
+}
+impl Message for Refresh {
+    type Result = Result<Answer, FlowError>;
 }
 impl Message for Notify {
     type Result = Result<Acknowledgement, FlowError>;
@@ -201,10 +221,34 @@ impl Handler<Inquire> for Router {
     }
 }
 
+impl Handler<Refresh> for Router {
+    type Result = ResponseFuture<Result<Answer, FlowError>>;
+    fn handle(&mut self, message: Refresh, _: &mut Context<Self>) -> Self::Result {
+        let flows = self.flows.clone();
+        self.flows.start_reading(async move { flows.refresh(message).await })
+    }
+}
+
 impl Handler<Notify> for Router {
     type Result = ResponseFuture<Result<Acknowledgement, FlowError>>;
     fn handle(&mut self, message: Notify, _: &mut Context<Self>) -> Self::Result {
         let flows = self.flows.clone();
         self.flows.start_inquiry(async move { flows.notify(message).await })
+    }
+}
+
+impl Handler<Resolve> for Router {
+    type Result = ResponseFuture<Result<Resolution, FlowError>>;
+    fn handle(&mut self, message: Resolve, _: &mut Context<Self>) -> Self::Result {
+        let flows = self.flows.clone();
+        self.flows.start_payment_flow(async move { flows.resolve(message).await })
+    }
+}
+
+impl Handler<AskAgain> for Router {
+    type Result = ResponseFuture<Result<i64, FlowError>>;
+    fn handle(&mut self, message: AskAgain, _: &mut Context<Self>) -> Self::Result {
+        let flows = self.flows.clone();
+        self.flows.start_payment_flow(async move { flows.ask_again(message).await })
     }
 }

@@ -103,11 +103,7 @@ impl Flows {
 
     async fn query(&self, payment: Payment, claim: &Claim, channel: &Channel, close: bool) -> Result<&'static str, FlowError> {
         let Some(attempt) = payment.attempt(claim.n).cloned() else { return Ok("gone") };
-        let verb = match attempt.operation {
-            Operation::Refund => Verb::QueryRefund,
-            Operation::Reversal if !is_only_held(&payment, &attempt) => Verb::QueryRefund,
-            _ => Verb::Query,
-        };
+        let verb = question(&payment, &attempt);
         let Some(reply) = self.ask(&payment, &attempt, claim, channel, verb).await? else { return Ok("shut") };
         match reply {
             Reply::News { news, .. } => {
@@ -243,7 +239,14 @@ impl Flows {
     }
 
     /// One exchange with the channel, past its guard. `None`: the guard is shut; the attempt is due again when it may be open.
-    async fn ask(&self, payment: &Payment, attempt: &Attempt, claim: &Claim, channel: &Channel, verb: Verb) -> Result<Option<Reply>, FlowError> {
+    pub(super) async fn ask(
+        &self,
+        payment: &Payment,
+        attempt: &Attempt,
+        claim: &Claim,
+        channel: &Channel,
+        verb: Verb,
+    ) -> Result<Option<Reply>, FlowError> {
         let permit = match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
             Ok(permit) => permit,
             Err(rejected) => {
@@ -273,7 +276,7 @@ impl Flows {
     }
 
     /// Settles news, and when it told nothing new, moves the attempt a rung up.
-    async fn apply(&self, payment: Payment, claim: &Claim, channel: &Channel, news: &News) -> Result<&'static str, FlowError> {
+    pub(super) async fn apply(&self, payment: Payment, claim: &Claim, channel: &Channel, news: &News) -> Result<&'static str, FlowError> {
         let Settled { payment, learned } = self.settle(payment, claim.n, news, Source::Query, channel.handle.provider().contract()).await?;
         if learned == Learned::Changed {
             return Ok("changed");
@@ -292,6 +295,15 @@ impl Flows {
         let now = self.now();
         let next = payment.next_look(claim.n, now).unwrap_or(now + SignedDuration::from_mins(1));
         Ok(self.shared.store.postpone(claim, Some(next), true).await?)
+    }
+}
+
+/// How the channel is asked about an attempt: a refund, and money that is given back, are objects of their own.
+pub(super) fn question(payment: &Payment, attempt: &Attempt) -> Verb {
+    match attempt.operation {
+        Operation::Refund => Verb::QueryRefund,
+        Operation::Reversal if !is_only_held(payment, attempt) => Verb::QueryRefund,
+        _ => Verb::Query,
     }
 }
 
@@ -342,7 +354,7 @@ fn synthetic_query(channel: &Channel, now: jiff::Timestamp) -> crate::provider::
 
 /// What a query of the payment says about an attempt that is not the payment itself: a capture is done when the payment is, a void when it is
 /// closed. `None`: the channel shows the hold as if nothing had been asked.
-fn reading(attempt: &Attempt, verb: Verb, news: News) -> Option<News> {
+pub(super) fn reading(attempt: &Attempt, verb: Verb, news: News) -> Option<News> {
     match (attempt.operation, news.fact) {
         (Operation::Pay | Operation::Refund, _) => Some(news),
         // A question that never reached the channel says nothing of what it was about, and least of all that the channel does not have it.

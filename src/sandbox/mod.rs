@@ -13,7 +13,7 @@
 //! - one listener a channel, at the same port for as long as its data directory lives, and shut only by the fault `refuse`;
 //! - notifications never delay an answer.
 //!
-//! Where to read next: [`account`] is what every account has, [`stripe`] and [`alipay`] the scripts of one request, [`fault`] what can go wrong, [`listener`] how a socket misbehaves,
+//! Where to read next: [`account`] is what every account has, [`stripe`], [`alipay`] and [`bank`] the scripts of one request, [`fault`] what can go wrong, [`listener`] how a socket misbehaves,
 //! [`control`] what can be asked and told.
 //!
 //! What the magic amounts mean on each wire is said where it is spoken; on Stripe's, by their last two digits, when they are paid: 01 `card_declined`, 02 charged and never

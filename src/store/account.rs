@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::domain::Role;
 
 pub(super) const KEY: &str = "SELECT m.id, m.livemode FROM api_key k JOIN merchant m ON m.id = k.merchant_id \
      WHERE k.digest = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)";
@@ -32,8 +33,8 @@ pub struct KeyOwner {
 pub struct OperatorRow {
     /// Their name, for the audit.
     pub name: String,
-    /// `viewer`, `operator` or `admin`.
-    pub role: String,
+    /// What they may do.
+    pub role: Role,
 }
 
 impl Store {
@@ -55,7 +56,9 @@ impl Store {
     pub async fn operator(&self, digest: &[u8; 32], now: Timestamp) -> Result<Option<OperatorRow>, StoreError> {
         let client = self.client().await?;
         let Some(row) = client.query_opt(OPERATOR, &[&digest.as_slice(), &now]).await? else { return Ok(None) };
-        Ok(Some(OperatorRow { name: row.try_get(0)?, role: row.try_get(1)? }))
+        let role: &str = row.try_get(1)?;
+        let role = Role::parse(role).ok_or_else(|| StoreError::Unreadable(format!("role is {role:?}")))?;
+        Ok(Some(OperatorRow { name: row.try_get(0)?, role }))
     }
 
     /// Adds a merchant, or finds the one of that name and mode. Answers its id.
@@ -86,6 +89,16 @@ impl Store {
         let client = self.client().await?;
         client.execute(ADD_OPERATOR, &[&digest.as_slice(), &name, &role, &now]).await?;
         Ok(())
+    }
+
+    /// The secret that fingerprints are keyed with; `None` when this installation has never been served.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn installation_secret(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        let Some(row) = self.client().await?.query_opt(FINGERPRINT_SECRET, &[]).await? else { return Ok(None) };
+        let secret: Vec<u8> = row.try_get(0)?;
+        secret.try_into().map(Some).map_err(|_| StoreError::Unreadable("the fingerprint secret is not 32 bytes".to_owned()))
     }
 
     /// The secret that fingerprints are keyed with: `candidate`, if this installation has none yet.

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::domain::Role;
 
 pub(super) const MERCHANT_ADD: &str = "WITH made AS (INSERT INTO merchant (id, name, livemode, created_at) VALUES ($1, $2, $3, $4::timestamptz) \
        ON CONFLICT DO NOTHING RETURNING id, name, livemode) \
@@ -59,6 +60,11 @@ pub(super) const OPERATOR_ROTATE: &str = "WITH old AS (SELECT digest, name, hint
      INSERT INTO audit (at, who, act, subject, why, before, after) \
      SELECT $4::timestamptz, $6, 'operator.rotate', 'operator:' || old.name, $7, jsonb_build_object('hint', old.hint), \
        jsonb_build_object('hint', $3, 'previous_until', changed.previous_until) FROM old JOIN changed USING (name)";
+pub(super) const OPERATOR_ROLE: &str = "WITH old AS (SELECT digest, name, role FROM operator WHERE name = $1 AND revoked_at IS NULL FOR UPDATE), \
+       changed AS (UPDATE operator o SET role = $2 FROM old WHERE o.digest = old.digest RETURNING o.digest) \
+     INSERT INTO audit (at, who, act, subject, why, before, after) \
+     SELECT $3::timestamptz, $4, 'operator.role', 'operator:' || name, $5, jsonb_build_object('role', role), jsonb_build_object('role', $2::text) \
+     FROM old JOIN changed USING (digest)";
 pub(super) const OPERATOR_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM operator WHERE revoked_at IS NULL)";
 
 /// Rows that a list reads at most: beyond what a person reads, and below what hurts.
@@ -352,6 +358,15 @@ impl Store {
     pub async fn rotate_operator(&self, name: &str, new: &[u8; 32], hint: &str, until: Timestamp, actor: Actor<'_>) -> Result<bool, StoreError> {
         let client = self.client().await?;
         Ok(client.execute(OPERATOR_ROTATE, &[&name, &new.as_slice(), &hint, &actor.at, &until, &actor.who, &actor.why]).await? > 0)
+    }
+
+    /// Gives an operator another role, from their next request on. False when there is no valid operator of that name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_operator_role(&self, name: &str, role: Role, actor: Actor<'_>) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        Ok(client.execute(OPERATOR_ROLE, &[&name, &role.as_str(), &actor.at, &actor.who, &actor.why]).await? > 0)
     }
 
     /// Whether there is an operator who was not revoked.

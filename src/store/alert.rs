@@ -36,7 +36,12 @@ pub(super) const CLAIM: &str = "UPDATE alert_delivery SET lease_until = $2 WHERE
      RETURNING id, transport, recipient, subject, body, message_id, in_reply_to, created_at, tries";
 pub(super) const SETTLE: &str =
     "UPDATE alert_delivery SET state = $2, due_at = $3, sent_at = $4, result = $5, tries = tries + 1, lease_until = NULL WHERE id = $1";
-pub(super) const ACKNOWLEDGE: &str = "UPDATE alert SET acknowledged_at = coalesce(acknowledged_at, $2), acknowledged_by = coalesce(acknowledged_by, $3) \
+/// Said again it changes nothing, and is no act.
+pub(super) const ACKNOWLEDGE: &str = "WITH told AS (INSERT INTO audit (at, who, act, subject, before, after) \
+       SELECT $2::timestamptz, 'operator:' || $3, 'alert.acknowledge', 'alert:' || id, jsonb_build_object('acknowledged_by', null), \
+         jsonb_build_object('acknowledged_by', $3::text, 'kind', kind, 'channel', channel) \
+       FROM (SELECT id, kind, channel FROM alert WHERE id = $1 AND acknowledged_at IS NULL FOR UPDATE) AS first) \
+     UPDATE alert SET acknowledged_at = coalesce(acknowledged_at, $2::timestamptz), acknowledged_by = coalesce(acknowledged_by, $3) \
      WHERE id = $1 RETURNING id, kind, channel, severity, story, raised_at, seen_at, ended_at, acknowledged_at, acknowledged_by, \
      mailed_at, mails, thread, texted_at, closed_at, mailed_at, false";
 pub(super) const NEWEST: &str = "SELECT id, kind, channel, severity, story, raised_at, seen_at, ended_at, acknowledged_at, acknowledged_by, \

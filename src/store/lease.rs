@@ -8,10 +8,16 @@ use super::{Store, StoreError};
 use crate::domain::PaymentId;
 
 /// Takes what is due and free, oldest first, past whatever other sweepers hold.
-pub(super) const CLAIM: &str = "UPDATE attempt SET lease_owner = $1, lease_until = $2, fence = fence + 1 \
+pub(super) const CLAIM: &str = "UPDATE attempt SET lease_owner = $1, lease_until = $2, fence = fence + 1, asked_at = $3 \
      WHERE (payment_id, n) IN (SELECT payment_id, n FROM attempt WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3) \
        AND NOT (channel = ANY($5::text[])) ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
      RETURNING payment_id, n, fence, channel, operation, due_at";
+/// Takes one attempt that is free and was not asked about lately, due or not.
+pub(super) const CLAIM_ONE: &str = "UPDATE attempt SET lease_owner = $3, lease_until = $4, fence = fence + 1, asked_at = $5 \
+     WHERE payment_id = $1 AND n = $2 AND (lease_until IS NULL OR lease_until <= $5) AND (asked_at IS NULL OR asked_at <= $6) \
+     RETURNING payment_id, n, fence, channel, operation, due_at";
+/// Gives a lease back and leaves everything else as it was.
+pub(super) const RELEASE: &str = "UPDATE attempt SET lease_owner = NULL, lease_until = NULL WHERE payment_id = $1 AND n = $2 AND fence = $3";
 /// Renews a lease that is still ours.
 pub(super) const RENEW: &str = "UPDATE attempt SET lease_until = $4 WHERE payment_id = $1 AND n = $2 AND fence = $3";
 /// Gives a lease back and looks again later, unless somebody has set another time since the lease was taken (a cancel, news that calls for a
@@ -40,8 +46,23 @@ pub struct Claim {
     pub channel: String,
     /// Its operation.
     pub operation: String,
-    /// When it was due.
+    /// When it was due; when it was taken, if it was not.
     pub due_at: Timestamp,
+    /// Whether it was taken before its time: then it only goes back, and its plan stays.
+    pub ahead: bool,
+}
+
+/// Who wants to ask about one attempt, from when until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asking {
+    /// Whose lease it becomes.
+    pub owner: Uuid,
+    /// Now.
+    pub now: Timestamp,
+    /// Until when the lease lasts.
+    pub until: Timestamp,
+    /// Only if nobody has asked since then.
+    pub not_asked_since: Timestamp,
 }
 
 impl Store {
@@ -69,9 +90,31 @@ impl Store {
                     channel: row.try_get(3)?,
                     operation: row.try_get(4)?,
                     due_at: row.try_get(5)?,
+                    ahead: false,
                 })
             })
             .collect()
+    }
+
+    /// Takes one attempt, due or not; `None` when somebody holds it, or it was asked about lately.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claim_attempt(&self, payment: PaymentId, n: i16, asking: Asking) -> Result<Option<Claim>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(CLAIM_ONE).await?;
+        let Asking { owner, now, until, not_asked_since } = asking;
+        let Some(row) = client.query_opt(&statement, &[&payment.0, &n, &owner, &until, &now, &not_asked_since]).await? else { return Ok(None) };
+        let due_at: Option<Timestamp> = row.try_get(5)?;
+        Ok(Some(Claim {
+            payment,
+            n,
+            fence: row.try_get(2)?,
+            channel: row.try_get(3)?,
+            operation: row.try_get(4)?,
+            due_at: due_at.unwrap_or(now),
+            ahead: due_at.is_none_or(|due| due > now),
+        }))
     }
 
     /// Renews a lease before a send. False when somebody else has it by now: the send must not happen.
@@ -85,12 +128,17 @@ impl Store {
     }
 
     /// Gives a lease back and sets when to look again; `None` when nobody must. A time that was set after the lease was taken stands. `looked`
-    /// says whether this counts as a rung of the ladder.
+    /// says whether this counts as a rung of the ladder. What was taken ahead of its time only goes back.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn postpone(&self, claim: &Claim, due_at: Option<Timestamp>, looked: bool) -> Result<(), StoreError> {
         let client = self.client().await?;
+        if claim.ahead {
+            let statement = client.prepare_cached(RELEASE).await?;
+            client.execute(&statement, &[&claim.payment.0, &claim.n, &claim.fence]).await?;
+            return Ok(());
+        }
         let statement = client.prepare_cached(POSTPONE).await?;
         client.execute(&statement, &[&claim.payment.0, &claim.n, &claim.fence, &due_at, &i32::from(looked), &claim.due_at]).await?;
         Ok(())

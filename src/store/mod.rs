@@ -4,8 +4,11 @@
 pub mod account;
 pub mod administration;
 pub mod alert;
+pub mod audit;
 pub mod card;
+pub mod channel_override;
 pub mod diagnosis;
+pub mod doubt;
 pub mod guard;
 pub mod inbox;
 pub mod integrity;

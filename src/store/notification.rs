@@ -1,8 +1,10 @@
 //! Notifications, stored raw and once (`inbox.rs`) before anything is made of them: what may become of one, and those that wait.
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::domain::PaymentId;
 
 /// Those that were stored and not applied before the process ended.
 pub(super) const WAITING: &str =
@@ -11,6 +13,13 @@ pub(super) const WAITING: &str =
 /// Sets one aside that nobody can apply.
 pub(super) const QUARANTINE: &str =
     "UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE channel = $1 AND event_id = $2 AND state = 'received'";
+
+/// Newest first. Two of one time are told apart by a hash of what names them: a page's place fits 16 bytes.
+pub(super) const LIST: &str = "SELECT channel, event_id, kind, state, note, payment_id, received_at, applied_at, length(body)::int8, \
+       hashtextextended(channel || chr(10) || event_id, 0) AS place FROM notification \
+     WHERE ($1::text IS NULL OR channel = $1) AND ($2::text IS NULL OR state = $2) AND received_at <= $3 \
+       AND (received_at < $3 OR hashtextextended(channel || chr(10) || event_id, 0) < $4) \
+     ORDER BY received_at DESC, place DESC LIMIT $5";
 
 /// What became of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +30,53 @@ pub enum NotificationState {
     Ignored,
     /// It does not fit what we know: kept for a person.
     Quarantined,
+}
+
+/// The states of a notification, as the rows have them: what may become of it, and before that `received`.
+pub const STATES: [&str; 4] = ["received", "applied", "ignored", "quarantined"];
+
+/// A notification in the operators' list. Its body stays where it is: it may hold whatever the provider knows of a customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotificationRow {
+    /// The channel it came for.
+    pub channel: String,
+    /// The provider's id of it.
+    pub event_id: String,
+    /// The provider's word for what it is about.
+    pub kind: String,
+    /// One of [`STATES`].
+    pub state: String,
+    /// Why it was set aside.
+    pub note: Option<String>,
+    /// The payment that it is about, where it is known.
+    pub payment: Option<PaymentId>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// When something was made of it.
+    pub applied_at: Option<Timestamp>,
+    /// How long its body is.
+    pub body_bytes: i64,
+    place: i64,
+}
+
+impl NotificationRow {
+    /// What stands for it in a cursor: its time in microseconds, and its hash.
+    pub fn place(&self) -> Uuid {
+        Uuid::from_u64_pair(self.received_at.as_microsecond().cast_unsigned(), self.place.cast_unsigned())
+    }
+}
+
+/// What is asked of the list.
+#[derive(Clone, Debug, Default)]
+pub struct PageOfNotifications {
+    /// Where the last page ended.
+    pub after: Option<Uuid>,
+    /// Only those for this channel.
+    pub channel: Option<String>,
+    /// Only those in this state.
+    pub state: Option<&'static str>,
+    /// How many at most.
+    pub limit: i64,
 }
 
 impl NotificationState {
@@ -64,5 +120,34 @@ impl Store {
         let client = self.client().await?;
         let rows = client.query(WAITING, &[&before, &limit]).await?;
         rows.iter().map(|row| Ok(WaitingNotification { channel: row.try_get(0)?, event_id: row.try_get(1)?, body: row.try_get(2)? })).collect()
+    }
+
+    /// A page of notifications, newest first, without their bodies.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn notifications(&self, page: &PageOfNotifications) -> Result<Vec<NotificationRow>, StoreError> {
+        let (received_at, place) = match page.after.map(|place| place.as_u64_pair()) {
+            None => (Timestamp::MAX, i64::MAX),
+            Some((micros, place)) => (Timestamp::from_microsecond(micros.cast_signed()).unwrap_or(Timestamp::MAX), place.cast_signed()),
+        };
+        // Postgres keeps times up to the year 294276; jiff's last is in the year 9999.
+        let rows = self.client().await?.query(LIST, &[&page.channel, &page.state, &received_at, &place, &page.limit]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(NotificationRow {
+                    channel: row.try_get(0)?,
+                    event_id: row.try_get(1)?,
+                    kind: row.try_get(2)?,
+                    state: row.try_get(3)?,
+                    note: row.try_get(4)?,
+                    payment: row.try_get::<_, Option<Uuid>>(5)?.map(PaymentId),
+                    received_at: row.try_get(6)?,
+                    applied_at: row.try_get(7)?,
+                    body_bytes: row.try_get(8)?,
+                    place: row.try_get(9)?,
+                })
+            })
+            .collect()
     }
 }

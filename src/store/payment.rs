@@ -25,8 +25,11 @@ pub(super) const LIST: &str = "SELECT id FROM payment p WHERE merchant_id = $1 A
      AND ($5::text IS NULL OR merchant_order_id = $5) \
      AND ($6::text IS NULL OR EXISTS (SELECT 1 FROM attempt a WHERE a.payment_id = p.id AND a.channel = $6 AND a.operation = 'pay')) \
      ORDER BY id DESC LIMIT $7";
-pub(super) const REFUND_LIST: &str = "SELECT payment_id, n FROM refund WHERE merchant_id = $1 AND id < $2 AND ($3::uuid IS NULL OR payment_id = $3) \
-     ORDER BY id DESC LIMIT $4";
+pub(super) const REFUND_LIST: &str = "SELECT payment_id, n FROM refund r WHERE merchant_id = $1 AND id < $2 AND id >= $3 \
+     AND ($4::uuid IS NULL OR payment_id = $4) AND ($5::text IS NULL OR status = $5) AND ($6::text IS NULL OR merchant_refund_id = $6) \
+     AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM payment p WHERE p.id = r.payment_id AND p.merchant_order_id = $7)) \
+     AND ($8::text IS NULL OR EXISTS (SELECT 1 FROM attempt a WHERE a.payment_id = r.payment_id AND a.refund_n = r.n AND a.channel = $8)) \
+     ORDER BY id DESC LIMIT $9";
 /// What is in doubt, a channel and operation: how many, and since when. Through the index of what is due.
 pub(super) const UNKNOWN_SUMMARY: &str = "SELECT channel, operation, count(*), min(created_at), sum(amount)::int8 FROM attempt \
      WHERE due_at IS NOT NULL AND state IN ('unknown', 'reversing') GROUP BY channel, operation";
@@ -61,6 +64,29 @@ pub struct PageOfPayments {
     pub order: Option<String>,
     /// Only those that were tried on this channel.
     pub channel: Option<String>,
+    /// How many at most.
+    pub limit: i64,
+}
+
+/// A page of refunds to read.
+#[derive(Clone, Debug, Default)]
+pub struct PageOfRefunds {
+    /// Only those before this id: where the last page ended.
+    pub before: Option<Uuid>,
+    /// Only those that were created at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only those that were created before this time.
+    pub until: Option<Timestamp>,
+    /// Only those of this status.
+    pub status: Option<RefundStatus>,
+    /// Only those that went over this channel.
+    pub channel: Option<String>,
+    /// Only those of this payment.
+    pub payment: Option<PaymentId>,
+    /// Only those of this order.
+    pub order: Option<String>,
+    /// Only the one that the merchant calls so.
+    pub name: Option<String>,
     /// How many at most.
     pub limit: i64,
 }
@@ -133,10 +159,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn refunds(&self, merchant: Uuid, of: Option<PaymentId>, before: Option<Uuid>, limit: i64) -> Result<Vec<(Payment, i16)>, StoreError> {
+    pub async fn refunds(&self, merchant: Uuid, page: &PageOfRefunds) -> Result<Vec<(Payment, i16)>, StoreError> {
         let client = self.client().await?;
         let list = client.prepare_cached(REFUND_LIST).await?;
-        let rows = client.query(&list, &[&merchant, &before.unwrap_or(Uuid::max()), &of.map(|id| id.0), &limit]).await?;
+        let before = [page.before, page.until.map(crate::domain::id::floor)].into_iter().flatten().min().unwrap_or(Uuid::max());
+        let since = page.since.map_or(Uuid::nil(), crate::domain::id::floor);
+        let (of, status) = (page.payment.map(|id| id.0), page.status.map(RefundStatus::as_str));
+        let rows = client.query(&list, &[&merchant, &before, &since, &of, &status, &page.name, &page.order, &page.channel, &page.limit]).await?;
         drop(client);
         let mut refunds = Vec::with_capacity(rows.len());
         for row in rows {

@@ -2,7 +2,10 @@
 //! that no longer fits is found before a payment meets it.
 
 use super::webhook::{self, delivery, endpoint};
-use super::{account, administration, alert, card, diagnosis, guard, inbox, integrity, journal, lease, notification, number, payment, schema};
+use super::{
+    account, administration, alert, audit, card, channel_override, diagnosis, doubt, guard, inbox, integrity, journal, lease, notification, number,
+    payment, schema,
+};
 
 /// Whether a relation of that name exists.
 pub(super) const PARTITION_EXISTS: &str = "SELECT to_regclass($1::text) IS NOT NULL";
@@ -38,6 +41,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("card_others", card::OTHERS),
     ("card_reseal", card::RESEAL),
     ("lease_claim", lease::CLAIM),
+    ("lease_claim_one", lease::CLAIM_ONE),
+    ("lease_release", lease::RELEASE),
     ("lease_renew", lease::RENEW),
     ("lease_postpone", lease::POSTPONE),
     ("lease_backlog", lease::BACKLOG),
@@ -66,12 +71,26 @@ pub const ALL: &[(&str, &str)] = &[
     ("administration_operator_revoke", administration::OPERATOR_REVOKE),
     ("administration_operator_rotate", administration::OPERATOR_ROTATE),
     ("administration_operator_exists", administration::OPERATOR_EXISTS),
+    ("administration_operator_role", administration::OPERATOR_ROLE),
+    ("audit_list", audit::LIST),
+    ("audit_note", audit::NOTE),
+    ("channel_override_put", channel_override::PUT),
+    ("channel_override_end", channel_override::END),
+    ("channel_override_running", channel_override::RUNNING),
+    ("channel_override_list", channel_override::LIST),
+    ("doubt_totals", doubt::TOTALS),
+    ("doubt_list", doubt::LIST),
+    ("doubt_requery", doubt::REQUERY),
+    ("doubt_resolution", doubt::RESOLUTION),
+    ("doubt_propose", doubt::PROPOSE),
+    ("doubt_decide", doubt::DECIDE),
     ("schema_applied", schema::APPLIED),
     ("diagnosis_server", diagnosis::SERVER),
     ("inbox_store", inbox::STORE),
     ("inbox_close", inbox::CLOSE),
     ("notification_quarantine", notification::QUARANTINE),
     ("notification_waiting", notification::WAITING),
+    ("notification_list", notification::LIST),
     ("integrity_sums", integrity::SUMS),
     ("integrity_attempts", integrity::ATTEMPTS),
     ("integrity_orders", integrity::ORDERS),
@@ -91,6 +110,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("webhook_endpoint_succeeded", endpoint::SUCCEEDED),
     ("webhook_endpoint_failed", endpoint::FAILED),
     ("webhook_endpoint_gone", endpoint::GONE),
+    ("webhook_endpoint_sealed", endpoint::SEALED),
+    ("webhook_endpoint_reseal", endpoint::RESEAL),
     ("webhook_delivery_claim", delivery::CLAIM),
     ("webhook_delivery_settle", delivery::SETTLE),
     ("webhook_delivery_expire", delivery::EXPIRE),

@@ -65,6 +65,17 @@ pub const METRICS: &[Metric] = &[
     counter("breakwater_http_requests_total", &["route", "method", "code"], "Requests that were answered, by route template."),
     seconds("breakwater_http_request_duration_seconds", ANSWER_SECONDS, &["route"], "From a request's head to its answer."),
     gauge("breakwater_http_requests_in_flight", Unit::Count, &[], "Requests that are not answered yet."),
+    counter(
+        "breakwater_rate_limited_total",
+        &["limit"],
+        "What was answered 429: reads or writes of a merchant, notifications of a channel, keys or signatures of an address that fails too often.",
+    ),
+    gauge(
+        "breakwater_tls_certificate_end_timestamp_seconds",
+        Unit::Seconds,
+        &["listener"],
+        "When the certificate that a listener shows ends, in Unix time; 0 without one.",
+    ),
     counter("breakwater_idempotency_requests_total", &["result"], "Requests with an idempotency key: new, replayed, in_flight or reused."),
     counter("breakwater_channel_attempts_total", &["channel", "operation", "outcome"], "Calls to a channel, by what was known after each."),
     seconds(
@@ -80,6 +91,13 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_breaker_state", Unit::Count, &["channel", "operation", "state"], "1 for the state that a breaker is in, 0 for the others."),
     counter("breakwater_breaker_transitions_total", &["channel", "operation", "from", "to", "reason"], "Changes of a breaker's state."),
     counter("breakwater_breaker_late_results_total", &["channel"], "Results that came after their call had been given up, and were not counted."),
+    gauge("breakwater_channel_override", Unit::Count, &["channel", "mode"], "1 while an operator's override of that mode holds at the channel."),
+    gauge(
+        "breakwater_channel_override_expiry_timestamp_seconds",
+        Unit::Seconds,
+        &["channel"],
+        "When the first of the channel's overrides that hold ends, in Unix time; 0 when none holds.",
+    ),
     counter("breakwater_routing_decisions_total", &["channel", "reason"], "Why a channel was taken for a payment, or not."),
     counter("breakwater_payments_total", &["status"], "Payments, counted once when they become final."),
     seconds("breakwater_payment_completion_seconds", COMPLETION_SECONDS, &[], "From a payment's request to its end."),

@@ -26,6 +26,11 @@ const NOTIFICATION_RESULTS: [&str; 5] = ["applied", "ignored", "quarantined", "r
 const WEBHOOK_OUTCOMES: [&str; 9] =
     ["delivered", "answered_error", "redirected", "gone", "timed_out", "unreachable", "address_refused", "unsigned", "given_up"];
 
+/// What is limited: `http/limit.rs`.
+const LIMITS: [&str; 5] = ["reads", "writes", "notifications", "keys", "signatures"];
+/// The tables of the settings that name a listener's certificate.
+const TLS_LISTENERS: [&str; 2] = ["server.tls", "server.operations_tls"];
+
 const POOLS: [&str; 2] = ["journal", "reads"];
 const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
 const LANES: [&str; 2] = ["intent", "change"];
@@ -65,6 +70,12 @@ fn zero_of_process() {
     gauge!("breakwater_http_requests_in_flight").increment(0.0);
     for result in IDEMPOTENCY_RESULTS {
         counter!("breakwater_idempotency_requests_total", "result" => result).increment(0);
+    }
+    for limit in LIMITS {
+        counter!("breakwater_rate_limited_total", "limit" => limit).increment(0);
+    }
+    for listener in TLS_LISTENERS {
+        gauge!("breakwater_tls_certificate_end_timestamp_seconds", "listener" => listener).increment(0.0);
     }
     for status in PaymentStatus::ALL.iter().filter(|status| status.is_final()) {
         counter!("breakwater_payments_total", "status" => status.as_str()).increment(0);
@@ -124,6 +135,10 @@ fn zero_of_channel(channel: &str) {
     gauge!("breakwater_socket_up", "channel" => channel()).increment(0.0);
     counter!("breakwater_socket_strays_total", "channel" => channel()).increment(0);
     counter!("breakwater_breaker_late_results_total", "channel" => channel()).increment(0);
+    for mode in Mode::ALL {
+        gauge!("breakwater_channel_override", "channel" => channel(), "mode" => mode.as_str()).increment(0.0);
+    }
+    gauge!("breakwater_channel_override_expiry_timestamp_seconds", "channel" => channel()).increment(0.0);
     for class in OperationClass::ALL.map(OperationClass::as_str) {
         for state in STATES {
             gauge!("breakwater_breaker_state", "channel" => channel(), "operation" => class, "state" => state.as_str()).increment(0.0);

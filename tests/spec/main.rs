@@ -2,15 +2,23 @@
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
 mod alipay;
+mod asking;
 mod database;
 mod faults_of_ours;
 mod input;
 mod journal;
+mod limits;
+mod lists;
 mod operations;
+mod operators;
+mod overrides;
 mod races;
 mod review;
 mod secrets;
+mod tenancy;
+mod tls;
 mod truth_table;
+mod unheard;
 mod webhook_receiver;
 mod webhooks;
 mod world;

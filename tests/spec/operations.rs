@@ -138,7 +138,7 @@ async fn an_operator_sees_each_channel_with_its_guards_and_what_is_in_doubt() {
     assert_eq!(unknown.status, 202, "{:#}", unknown.body);
     world.eventually(&unknown.id(), |payment| payment["outcome"] == "unknown").await;
     let doubt = world.ops("/ops/v1/unknowns").await;
-    let row = &doubt.body["data"][0];
+    let row = &doubt.body["totals"][0];
     assert_eq!(
         (&row["channel"], &row["operation"], &row["count"], &row["amount_minor"]),
         (&json!("stripe_main"), &json!("pay"), &json!(1), &json!(1_250))

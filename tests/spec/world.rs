@@ -12,7 +12,7 @@ use breakwater::cli::client::{self, Answer};
 use breakwater::clock::Clock;
 use breakwater::config::{ChannelSettings, Settings};
 use breakwater::provider::{self, Provider};
-use breakwater::sandbox::{Sandbox, SandboxSettings};
+use breakwater::sandbox::{AccountSettings, Sandbox, SandboxSettings};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -31,10 +31,14 @@ pub struct Setup {
     pub max_in_flight: Option<u32>,
     /// Speaks a channel's protocol instead of the provider that its settings name.
     pub provider: fn(&str) -> &'static dyn Provider,
+    /// Whether operators have a listener of their own.
+    pub operators_apart: bool,
 }
 
 pub struct World {
     pub url: String,
+    /// Where operators are, when they are apart.
+    pub operations_url: Option<String>,
     pub key: String,
     pub ops_token: String,
     pub clock: Clock,
@@ -59,6 +63,25 @@ fn stripe(_: &str) -> &'static dyn Provider {
     provider::find("stripe").expect("stripe")
 }
 
+/// Gives an Alipay channel the account of the sandbox's, whose keys lie in its data directory.
+fn complete(settings: &mut ChannelSettings, account: &AccountSettings, directory: &std::path::Path) {
+    if account.provider != "alipay" {
+        return;
+    }
+    settings.wallets = vec![breakwater::domain::Wallet::Alipay];
+    let key = |name: &str| std::fs::read_to_string(directory.join(format!("{}.{name}.pem", account.id))).expect("a key");
+    for field in provider::find("alipay").expect("alipay").account_fields() {
+        let value = match field.name {
+            "app_id" => account.alipay.app_id.clone(),
+            "seller_id" => account.alipay.seller_id.clone(),
+            "private_key" => key("app_private_key"),
+            "alipay_public_key" => key("alipay_public_key"),
+            _ => continue,
+        };
+        settings.account.set_text(field, &value).expect("a field");
+    }
+}
+
 impl Setup {
     pub fn new(directory: &tempfile::TempDir) -> Self {
         let mut sandbox = SandboxSettings::new(directory.path());
@@ -74,7 +97,7 @@ impl Setup {
         settings.webhooks.sweep_every_ms = 50;
         settings.webhooks.timeout_ms = 1_000;
         settings.webhooks.connections = 2;
-        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, provider: stripe }
+        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, provider: stripe, operators_apart: false }
     }
 }
 
@@ -101,7 +124,7 @@ impl World {
             .map(|(place, account)| {
                 let address = sandbox.channel_url(&account.id).expect("served");
                 let mut settings = ChannelSettings::test(&account.id, &account.provider, address, &account.secret_key);
-                crate::alipay::complete(&mut settings, account, directory.path());
+                complete(&mut settings, account, directory.path());
                 settings.notification_secrets = vec![account.webhook_secret.clone().into()];
                 settings.priority = i32::try_from(place).expect("few");
                 settings.timeout_ms = setup.timeout_ms;
@@ -111,18 +134,21 @@ impl World {
                 ChannelPlan { provider: own.unwrap_or_else(|| (setup.provider)(&account.id)), settings }
             })
             .collect();
+        let operations_listener = setup.operators_apart.then(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let operations_url = operations_listener.as_ref().map(|listener| format!("http://{}", listener.local_addr().expect("bound")));
         let plan = Plan {
             settings: setup.settings.clone(),
             database_url: database_url.clone(),
             channels: channels.clone(),
             clock: clock.clone(),
             listener,
-            operations_listener: None,
+            operations_listener,
         };
         let (running, thread) = serve(plan).await;
         let (key, ops_token) = (format!("bwk_test_{}", "ab".repeat(32)), "bwo_test_operator".to_owned());
         let world = Self {
             url,
+            operations_url,
             key,
             ops_token,
             clock,

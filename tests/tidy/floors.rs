@@ -28,7 +28,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("http", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier", "representation"]),
     ("console", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier", "representation"]),
     // The settings name those below; only the wiring knows the settings.
-    ("config", &["domain", "keys", "provider", "channel", "alert", "telemetry"]),
+    ("config", &["domain", "clock", "keys", "provider", "channel", "alert", "telemetry"]),
 ];
 
 /// What wires: it may import everything, and nothing else may import it.

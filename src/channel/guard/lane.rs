@@ -40,6 +40,7 @@ pub(super) struct Desk {
     free: Vec<u16>,
     admitted: u64,
     recorded: u64,
+    failed: u64,
     dropped_unsent: u64,
     dropped_sent: u64,
 }
@@ -69,6 +70,7 @@ impl Lane {
                 free,
                 admitted: 0,
                 recorded: 0,
+                failed: 0,
                 dropped_unsent: 0,
                 dropped_sent: 0,
             }),
@@ -141,6 +143,7 @@ impl Lane {
                 (CallClass::FailHard, desk.latest)
             }
         };
+        desk.failed += u64::from(matches!(class, CallClass::FailHard | CallClass::FailSoft));
         let Some(admission) = desk.calls[usize::from(slot)].take() else {
             return (None, desk);
         };
@@ -179,6 +182,7 @@ impl Lane {
         Counters {
             admitted: desk.admitted,
             recorded: desk.recorded,
+            failed: desk.failed,
             dropped_unsent: desk.dropped_unsent,
             dropped_sent: desk.dropped_sent,
             late: desk.breaker.late(),

@@ -46,6 +46,8 @@ pub struct Counters {
     pub admitted: u64,
     /// Permits that came back with an outcome.
     pub recorded: u64,
+    /// Calls that said that the channel is not well: permits that came back with a failure, or were dropped after something was sent.
+    pub failed: u64,
     /// Permits dropped before anything was sent.
     pub dropped_unsent: u64,
     /// Permits dropped after something was sent.

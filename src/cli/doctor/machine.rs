@@ -108,16 +108,18 @@ fn judge_files(limit: u64, wanted: u64) -> Check {
     }
 }
 
-/// There is no TLS of our own: what matters is that nobody talks to us in the clear from elsewhere.
+/// What matters is that nobody talks to us in the clear from elsewhere. Certificates themselves are judged when the settings are read.
 pub(super) fn certificates(settings: &Settings) -> Check {
     let server = &settings.server;
-    let elsewhere = [Some(server.listen), server.operations_listen].into_iter().flatten().find(|address| !address.ip().is_loopback());
-    match elsewhere {
-        None => Check::ok("certificates", "none: this version serves plain HTTP, and to this machine only"),
+    let listeners = [(Some(server.listen), &server.tls), (server.operations_listen, &server.operations_tls)];
+    let in_the_clear = listeners.into_iter().filter(|(_, tls)| tls.is_none()).filter_map(|(address, _)| address);
+    match in_the_clear.into_iter().find(|address| !address.ip().is_loopback()) {
+        None if server.tls.is_some() => Check::ok("certificates", "sound; what is served in the clear is for this machine only"),
+        None => Check::ok("certificates", "none: plain HTTP is served, and to this machine only"),
         Some(address) => Check::warn(
             "certificates",
             format!("none: {address} can be reached from elsewhere, and is plain HTTP"),
-            "let a proxy with TLS be all that can reach it",
+            "give it a certificate in [server.tls] or [server.operations_tls], or let a proxy with TLS be all that can reach it",
         ),
     }
 }
@@ -144,6 +146,10 @@ mod tests {
         assert_eq!(certificates(&settings).verdict, Verdict::Ok);
         settings.server.listen = "0.0.0.0:8080".parse().expect("an address");
         assert_eq!(certificates(&settings).verdict, Verdict::Warn);
+        settings.server.tls = Some(crate::config::CertificateFiles { certificate_file: "chain.pem".into(), key_file: "key.pem".into() });
+        assert_eq!(certificates(&settings).verdict, Verdict::Ok);
+        settings.server.operations_listen = Some("0.0.0.0:9090".parse().expect("an address"));
+        assert_eq!(certificates(&settings).verdict, Verdict::Warn, "the other one is in the clear");
     }
 
     #[tokio::test]

@@ -283,3 +283,42 @@ fn what_is_included_stands_beside_the_payment_and_nothing_else_does() {
     let alone = serde_json::to_value(payment_with(&of, Include::default(), &[])).expect("JSON");
     assert!(["attempts", "refunds", "events"].iter().all(|name| alone.get(name).is_none()));
 }
+
+#[test]
+fn what_is_written_has_the_fields_that_the_document_describes() {
+    use crate::http::document::tests::fields_of;
+    let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<std::collections::BTreeSet<_>>();
+    let mut of = with_refund(RefundStatus::Processing);
+    of.attempts[1].failure = Some(Failure::new(FailureCode::CardDeclined, None, "No."));
+    let event = EventRow {
+        id: EventId(crate::domain::id::mint(now(), bucket(), Uuid::nil())),
+        sequence: 1,
+        kind: "payment.created".to_owned(),
+        body: "{}".to_owned(),
+        created_at: now(),
+    };
+    let alone = serde_json::to_value(payment(&of)).expect("JSON");
+    let full = serde_json::to_value(payment_with(&of, Include { attempts: true, refunds: true, events: true }, &[event])).expect("JSON");
+    let (always, sometimes) = fields_of("Payment");
+    assert_eq!(keys(&alone), always);
+    assert_eq!(keys(&full), &always | &sometimes);
+    for (schema, value) in [
+        ("Refund", &full["refunds"][0]),
+        ("Attempt", &full["attempts"][1]),
+        ("TimelineEvent", &full["events"][0]),
+        ("Failure", &full["attempts"][1]["failure"]),
+    ] {
+        assert_eq!(keys(value), fields_of(schema).0, "{schema}");
+    }
+    for (schema, action) in [
+        ("ShowQr", NextAction::Qr { text: "https://qr.example/1".to_owned(), expires_at: None }),
+        ("SendThere", NextAction::Redirect { url: "https://pay.example".to_owned(), method: "GET".to_owned(), fields: BTreeMap::new() }),
+    ] {
+        let mut waiting = opened(CaptureMethod::Automatic);
+        waiting.request.expires_at = now() + jiff::SignedDuration::from_mins(15);
+        waiting.attempts[0].state = AttemptState::ActionRequired;
+        waiting.attempts[0].next_action = Some(action);
+        waiting.derive(now());
+        assert_eq!(keys(&serde_json::to_value(payment(&waiting)).expect("JSON")["next_action"]), fields_of(schema).0, "{schema}");
+    }
+}

@@ -55,8 +55,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a bank promises, as far as banks agree.
 static CONTRACT: Contract = Contract {
-    // A STAN is the day's.
-    key_lives_for: DAY,
+    // Only advices are repeated, and must be until they are acknowledged. A STAN is the day's, but a repeat carries its day and hour; the wire's
+    // dates have no year, so it must be well within one.
+    key_lives_for: DAY.saturating_mul(180),
     replay_may_charge: true,
     charges_only_with_reference: false,
     can_close: false,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::super::administration::Actor;
 use super::super::{Store, StoreError};
 use crate::domain::WebhookEndpointId;
 
@@ -47,6 +48,25 @@ pub(crate) const FAILED: &str = "UPDATE webhook_endpoint SET failures = least(fa
        THEN $2::timestamptz + least(30 * 2 ^ least(failures + 1 - $4, 10), 300) * interval '1 second' END) \
      WHERE id = $1 RETURNING failures, shut_until";
 pub(crate) const GONE: &str = "UPDATE webhook_endpoint SET enabled = false, disabled_reason = 'gone', updated_at = $2 WHERE id = $1 AND enabled";
+
+/// Every sealed secret, deleted endpoints' excepted: nothing is signed with those any more.
+pub(crate) const SEALED: &str = "SELECT id, secret, previous_secret FROM webhook_endpoint WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2";
+/// Only while the secrets are those that were read: a rotation in between has sealed anew by itself.
+pub(crate) const RESEAL: &str = "WITH w AS (UPDATE webhook_endpoint SET secret = $2, previous_secret = $3 \
+       WHERE id = $1 AND secret = $4 AND previous_secret IS NOT DISTINCT FROM $5 RETURNING id) \
+     INSERT INTO audit (at, who, act, subject, why) \
+     SELECT $6::timestamptz, $7, 'webhook.reseal', 'webhook_endpoint:whe_' || replace(id::text, '-', ''), $8 FROM w";
+
+/// An endpoint's secrets, sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedSecrets {
+    /// Whose.
+    pub id: WebhookEndpointId,
+    /// The secret.
+    pub secret: Vec<u8>,
+    /// The one before it, while it rotates.
+    pub previous: Option<Vec<u8>>,
+}
 
 /// An endpoint, without its secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +128,28 @@ pub struct EndpointChange {
 }
 
 impl Store {
+    /// The sealed secrets of up to `limit` endpoints, by id, after that one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sealed_secrets(&self, after: Uuid, limit: i64) -> Result<Vec<SealedSecrets>, StoreError> {
+        let rows = self.client().await?.query(SEALED, &[&after, &limit]).await?;
+        rows.iter()
+            .map(|row| Ok(SealedSecrets { id: WebhookEndpointId(row.try_get(0)?), secret: row.try_get(1)?, previous: row.try_get(2)? }))
+            .collect()
+    }
+
+    /// Puts newly sealed secrets in the place of those that were read. False when they are others by now: nothing was changed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn reseal(&self, read: &SealedSecrets, secret: &[u8], previous: Option<&[u8]>, actor: Actor<'_>) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+            [&read.id.0, &secret, &previous, &read.secret, &read.previous, &actor.at, &actor.who, &actor.why];
+        Ok(client.execute(RESEAL, &parameters).await? > 0)
+    }
+
     /// Makes an endpoint; `None` when its merchant has `most` already.
     ///
     /// # Errors

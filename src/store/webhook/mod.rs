@@ -37,8 +37,11 @@ pub(super) const FAN_OUT: &str = "WITH b AS MATERIALIZED (SELECT tx, payment_id,
 pub(super) const ADVANCE: &str = "UPDATE webhook_cursor SET tx = $1::text::xid8, payment_id = $2, sequence = $3";
 pub(super) const EVENT_OF: &str = "SELECT id, payment_id, sequence, kind, body, created_at FROM event WHERE merchant_id = $1 AND id = $2 AND kind = ANY($3::text[]) \
      AND kind NOT LIKE 'attempt.%'";
-pub(super) const EVENT_LIST: &str = "SELECT id, payment_id, sequence, kind, body, created_at FROM event WHERE merchant_id = $1 AND id < $2 AND id >= $3 \
-     AND kind = ANY($4::text[]) AND kind NOT LIKE 'attempt.%' AND ($5::uuid IS NULL OR payment_id = $5) ORDER BY id DESC LIMIT $6";
+pub(super) const EVENT_LIST: &str = "SELECT id, payment_id, sequence, kind, body, created_at FROM event e WHERE merchant_id = $1 AND id < $2 AND id >= $3 \
+     AND kind = ANY($4::text[]) AND kind NOT LIKE 'attempt.%' AND ($5::uuid IS NULL OR payment_id = $5) \
+     AND ($6::text IS NULL OR EXISTS (SELECT 1 FROM payment p WHERE p.id = e.payment_id AND p.merchant_order_id = $6)) \
+     AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM attempt a WHERE a.payment_id = e.payment_id AND a.channel = $7)) \
+     ORDER BY id DESC LIMIT $8";
 pub(super) const EVENT_AT: &str = "SELECT id, payment_id, sequence, kind, body, created_at FROM event WHERE payment_id = $1 AND sequence = $2";
 
 /// An event that merchants may be told about.
@@ -63,6 +66,10 @@ pub struct PageOfEvents {
     pub topic: Option<&'static str>,
     /// Only those of this payment.
     pub payment: Option<PaymentId>,
+    /// Only those of payments that were tried on this channel.
+    pub channel: Option<String>,
+    /// Only those of this order's payments.
+    pub order: Option<String>,
     /// How many at most.
     pub limit: i64,
 }
@@ -131,7 +138,8 @@ impl Store {
         let before = [page.before, page.until.map(crate::domain::id::floor)].into_iter().flatten().min().unwrap_or(Uuid::max());
         let since = page.since.map_or(Uuid::nil(), crate::domain::id::floor);
         let topics = page.topic.map_or_else(|| TOPICS.to_vec(), |topic| vec![topic]);
-        let rows = client.query(&statement, &[&merchant, &before, &since, &topics, &page.payment.map(|id| id.0), &page.limit]).await?;
+        let of = page.payment.map(|id| id.0);
+        let rows = client.query(&statement, &[&merchant, &before, &since, &topics, &of, &page.order, &page.channel, &page.limit]).await?;
         rows.iter().map(read_event).collect()
     }
 

@@ -1,4 +1,17 @@
-//! What the people and machines that run this installation ask: is it alive, is it ready, how do the channels stand, do the books hold.
+//! What the people and machines that run this installation ask and do. Here: is it alive, is it ready, how do the channels stand, do the books
+//! hold. Beside it: `overrides.rs` (switching a channel), `timeline.rs` (what happened just now), `doubt.rs` (what is not known, and asking
+//! again), `resolve.rs` (a person says what an outcome was), `records.rs` (providers' messages, the audit).
+//!
+//! Who may do what is one table, in `routes.rs`. Nothing is written here: switching goes through the [`Switchboard`], what touches a payment
+//! through the router.
+//!
+//! [`Switchboard`]: crate::router::operator::Switchboard
+
+pub mod doubt;
+pub mod overrides;
+pub mod records;
+pub mod resolve;
+pub mod timeline;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -6,7 +19,16 @@ use serde_json::{Value, json};
 
 use super::page::{Page, Query};
 use super::problem::{Problem, ProblemCode};
-use super::{Api, answers, key, render};
+use super::{Api, answers, key, refusal, render};
+use crate::router::operator::Operator;
+use crate::router::{FlowError, Router};
+use crate::store::StoreError;
+use crate::store::account::OperatorRow;
+
+/// Characters of a reason or a note, at most.
+pub(super) const WORDS: usize = 500;
+/// How much longer than usual an act of an operator's may take before it counts as a fault of ours.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Marks the operators' own listener, which only those reach who may read the metrics.
 #[derive(Clone, Copy, Debug)]
@@ -50,26 +72,6 @@ pub async fn channels(request: HttpRequest, api: web::Data<Api>) -> Result<HttpR
     Ok(answers::json(StatusCode::OK, &Page::whole(api.channels.channels())))
 }
 
-/// `GET /ops/v1/unknowns`: what is in doubt, by channel and operation.
-pub async fn unknowns(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    key::operator(&api, &request).await?;
-    Query::of(&request, &[])?;
-    let summary = api.read(|store| async move { store.unknown_summary().await }).await?;
-    let rows: Vec<Value> = summary
-        .iter()
-        .map(|row| {
-            json!({
-                "channel": row.channel,
-                "operation": row.operation,
-                "count": row.count,
-                "oldest": render::rfc3339(row.oldest),
-                "amount_minor": row.amount_minor,
-            })
-        })
-        .collect();
-    Ok(answers::json(StatusCode::OK, &Page::whole(rows)))
-}
-
 /// `GET /ops/v1/integrity`: 200 when the books hold, else 409 with where they do not.
 pub async fn integrity(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     key::operator(&api, &request).await?;
@@ -84,4 +86,49 @@ pub async fn integrity(request: HttpRequest, api: web::Data<Api>) -> Result<Http
         differences.iter().map(|one| json!({"payment_id": one.payment.to_string(), "check": one.check, "found": one.found})).collect();
     let detail = format!("{} differences were found; each check shows at most 100.", rows.len());
     Err(Problem::new(ProblemCode::BooksDoNotHold, detail).with("differences", json!(rows)))
+}
+
+/// Who acts, as the audit names them.
+fn acting(operator: OperatorRow) -> Operator {
+    Operator { who: format!("operator:{}", operator.name), role: operator.role }
+}
+
+/// Sends the router an order of an operator's, and waits for what came of it.
+///
+/// # Errors
+/// What the flow refused, as a problem.
+async fn ask<M, T>(api: &Api, order: M) -> Result<T, Problem>
+where
+    M: actix::Message<Result = Result<T, FlowError>> + Send + 'static,
+    T: Send + 'static,
+    Router: actix::Handler<M>,
+    <Router as actix::Actor>::Context: actix::dev::ToEnvelope<Router, M>,
+{
+    match api.router.send(order).timeout(PATIENCE).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(refusal::problem(&error, refusal::Asked::default())),
+        Err(error) => {
+            tracing::error!(%error, "the router did not answer an operator");
+            Err(Problem::internal())
+        }
+    }
+}
+
+/// Runs an act at the switchboard where the database's connections live, to its end even if the client goes away.
+///
+/// # Errors
+/// The problem to answer with.
+async fn at_switchboard<T, F>(api: &Api, act: F) -> Result<T, Problem>
+where
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    T: Send + 'static,
+{
+    match api.runtime.spawn(act).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(refusal::store_problem(&error)),
+        Err(error) => {
+            tracing::error!(%error, "an act at the switchboard did not end");
+            Err(Problem::internal())
+        }
+    }
 }
