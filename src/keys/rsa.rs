@@ -64,6 +64,15 @@ impl PrivateKey {
         Ok(Self { pair: Arc::new(pair.map_err(|_| KeyError::Unsound)?) })
     }
 
+    /// Reads PKCS#8 in DER, as key stores hold it.
+    ///
+    /// # Errors
+    /// [`KeyError::Unsound`].
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+        let pair = signature::RsaKeyPair::from_pkcs8(der).map_err(|_| KeyError::Unsound)?;
+        Ok(Self { pair: Arc::new(pair) })
+    }
+
     /// A new key of 2048 bits with its PEM, for a sandbox: takes some tenths of a second.
     ///
     /// # Errors
@@ -133,6 +142,15 @@ impl PublicKey {
         if key.is_sound() { Ok(key) } else { Err(KeyError::Unsound) }
     }
 
+    /// The key that a certificate is about. Nothing else of the certificate is looked at.
+    ///
+    /// # Errors
+    /// [`KeyError::Unsound`] when it holds no RSA key.
+    pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, KeyError> {
+        let key = Self { der: spki_of(certificate).ok_or(KeyError::Unsound)?.into() };
+        if key.is_sound() { Ok(key) } else { Err(KeyError::Unsound) }
+    }
+
     /// Whether `signature` is this key's over `message`, with SHA-256 and PKCS#1 v1.5.
     pub fn verifies_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, &self.der).verify(message, signature).is_ok()
@@ -178,7 +196,7 @@ fn bare(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The `SubjectPublicKeyInfo` of a certificate: walked by its DER lengths alone, since nothing else of it is needed here.
-fn spki_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+pub(super) fn spki_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let (outer, _) = element(certificate.as_ref())?;
     let (fields, _) = element(outer.content)?;
     // [0] version (left out in version 1), serial, signature, issuer, validity, subject, subjectPublicKeyInfo.

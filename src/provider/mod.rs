@@ -392,6 +392,7 @@ pub mod alipay;
 pub mod iso8583;
 pub mod socket;
 pub mod stripe;
+pub mod xml;
 
 pub use account::{Account, AccountField, FieldError, FieldKind};
 pub use socket::SocketProtocol;
