@@ -31,7 +31,7 @@ use crate::channel::guard::ChannelGuard;
 use crate::channel::handle::ChannelHandle;
 use crate::channel::http_pool::{Address, PoolSettings, tls_config};
 use crate::channel::observe::GuardObserver;
-use crate::channel::socket_pool::{FrontEnd, SocketSettings, private_tls};
+use crate::channel::socket_pool::{FrontEnd, SocketSettings, private_tls_of};
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
 use crate::channel::timeline::Timeline;
 use crate::channel::transport::Destination;
@@ -455,12 +455,9 @@ fn destination(plan: &ChannelPlan, web: &Arc<rustls::ClientConfig>) -> Result<(D
     if settings.mode.livemode() && !front_ends.iter().all(FrontEnd::is_secure) {
         return Err("front_ends: a live channel needs tls://, or card numbers would travel in the clear".to_owned());
     }
-    let tls = match protocol.tls(&credentials) {
+    let tls = match protocol.tls(&credentials)? {
         None => Arc::clone(web),
-        Some(material) => {
-            let ours = material.ours.map(|(certificate, key)| (certificate.as_bytes(), key.as_bytes()));
-            private_tls(material.authority.as_bytes(), ours).map_err(|error| error.to_string())?
-        }
+        Some(material) => private_tls_of(material).map_err(|error| error.to_string())?,
     };
     let sockets = SocketSettings {
         sockets: protocol.sockets(&credentials),

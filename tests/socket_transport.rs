@@ -57,7 +57,7 @@ impl SocketProtocol for Paced {
     fn front_ends(&self, credentials: &Credentials) -> String {
         Iso8583.front_ends(credentials)
     }
-    fn tls<'a>(&self, credentials: &'a Credentials) -> Option<breakwater::provider::socket::TlsMaterial<'a>> {
+    fn tls(&self, credentials: &Credentials) -> Result<Option<breakwater::provider::socket::TlsMaterial>, String> {
         Iso8583.tls(credentials)
     }
     fn sockets(&self, credentials: &Credentials) -> usize {

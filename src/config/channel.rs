@@ -259,6 +259,10 @@ fn account(section: &mut Section<'_>, fields: &'static [AccountField], sources: 
         };
         let key = matches!(field.kind, FieldKind::PrivateKey | FieldKind::PublicKey);
         let filled = match &value {
+            _ if field.kind == FieldKind::Store => match secret::read_bytes(&value, &table.place(field.name), faults) {
+                Some(bytes) => account.set_bytes(field, bytes),
+                None => continue,
+            },
             _ if field.kind.is_secret() || (key && value.is_table()) => {
                 // A public key is nobody's secret: it may stand in the file, or lie in one of its own.
                 let sources = Sources { literal: sources.literal || !field.kind.is_secret(), ..sources };

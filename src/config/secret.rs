@@ -11,6 +11,8 @@ use super::fault::Faults;
 
 /// Longer than any key or certificate that belongs here; a path that names a log or a device is a mistake.
 const LONGEST: u64 = 64 * 1024;
+/// Longer than any key store that belongs here.
+const LARGEST: u64 = 1024 * 1024;
 
 /// What a secret may be given as.
 pub(super) const SOURCES: &str = "give { env = \"NAME\" } or { file = \"/path\" }";
@@ -60,6 +62,24 @@ fn from_env(name: &str, place: &str, sources: Sources<'_>, faults: &Faults<'_>) 
         faults.add(place, format!("the environment variable {name} is not set"), format!("set {name}, or name another source"));
     }
     value
+}
+
+/// Reads the bytes of the file that `value` names, for what is no text.
+pub(super) fn read_bytes(value: &Value, place: &str, faults: &Faults<'_>) -> Option<Vec<u8>> {
+    let Some(path) = value.as_table().filter(|table| table.len() == 1).and_then(|table| table.get("file")).and_then(Value::as_str) else {
+        faults.add(place, "it names no file", "give { file = \"/path\" }");
+        return None;
+    };
+    let path = Path::new(faults.file()).parent().unwrap_or(Path::new("")).join(path);
+    let read = std::fs::metadata(&path).and_then(|metadata| match metadata.len() {
+        ..=LARGEST => std::fs::read(&path),
+        longer => Err(std::io::Error::other(format!("it has {longer} bytes, more than any store"))),
+    });
+    let told = |error: std::io::Error| {
+        let what = format!("the file {} cannot be read: {error}", path.display());
+        faults.add(place, what, "put the store there, readable for the user that runs breakwater");
+    };
+    read.map_err(told).ok()
 }
 
 fn from_file(path: &str, place: &str, faults: &Faults<'_>) -> Option<String> {

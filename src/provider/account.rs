@@ -4,6 +4,8 @@
 //! That is what makes a new provider one file: its settings need no code of their own.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
@@ -36,6 +38,8 @@ pub enum FieldKind {
     Choice(&'static [&'static str]),
     /// A text that nobody may see.
     Secret,
+    /// A file's bytes that are not text: a PKCS#12 store.
+    Store,
     /// An RSA private key, as PEM.
     PrivateKey,
     /// An RSA public key or a certificate, as PEM.
@@ -56,8 +60,19 @@ enum Value {
     Number(i64),
     Flag(bool),
     Secret(SecretString),
+    Store(Bytes),
     PrivateKey(PrivateKey),
     PublicKey(PublicKey),
+}
+
+/// Bytes that are not shown: a store may lie in the clear.
+#[derive(Clone)]
+struct Bytes(Arc<[u8]>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// Why a value does not fit its field.
@@ -94,10 +109,23 @@ impl Account {
             FieldKind::Secret => Value::Secret(SecretString::from(text)),
             FieldKind::PrivateKey => Value::PrivateKey(PrivateKey::from_pem(text)?),
             FieldKind::PublicKey => Value::PublicKey(PublicKey::from_pem(text)?),
+            FieldKind::Store => return Err(FieldError::WrongType("{ file = \"/path\" }")),
             FieldKind::Number(..) => return Err(FieldError::WrongType("a whole number")),
             FieldKind::Flag => return Err(FieldError::WrongType("true or false")),
         };
         self.values.insert(field.name, value);
+        Ok(())
+    }
+
+    /// Fills a field with a file's bytes.
+    ///
+    /// # Errors
+    /// [`FieldError`]: nothing was filled in.
+    pub fn set_bytes(&mut self, field: &AccountField, bytes: Vec<u8>) -> Result<(), FieldError> {
+        if field.kind != FieldKind::Store {
+            return Err(FieldError::WrongType("a text"));
+        }
+        self.values.insert(field.name, Value::Store(Bytes(bytes.into())));
         Ok(())
     }
 
@@ -161,6 +189,14 @@ impl Account {
     pub fn secret(&self, name: &str) -> Option<&str> {
         match self.values.get(name) {
             Some(Value::Secret(secret)) => Some(secret.expose_secret()),
+            _ => None,
+        }
+    }
+
+    /// A store's bytes, if it was given.
+    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
+        match self.values.get(name) {
+            Some(Value::Store(bytes)) => Some(&bytes.0),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
 use super::{Call, Credentials, Reply};
@@ -26,8 +27,8 @@ pub trait SocketProtocol: Send + Sync {
     /// Where the peer's front ends are, with commas between them: `tls://host:port,tls://host:port`.
     fn front_ends(&self, credentials: &Credentials) -> String;
 
-    /// What its TLS is made of; `None`: the web's authorities, and no certificate of ours.
-    fn tls<'a>(&self, credentials: &'a Credentials) -> Option<TlsMaterial<'a>>;
+    /// What its TLS is made of; `None`: the web's authorities, and no certificate of ours. An error is a sentence that begins with the field's name.
+    fn tls(&self, credentials: &Credentials) -> Result<Option<TlsMaterial>, String>;
 
     /// How many sockets each front end gets.
     fn sockets(&self, credentials: &Credentials) -> usize;
@@ -54,13 +55,12 @@ pub trait SocketProtocol: Send + Sync {
     fn reply(&self, call: &Call, message: &[u8], credentials: &Credentials) -> Reply;
 }
 
-/// What mutual TLS with a private authority is made of. All of it is PEM.
-#[derive(Clone, Copy)]
-pub struct TlsMaterial<'a> {
+/// What mutual TLS with a private authority is made of.
+pub struct TlsMaterial {
     /// The certificates of the only authority that is believed.
-    pub authority: &'a str,
+    pub authority: Vec<CertificateDer<'static>>,
     /// Our certificate with its chain, and its key.
-    pub ours: Option<(&'a str, &'a str)>,
+    pub ours: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 }
 
 /// How a socket is kept.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::channel::wire::{Line, wire};
+use crate::provider::socket::TlsMaterial;
 
 /// One front end: `tcp://host:port` or `tls://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +91,7 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// TLS as banks want it: 1.2 and 1.3 by aws-lc, only the bank's own authority believed, and a certificate of ours. All three are PEM; `ours` is the
-/// certificate's chain and its key.
+/// The same from PEM; `ours` is the certificate's chain and its key.
 ///
 /// # Errors
 /// [`TlsError`] says which of them cannot be used.
@@ -101,18 +101,31 @@ pub fn private_tls(authority: &[u8], ours: Option<(&[u8], &[u8])>) -> Result<Arc
         let read = read.map_err(|source| TlsError::Pem { what, source })?;
         if read.is_empty() { Err(TlsError::Pem { what, source: PemError::NoItemsFound }) } else { Ok(read) }
     };
+    let authority = certificates("the authority's certificate", authority)?;
+    let ours = match ours {
+        None => None,
+        Some((chain, key)) => {
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| TlsError::Pem { what: "our key", source })?;
+            Some((certificates("our certificate", chain)?, key))
+        }
+    };
+    private_tls_of(TlsMaterial { authority, ours })
+}
+
+/// TLS as banks want it: 1.2 and 1.3 by aws-lc, only the bank's own authority believed, and a certificate of ours.
+///
+/// # Errors
+/// [`TlsError::Rustls`] when they do not fit each other.
+pub fn private_tls_of(material: TlsMaterial) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("the authority's certificate", authority)? {
+    for certificate in material.authority {
         roots.add(certificate)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
-    let config = match ours {
+    let config = match material.ours {
         None => config.with_no_client_auth(),
-        Some((chain, key)) => {
-            let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| TlsError::Pem { what: "our key", source })?;
-            config.with_client_auth_cert(certificates("our certificate", chain)?, key)?
-        }
+        Some((chain, key)) => config.with_client_auth_cert(chain, key)?,
     };
     Ok(Arc::new(config))
 }

@@ -33,7 +33,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-pub use self::front_end::{FrontEnd, FrontEndError, TlsError, private_tls};
+pub use self::front_end::{FrontEnd, FrontEndError, TlsError, private_tls, private_tls_of};
 use self::socket::{Socket, Written};
 use self::waiting::{NoPlace, Waiting};
 use super::http_pool::{Exchange, Lost, NotSent};

@@ -32,6 +32,16 @@ pub(super) const FIELDS: &[AccountField] = &[
     ),
     field("certificate", FieldKind::Secret, false, "our certificate with its chain (PEM), where the bank wants one"),
     field("certificate_key", FieldKind::Secret, false, "the key of our certificate (PEM, PKCS#8 or SEC1)"),
+    field(
+        "key_store",
+        FieldKind::Store,
+        false,
+        "our key with its certificate as a PKCS#12 store, { file = \"bank.p12\" }, in place of the two PEM fields",
+    ),
+    field("key_store_password", FieldKind::Secret, false, "the store's password; none unless said"),
+    field("key_name", FieldKind::Text, false, "which key of the store, where it holds several"),
+    field("trust_store", FieldKind::Store, false, "the bank's authority as a PKCS#12 store, { file = \"trust.p12\" }, in place of authority"),
+    field("trust_store_password", FieldKind::Secret, false, "the trust store's password; none unless said"),
     field("sockets", FieldKind::Number(1, 64), false, "sockets to each front end; 2 unless said"),
 ];
 

@@ -47,6 +47,7 @@ mod message;
 mod properties;
 #[cfg(test)]
 mod tests;
+mod tls;
 #[cfg(test)]
 mod vectors;
 
@@ -123,15 +124,12 @@ impl Provider for Iso8583 {
 impl SocketProtocol for Iso8583 {
     fn fault(&self, credentials: &Credentials) -> Option<Failure> {
         let account = &credentials.account;
-        let given = |name| account.secret(name).is_some();
-        // Half of a certificate's pair, or a pair without anybody to show it to, is a mistake and never a wish.
-        let field = match Bank::read(account) {
-            Err(field) => field,
-            Ok(_) if given("certificate") != given("certificate_key") => "certificate_key",
-            Ok(_) if given("certificate") && !given("authority") => "authority",
-            Ok(_) => return None,
+        let sentence = match (Bank::read(account), tls::material(account)) {
+            (Err(field), _) => format!("the channel's account field {field} cannot be used"),
+            (Ok(_), Err(sentence)) => format!("the channel's account field {sentence}"),
+            (Ok(_), Ok(_)) => return None,
         };
-        Some(Failure::new(FailureCode::ChannelRejected, None, &format!("the channel's account field {field} cannot be used")))
+        Some(Failure::new(FailureCode::ChannelRejected, None, &sentence))
     }
 
     fn framing(&self, credentials: &Credentials) -> Framing {
@@ -142,10 +140,8 @@ impl SocketProtocol for Iso8583 {
         credentials.account.optional_text("front_ends").unwrap_or(&credentials.address).to_owned()
     }
 
-    fn tls<'a>(&self, credentials: &'a Credentials) -> Option<TlsMaterial<'a>> {
-        let account = &credentials.account;
-        let authority = account.secret("authority")?;
-        Some(TlsMaterial { authority, ours: account.secret("certificate").zip(account.secret("certificate_key")) })
+    fn tls(&self, credentials: &Credentials) -> Result<Option<TlsMaterial>, String> {
+        tls::material(&credentials.account)
     }
 
     fn sockets(&self, credentials: &Credentials) -> usize {
