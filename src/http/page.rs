@@ -83,6 +83,15 @@ impl Query {
         })
     }
 
+    /// A text of at most `longest` characters, which the database can hold.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn words(&self, name: &'static str, longest: usize) -> Result<Option<String>, Problem> {
+        let must = format!("at most {longest} characters, none of which is U+0000");
+        self.parsed(name, &must, |text| (text.chars().count() <= longest && !text.contains('\0')).then(|| text.to_owned()))
+    }
+
     /// A time.
     ///
     /// # Errors

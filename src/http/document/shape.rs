@@ -89,6 +89,17 @@ pub fn or_null(shape: impl Into<Shape>) -> Shape {
     }
 }
 
+/// Of a request alone: no answer ever has it.
+pub fn write_only(shape: Shape) -> Shape {
+    match shape {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.write_only = Some(true);
+            object.into()
+        }
+        other => other,
+    }
+}
+
 /// A text of ours.
 pub fn text(about: &str) -> Shape {
     string(about).into()

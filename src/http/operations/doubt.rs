@@ -17,7 +17,7 @@ use crate::store::doubt::{DoubtTotal, DoubtfulPayment, REQUERY_MOST, Requery};
 
 const LIST: &str = "unknowns";
 /// Payments that one request may name.
-const NAMED: usize = 100;
+pub(in crate::http) const NAMED: usize = 100;
 
 /// `GET /ops/v1/unknowns`: in `totals` the money at risk, by channel, operation and currency; in `data` the payments, oldest first.
 pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {

@@ -44,7 +44,7 @@ pub async fn end(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespon
     let channel = channel(&request, &api)?;
     let class = query.parsed("operation", &format!("one of {}", classes()), OperationClass::parse)?.unwrap_or(OperationClass::Pay);
     let id: Option<OverrideId> = query.parsed("id", "an override's id, ovr_…", |text| text.parse().ok())?;
-    let why = query.parsed("reason", &format!("at most {WORDS} characters"), |text| (text.chars().count() <= WORDS).then(|| text.to_owned()))?;
+    let why = query.words("reason", WORDS)?;
     let (board, operator, asked) = (api.switchboard.clone(), acting(operator), channel.clone());
     let ended = at_switchboard(&api, async move { board.end(&asked, class, id, why.as_deref(), &operator).await }).await?;
     let row = ended.ok_or_else(|| {
