@@ -107,3 +107,45 @@ fn shown(payment: &DoubtfulPayment) -> Value {
         "attempts": attempts,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::document::tests::assert_fields;
+    use crate::store::doubt::DoubtfulAttempt;
+
+    #[test]
+    fn what_is_in_doubt_is_shown_as_the_document_says() {
+        let (then, now) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(90).expect("a time"));
+        let attempt = DoubtfulAttempt {
+            n: 1,
+            operation: "pay".to_owned(),
+            channel: "a".to_owned(),
+            amount: 1250,
+            state: "unknown".to_owned(),
+            key: "k".to_owned(),
+            reference: None,
+            created_at: then,
+            due_at: now,
+            tries: 3,
+        };
+        let payment = DoubtfulPayment {
+            payment: PaymentId(uuid::Uuid::nil()),
+            merchant: uuid::Uuid::nil(),
+            livemode: false,
+            order: "A-1".to_owned(),
+            status: "processing".to_owned(),
+            amount: 1250,
+            currency: "CNY".to_owned(),
+            attempts: vec![attempt],
+        };
+        let shown = shown(&payment);
+        assert_fields(&shown, "Unknown");
+        assert_fields(&shown["attempts"][0], "UnknownAttempt");
+        let (channel, operation, currency) = ("a".to_owned(), "pay".to_owned(), "CNY".to_owned());
+        let total = told(&DoubtTotal { channel, operation, currency, count: 1, amount_minor: 1250, oldest: then }, now);
+        assert_fields(&total, "UnknownTotal");
+        assert_eq!(total["oldest_age_seconds"], 90);
+        assert_eq!(age_s(now, then), 0, "a clock that went back makes no negative age");
+    }
+}

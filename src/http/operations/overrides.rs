@@ -205,4 +205,31 @@ mod tests {
         assert_eq!(wrong("days", json!(["someday"])), (ProblemCode::InvalidRequest, Some("recurs.days".to_owned())));
         assert_eq!(wrong("until", json!("23:30")), (ProblemCode::InvalidRequest, Some("recurs".to_owned())));
     }
+    #[test]
+    fn an_override_is_taken_and_shown_as_the_document_says() {
+        use crate::http::document::tests::{assert_fields, fields_of};
+
+        let (always, sometimes) = fields_of("PutOverride");
+        let asked = json!({"mode": "drain", "operation": "pay", "reason": "cut-off", "expires_at": "2026-11-22T12:00:00Z", "recurs":
+            {"from": "23:30", "until": "00:30", "zone": "UTC", "days": ["mon"]}});
+        assert_eq!(asked.as_object().expect("an object").keys().cloned().collect::<std::collections::BTreeSet<_>>(), &always | &sometimes);
+        let new = ask(&asked).expect("whole");
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().expect("a time");
+        let row = OverrideRow {
+            id: OverrideId(uuid::Uuid::nil()),
+            channel: new.channel,
+            class: new.class,
+            mode: new.mode.to_owned(),
+            author: "os:alice".to_owned(),
+            reason: new.reason,
+            created_at: now,
+            expires_at: new.expires_at,
+            recurs: new.recurs,
+            ended_at: None,
+            ended_by: None,
+        };
+        let shown = shown(&row, now);
+        assert_fields(&shown, "Override");
+        assert_eq!((&shown["state"], &shown["recurs"]["next_at"]), (&"waiting".into(), &"2026-11-23T23:30:00.000Z".into()));
+    }
 }

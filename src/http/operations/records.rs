@@ -66,3 +66,26 @@ fn act(row: &AuditRow) -> Value {
         "before": row.before, "after": row.after,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::http::document::tests::assert_fields;
+
+    #[test]
+    fn an_act_is_shown_as_the_document_says() {
+        let row = AuditRow {
+            id: 1,
+            at: Timestamp::UNIX_EPOCH,
+            who: "os:alice".to_owned(),
+            act: "channel.override".to_owned(),
+            subject: "channel:a".to_owned(),
+            why: None,
+            before: Value::Null,
+            after: json!({"mode": "drain"}),
+        };
+        assert_fields(&act(&row), "Act");
+    }
+}
