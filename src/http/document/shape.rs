@@ -125,6 +125,11 @@ pub fn free_text(about: &str, longest: usize) -> Shape {
     string(about).max_length(Some(longest)).pattern(Some("^[^\\u0000]*$")).into()
 }
 
+/// A text for people that must say something: blanks alone do not.
+pub fn words(about: &str, longest: usize) -> Shape {
+    string(about).max_length(Some(longest)).pattern(Some(r"^[^\u0000]*[^\s\u0000][^\u0000]*$")).into()
+}
+
 /// A name as merchants give them: visible ASCII without blanks.
 pub fn visible(about: &str, longest: usize, example: &str) -> Shape {
     string(about).pattern(Some(format!("^[!-~]{{1,{longest}}}$"))).examples([example]).into()

@@ -1,7 +1,5 @@
 //! What is not known, what people say of it, and what is on record.
 
-use utoipa::openapi::{ObjectBuilder, Type};
-
 use super::super::shape::{self, Record, Shape, named, or_null};
 use super::page_of;
 use crate::domain::{AttemptState, Operation, PaymentId};
@@ -114,19 +112,13 @@ fn verdict(about: &str) -> Shape {
     shape::one_of(about, Verdict::ALL.map(Verdict::as_str))
 }
 
-/// A text for people that must say something.
-fn words(about: &str, longest: usize) -> Shape {
-    let text = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
-    text.max_length(Some(longest)).pattern(Some(r"^[^\u0000]*[^\s\u0000][^\u0000]*$")).into()
-}
-
 fn resolve() -> Shape {
     let outcome = "`approved`: it was carried out. `authorized`: the money is held. `declined`: the channel refused it. `not_found`: the channel never \
                    had it, and never will.";
     Record::of("What a person knows of an outcome. A field that is null counts as left out.")
         .must("outcome", verdict(outcome))
-        .must("note", words("What you know, for the audit. Never a card number.", WORDS))
-        .must("evidence", words("Where it can be seen: a statement's line, a ticket, a mail. Never a card number.", EVIDENCE))
+        .must("note", shape::words("What you know, for the audit. Never a card number.", WORDS))
+        .must("evidence", shape::words("Where it can be seen: a statement's line, a ticket, a mail. Never a card number.", EVIDENCE))
         .may("attempt", or_null(shape::within("Which attempt; needed where several are in doubt.", 1, i64::from(i16::MAX))))
         .may(
             "channel_reference",

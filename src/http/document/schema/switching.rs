@@ -1,7 +1,5 @@
 //! Switching channels: what an operator orders, what stands, and what happened just now.
 
-use utoipa::openapi::{ObjectBuilder, Type};
-
 use super::super::shape::{self, Record, Shape, every, named, or_null};
 use super::page_of;
 use crate::channel::breaker::{Mode, State};
@@ -31,15 +29,10 @@ fn put_override() -> Shape {
     Record::of("An override to put. A field that is null counts as left out; one of `expires_at` and `recurs` must be there.")
         .must("mode", named("OverrideMode"))
         .may("operation", or_null(shape::named_as("OperationClass", "Which operations: `pay` when left out.")))
-        .must("reason", reason())
+        .must("reason", shape::words("Why, for the audit and for whoever asks. Never a card number.", WORDS))
         .may("expires_at", or_null(shape::time("When it ends by itself: at most 24 hours away, unless it recurs.")))
         .may("recurs", or_null(window_asked()))
         .closed()
-}
-
-fn reason() -> Shape {
-    let text = ObjectBuilder::new().schema_type(Type::String).description(Some("Why, for the audit and for whoever asks. Never a card number."));
-    text.max_length(Some(WORDS)).pattern(Some(r"^[^\u0000]*[^\s\u0000][^\u0000]*$")).into()
 }
 
 fn clock(about: &str) -> Shape {
