@@ -248,6 +248,14 @@ mod tests {
     }
 
     #[test]
+    fn words_that_the_database_cannot_hold_or_that_are_too_many_are_refused() {
+        let words = |text: &str| query(text, &["who"]).and_then(|query| query.words("who", 4)).map_err(|problem| problem.code());
+        assert_eq!(words("who=%E5%92%96%E5%95%A1%E5%92%96%E5%95%A1"), Ok(Some("咖啡咖啡".to_owned())));
+        assert_eq!(words("who=abcde"), Err(ProblemCode::InvalidRequest));
+        assert_eq!(words("who=a%00b"), Err(ProblemCode::InvalidRequest));
+    }
+
+    #[test]
     fn a_parameter_given_twice_is_refused() {
         let problem = query("limit=1&limit=2", &["limit"]).expect_err("twice");
         assert_eq!((problem.code(), problem.param()), (ProblemCode::InvalidRequest, Some("limit")));
