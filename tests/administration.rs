@@ -580,3 +580,56 @@ fn signing_secrets_are_sealed_anew_under_a_new_key_and_what_no_key_opens_is_name
     assert_eq!((&again["resealed"], &again["left_alone"]), (&0.into(), &3.into()), "again, it changes nothing");
     assert_eq!(shop.look("SELECT count(*) FROM audit WHERE act = 'webhook.reseal'"), ["2"]);
 }
+
+#[test]
+fn after_card_numbers_were_sealed_anew_the_old_key_may_go_and_not_before() {
+    use breakwater::keys::SealingKeys;
+
+    const CARD: &[u8] = b"4111111111111111";
+    const OLD: (&str, &str) = ("OLD", "the old sealing key, of 32 letters and more");
+    const NEW: (&str, &str) = ("NEW", "the new sealing key, of 32 letters and more");
+    let ring = |names: &[(&str, &str)]| {
+        SealingKeys::new(names.iter().map(|(name, secret)| (name.to_lowercase(), secrecy::SecretString::from(*secret))).collect()).unwrap()
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let shop = Empty::migrated();
+    for (n, key) in [OLD, OLD, NEW].into_iter().enumerate() {
+        let payment = uuid::Uuid::from_u128(n as u128 + 1);
+        let (name, sealed) = ring(&[key]).seal(payment.as_bytes(), CARD).unwrap();
+        shop.look(&format!(
+            "INSERT INTO sealed_card (payment_id, key_name, sealed, created_at, erase_at) VALUES ('{payment}', '{name}', '\\x{}', now(), now() + interval '1 day')",
+            hex(&sealed)
+        ));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("breakwater.toml");
+    let reseal = |keys: &str| {
+        std::fs::write(&settings, format!("[database]\nurl = \"{}\"\n[cards]\n{keys}\n", shop.url)).unwrap();
+        breakwater(&["cards", "reseal", "--json", "--why", "yearly", "--config", settings.to_str().unwrap()], &[OLD, NEW])
+    };
+
+    let none = reseal("");
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("nothing was changed"), "{none:?}");
+    let early = reseal("sealing_keys = { new = { env = \"NEW\" } }");
+    assert_eq!(early.status.code(), Some(1), "{early:?}");
+    assert!(stderr(&early).contains("no longer in [cards] sealing_keys: put it back"), "{early:?}");
+    let both = "newest_key = \"new\"\nsealing_keys = { old = { env = \"OLD\" }, new = { env = \"NEW\" } }";
+    for resealed in [2, 0] {
+        let done = reseal(both);
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        let told: Value = serde_json::from_str(stdout(&done)).unwrap();
+        assert_eq!((&told["newest_key"], &told["resealed"]), (&"new".into(), &resealed.into()));
+    }
+
+    for (n, row) in shop.look("SELECT key_name || ' ' || encode(sealed, 'hex') FROM sealed_card ORDER BY payment_id").iter().enumerate() {
+        let (name, sealed) = row.split_once(' ').unwrap();
+        let bytes: Vec<u8> = (0..sealed.len()).step_by(2).map(|at| u8::from_str_radix(&sealed[at..at + 2], 16).unwrap()).collect();
+        let payment = uuid::Uuid::from_u128(n as u128 + 1);
+        assert_eq!(ring(&[NEW]).open(name, payment.as_bytes(), &bytes).as_deref(), Ok(CARD));
+    }
+    assert_eq!(
+        shop.look("SELECT after ->> 'state' || coalesce(after ->> 'resealed', '') || why FROM audit WHERE act = 'card.reseal' ORDER BY id"),
+        ["orderedyearly", "stoppedyearly", "orderedyearly", "done2yearly", "orderedyearly", "done0yearly"]
+    );
+}

@@ -97,3 +97,23 @@ fn a_database_that_is_not_there_is_exit_code_1_and_its_password_is_not_printed()
     let output = breakwater(&["migrate", "--database-url", "not an address"], &[]);
     assert!(stderr(&output).contains("correct the address"), "{output:?}");
 }
+
+#[test]
+fn the_fields_of_a_providers_account_are_listed_and_an_unknown_provider_is_told_the_known_ones() {
+    let table = breakwater(&["channels", "fields", "alipay"], &[]);
+    assert_eq!(table.status.code(), Some(0), "{table:?}");
+    let row = stdout(&table).lines().find(|line| line.starts_with("private_key ")).unwrap();
+    assert!(row.contains("yes") && row.contains("PEM"), "{row}");
+
+    let json = breakwater(&["channels", "fields", "iso8583", "--json"], &[]);
+    let list: serde_json::Value = serde_json::from_str(stdout(&json)).unwrap();
+    let fields = list["data"].as_array().unwrap();
+    assert!(fields.iter().all(|field| field["help"].as_str().is_some_and(|help| !help.is_empty())), "{list}");
+    let sockets = fields.iter().find(|field| field["name"] == "sockets").unwrap();
+    assert_eq!((&sockets["kind"], &sockets["required"]), (&"number".into(), &false.into()));
+
+    assert!(stdout(&breakwater(&["channels", "fields", "stripe"], &[])).contains("secret_key"));
+    let unknown = breakwater(&["channels", "fields", "alipey"], &[]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("alipay, iso8583, stripe"), "{unknown:?}");
+}

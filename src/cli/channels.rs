@@ -1,8 +1,10 @@
 //! `breakwater channels`: the channels of a settings file, as routing will see them; and switching one off and on in every process that runs on
 //! the database, within a second, also where no process can be reached over HTTP.
 //!
-//! `ls` reads the settings and nothing else: how the channels of a running process stand is under `/ops/v1/channels`.
+//! `ls` reads the settings and nothing else: how the channels of a running process stand is under `/ops/v1/channels`. `fields` says what the
+//! settings of a provider's channels hold.
 
+mod fields;
 mod switch;
 
 use std::path::PathBuf;
@@ -16,10 +18,11 @@ use crate::config::{ChannelSettings, Settings};
 use crate::domain::MethodKind;
 use crate::provider;
 
-/// List the channels of a settings file, or switch one off and on
+/// List the channels of a settings file, what their settings hold, or switch one off and on
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   breakwater channels ls --config breakwater.toml
+  breakwater channels fields alipay
   breakwater channels off stripe_main --reason \"the bank asked us to\" --for 30m
   breakwater channels on stripe_main
   breakwater channels overrides")]
@@ -31,6 +34,7 @@ pub struct ChannelsArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Ls(Ls),
+    Fields(fields::Fields),
     Off(switch::Off),
     On(switch::On),
     Overrides(switch::Overrides),
@@ -56,6 +60,7 @@ struct Ls {
 pub fn run(args: &ChannelsArgs) -> ExitCode {
     match &args.command {
         Command::Ls(ls) => ls.run(),
+        Command::Fields(fields) => fields.run().unwrap_or_else(|why| fail(&why)),
         Command::Off(off) => off.run().unwrap_or_else(|why| fail(&why)),
         Command::On(on) => on.run().unwrap_or_else(|why| fail(&why)),
         Command::Overrides(overrides) => overrides.run().unwrap_or_else(|why| fail(&why)),

@@ -6,6 +6,7 @@
 
 pub mod alerts;
 pub mod audit;
+pub mod cards;
 pub mod channels;
 pub mod client;
 pub mod completions;
@@ -71,6 +72,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Webhooks(webhooks::WebhooksArgs),
+    Cards(cards::CardsArgs),
     Alerts(alerts::AlertsArgs),
     Openapi(openapi::OpenapiArgs),
 }
@@ -100,6 +102,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Webhooks(args) => webhooks::run(&args),
+        Command::Cards(args) => cards::run(&args),
         Command::Alerts(args) => alerts::run(&args),
         Command::Openapi(args) => openapi::run(&args),
     }

@@ -358,6 +358,23 @@ impl Settings {
         }
     }
 
+    /// `[cards]` alone, for whoever seals card numbers anew and may not have the channels' secrets.
+    ///
+    /// # Errors
+    /// Every fault of the section, or the one of a file that cannot be read; never empty.
+    pub fn load_cards(path: &Path) -> Result<CardSettings, Vec<Fault>> {
+        let origin = path.display().to_string();
+        let text = read_file(path, &origin)?;
+        let faults = Faults::of(&origin);
+        let env = |name: &str| std::env::var(name).ok();
+        let read = parse(&text, &faults).map(|table| CardSettings::read(Section::new(String::new(), table, &faults).section("cards"), &env, &faults));
+        let found = faults.into_found();
+        match read {
+            Some(read) if found.is_empty() => Ok(read),
+            _ => Err(found),
+        }
+    }
+
     /// Reads `text`, which came from the file `origin`: the name in faults, and where relative paths of secrets start. `env` is the environment.
     ///
     /// # Errors

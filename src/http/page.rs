@@ -83,6 +83,15 @@ impl Query {
         })
     }
 
+    /// A text of at most `longest` characters, which the database can hold.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn words(&self, name: &'static str, longest: usize) -> Result<Option<String>, Problem> {
+        let must = format!("at most {longest} characters, none of which is U+0000");
+        self.parsed(name, &must, |text| (text.chars().count() <= longest && !text.contains('\0')).then(|| text.to_owned()))
+    }
+
     /// A time.
     ///
     /// # Errors
@@ -236,6 +245,14 @@ mod tests {
     fn an_unknown_parameter_is_refused_by_name() {
         let problem = query("sync=true", &["include"]).expect_err("unknown");
         assert_eq!((problem.code(), problem.param()), (ProblemCode::UnknownParameter, Some("sync")));
+    }
+
+    #[test]
+    fn words_that_the_database_cannot_hold_or_that_are_too_many_are_refused() {
+        let words = |text: &str| query(text, &["who"]).and_then(|query| query.words("who", 4)).map_err(|problem| problem.code());
+        assert_eq!(words("who=%E5%92%96%E5%95%A1%E5%92%96%E5%95%A1"), Ok(Some("咖啡咖啡".to_owned())));
+        assert_eq!(words("who=abcde"), Err(ProblemCode::InvalidRequest));
+        assert_eq!(words("who=a%00b"), Err(ProblemCode::InvalidRequest));
     }
 
     #[test]

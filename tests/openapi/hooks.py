@@ -38,6 +38,10 @@ def filter_case(context, case):
 
 @schemathesis.hook
 def map_case(context, case):
+    # A channel that stays shut would keep the other questions from what they ask about: the one that cards go to is only ever held on.
+    if is_valid(case) and case.operation.definition.raw.get("operationId") == "putOverride" and isinstance(case.body, dict):
+        if (case.path_parameters or {}).get("id") == "stripe_main":
+            case.body = {**case.body, "mode": "forced_closed"}
     # Made-up orders, tokens and keys end at the first refusal: two of three valid payments become ones that the sandbox carries out.
     number = next(TRY)
     if is_valid(case) and case.operation.definition.raw.get("operationId") == "createPayment" and number % 3 and isinstance(case.body, dict):

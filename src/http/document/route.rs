@@ -93,7 +93,8 @@ impl Route {
                 Code::Overloaded,
                 Code::DatabaseUnavailable,
             ]),
-            Caller::Operator => self.refuses(&[Code::Unauthenticated, Code::InternalFault, Code::DatabaseUnavailable]),
+            // Also for what a viewer may do: a merchant's key opens nothing there.
+            Caller::Operator => self.refuses(&[Code::Unauthenticated, Code::Forbidden, Code::InternalFault, Code::DatabaseUnavailable]),
             Caller::Provider => self.refuses(&[Code::InternalFault, Code::Overloaded, Code::DatabaseUnavailable]),
             Caller::Anybody => self,
         }

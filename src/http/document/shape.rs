@@ -89,6 +89,17 @@ pub fn or_null(shape: impl Into<Shape>) -> Shape {
     }
 }
 
+/// Of a request alone: no answer ever has it.
+pub fn write_only(shape: Shape) -> Shape {
+    match shape {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.write_only = Some(true);
+            object.into()
+        }
+        other => other,
+    }
+}
+
 /// A text of ours.
 pub fn text(about: &str) -> Shape {
     string(about).into()
@@ -112,6 +123,11 @@ pub fn sealed(about: &str) -> Shape {
 /// A text for people, of at most `longest` characters. U+0000 cannot be stored.
 pub fn free_text(about: &str, longest: usize) -> Shape {
     string(about).max_length(Some(longest)).pattern(Some("^[^\\u0000]*$")).into()
+}
+
+/// A text for people that must say something: blanks alone do not.
+pub fn words(about: &str, longest: usize) -> Shape {
+    string(about).max_length(Some(longest)).pattern(Some(r"^[^\u0000]*[^\s\u0000][^\u0000]*$")).into()
 }
 
 /// A name as merchants give them: visible ASCII without blanks.

@@ -31,6 +31,12 @@ pub(in crate::http) fn fields_of(name: &str) -> (BTreeSet<String>, BTreeSet<Stri
     (required, optional)
 }
 
+/// Fails unless `written` has exactly the fields that `name` says are always there.
+pub(in crate::http) fn assert_fields(written: &Value, name: &str) {
+    let keys: BTreeSet<String> = written.as_object().expect("an object").keys().cloned().collect();
+    assert_eq!(keys, fields_of(name).0, "{name}");
+}
+
 fn texts(list: &Value) -> Vec<String> {
     list.as_array().expect("a list").iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
 }

@@ -17,7 +17,7 @@ use crate::store::doubt::{DoubtTotal, DoubtfulPayment, REQUERY_MOST, Requery};
 
 const LIST: &str = "unknowns";
 /// Payments that one request may name.
-const NAMED: usize = 100;
+pub(in crate::http) const NAMED: usize = 100;
 
 /// `GET /ops/v1/unknowns`: in `totals` the money at risk, by channel, operation and currency; in `data` the payments, oldest first.
 pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
@@ -106,4 +106,46 @@ fn shown(payment: &DoubtfulPayment) -> Value {
         "merchant_order_id": payment.order, "status": payment.status, "amount": payment.amount, "currency": payment.currency,
         "attempts": attempts,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::document::tests::assert_fields;
+    use crate::store::doubt::DoubtfulAttempt;
+
+    #[test]
+    fn what_is_in_doubt_is_shown_as_the_document_says() {
+        let (then, now) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(90).expect("a time"));
+        let attempt = DoubtfulAttempt {
+            n: 1,
+            operation: "pay".to_owned(),
+            channel: "a".to_owned(),
+            amount: 1250,
+            state: "unknown".to_owned(),
+            key: "k".to_owned(),
+            reference: None,
+            created_at: then,
+            due_at: now,
+            tries: 3,
+        };
+        let payment = DoubtfulPayment {
+            payment: PaymentId(uuid::Uuid::nil()),
+            merchant: uuid::Uuid::nil(),
+            livemode: false,
+            order: "A-1".to_owned(),
+            status: "processing".to_owned(),
+            amount: 1250,
+            currency: "CNY".to_owned(),
+            attempts: vec![attempt],
+        };
+        let shown = shown(&payment);
+        assert_fields(&shown, "Unknown");
+        assert_fields(&shown["attempts"][0], "UnknownAttempt");
+        let (channel, operation, currency) = ("a".to_owned(), "pay".to_owned(), "CNY".to_owned());
+        let total = told(&DoubtTotal { channel, operation, currency, count: 1, amount_minor: 1250, oldest: then }, now);
+        assert_fields(&total, "UnknownTotal");
+        assert_eq!(total["oldest_age_seconds"], 90);
+        assert_eq!(age_s(now, then), 0, "a clock that went back makes no negative age");
+    }
 }

@@ -26,7 +26,7 @@ use crate::store::StoreError;
 use crate::store::account::OperatorRow;
 
 /// Characters of a reason or a note, at most.
-pub(super) const WORDS: usize = 500;
+pub(in crate::http) const WORDS: usize = 500;
 /// How much longer than usual an act of an operator's may take before it counts as a fault of ours.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 

@@ -44,7 +44,7 @@ pub async fn end(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespon
     let channel = channel(&request, &api)?;
     let class = query.parsed("operation", &format!("one of {}", classes()), OperationClass::parse)?.unwrap_or(OperationClass::Pay);
     let id: Option<OverrideId> = query.parsed("id", "an override's id, ovr_…", |text| text.parse().ok())?;
-    let why = query.parsed("reason", &format!("at most {WORDS} characters"), |text| (text.chars().count() <= WORDS).then(|| text.to_owned()))?;
+    let why = query.words("reason", WORDS)?;
     let (board, operator, asked) = (api.switchboard.clone(), acting(operator), channel.clone());
     let ended = at_switchboard(&api, async move { board.end(&asked, class, id, why.as_deref(), &operator).await }).await?;
     let row = ended.ok_or_else(|| {
@@ -204,5 +204,32 @@ mod tests {
         assert_eq!(wrong("days", json!([])), (ProblemCode::InvalidRequest, Some("recurs.days".to_owned())));
         assert_eq!(wrong("days", json!(["someday"])), (ProblemCode::InvalidRequest, Some("recurs.days".to_owned())));
         assert_eq!(wrong("until", json!("23:30")), (ProblemCode::InvalidRequest, Some("recurs".to_owned())));
+    }
+    #[test]
+    fn an_override_is_taken_and_shown_as_the_document_says() {
+        use crate::http::document::tests::{assert_fields, fields_of};
+
+        let (always, sometimes) = fields_of("PutOverride");
+        let asked = json!({"mode": "drain", "operation": "pay", "reason": "cut-off", "expires_at": "2026-11-22T12:00:00Z", "recurs":
+            {"from": "23:30", "until": "00:30", "zone": "UTC", "days": ["mon"]}});
+        assert_eq!(asked.as_object().expect("an object").keys().cloned().collect::<std::collections::BTreeSet<_>>(), &always | &sometimes);
+        let new = ask(&asked).expect("whole");
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().expect("a time");
+        let row = OverrideRow {
+            id: OverrideId(uuid::Uuid::nil()),
+            channel: new.channel,
+            class: new.class,
+            mode: new.mode.to_owned(),
+            author: "os:alice".to_owned(),
+            reason: new.reason,
+            created_at: now,
+            expires_at: new.expires_at,
+            recurs: new.recurs,
+            ended_at: None,
+            ended_by: None,
+        };
+        let shown = shown(&row, now);
+        assert_fields(&shown, "Override");
+        assert_eq!((&shown["state"], &shown["recurs"]["next_at"]), (&"waiting".into(), &"2026-11-23T23:30:00.000Z".into()));
     }
 }

@@ -16,7 +16,7 @@ use crate::store::notification::{NotificationRow, PageOfNotifications, STATES};
 const NOTIFICATIONS: &str = "notifications";
 const AUDIT: &str = "audit";
 /// Characters of a filter, at most.
-const FILTER: usize = 200;
+pub(in crate::http) const FILTER: usize = 200;
 
 /// `GET /ops/v1/notifications?channel=&state=`: newest first.
 pub async fn notifications(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
@@ -37,7 +37,7 @@ pub async fn audit(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResp
     key::operator(&api, &request).await?;
     let query = Query::of(&request, &["who", "act", "subject", "at[gte]", "at[lt]", "cursor", "limit"])?;
     let limit = query.limit()?;
-    let exact = |name| query.parsed(name, &format!("at most {FILTER} characters"), |text| (text.chars().count() <= FILTER).then(|| text.to_owned()));
+    let exact = |name| query.words(name, FILTER);
     let page = PageOfAudit {
         before: query.cursor(&api.fingerprint_secret, AUDIT)?.map(PageOfAudit::number),
         who: exact("who")?,
@@ -65,4 +65,27 @@ fn act(row: &AuditRow) -> Value {
         "object": "act", "id": row.id, "at": render::rfc3339(row.at), "who": row.who, "act": row.act, "subject": row.subject, "why": row.why,
         "before": row.before, "after": row.after,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::http::document::tests::assert_fields;
+
+    #[test]
+    fn an_act_is_shown_as_the_document_says() {
+        let row = AuditRow {
+            id: 1,
+            at: Timestamp::UNIX_EPOCH,
+            who: "os:alice".to_owned(),
+            act: "channel.override".to_owned(),
+            subject: "channel:a".to_owned(),
+            why: None,
+            before: Value::Null,
+            after: json!({"mode": "drain"}),
+        };
+        assert_fields(&act(&row), "Act");
+    }
 }

@@ -16,9 +16,9 @@ use crate::router::operator::{Refusal, Resolution, Resolve, Verdict};
 use crate::store::account::OperatorRow;
 
 /// Characters of the evidence, at most: where it is, not the document itself.
-const EVIDENCE: usize = 2_000;
+pub(in crate::http) const EVIDENCE: usize = 2_000;
 /// Characters of a channel's own name for something, at most.
-const REFERENCE: usize = 128;
+pub(in crate::http) const REFERENCE: usize = 128;
 
 /// `POST /ops/v1/payments/{id}/resolve` `{outcome, note, evidence, attempt?, channel_reference?}`: 200 when it is done; 202 when, above the set
 /// amount, a second person must say the same.

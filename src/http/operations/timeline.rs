@@ -59,3 +59,39 @@ fn counts(second: &Second) -> Value {
     }
     Value::Object(row)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::channel::breaker::{Mode, Reason, State, Transition};
+    use crate::channel::timeline::Counts;
+    use crate::clock::Moment;
+    use crate::http::document::tests::{assert_fields, fields_of};
+
+    #[test]
+    fn what_happened_is_shown_as_the_document_says() {
+        let at = Timestamp::UNIX_EPOCH;
+        let transition = Transition { from: State::Closed, to: State::Open, reason: Reason::Failures, epoch: 2, at: Moment::from_nanos(0) };
+        let happenings = [
+            Happening::Changed(transition),
+            Happening::OverrideBegan { mode: Mode::Drain, author: "os:alice".to_owned(), reason: "cut-off".to_owned(), until: at },
+            Happening::OverrideEnded { mode: Mode::Drain },
+        ];
+        let (always, sometimes) = fields_of("Happening");
+        let mut seen = BTreeSet::new();
+        for what in happenings {
+            let shown = happening(&Happened { at, class: OperationClass::Pay, what });
+            let keys: BTreeSet<String> = shown.as_object().expect("an object").keys().cloned().collect();
+            assert!(keys.is_superset(&always), "{shown}");
+            seen.extend(keys);
+        }
+        assert_eq!(seen, &always | &sometimes);
+        let second = counts(&Second { at, classes: [Counts::none(State::Closed); 3] });
+        assert_fields(&second, "Second");
+        assert_fields(&second["pay"], "ClassCounts");
+    }
+}

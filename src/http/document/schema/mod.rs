@@ -1,8 +1,10 @@
 //! The schemas by their names: what is asked and what is answered. An answer's fields are those of `representation/` and of the handlers'
 //! `json!`; a test writes real ones and compares.
 
+mod doubt;
 mod operations;
 mod payment;
+mod switching;
 mod webhook;
 
 use utoipa::openapi::schema::Components;
@@ -11,7 +13,9 @@ use super::shape::{self, Record, Shape, named};
 
 /// Adds every schema.
 pub fn describe(mut components: Components) -> Components {
-    for (name, schema) in payment::schemas().into_iter().chain(webhook::schemas()).chain(operations::schemas()) {
+    let merchants = payment::schemas().into_iter().chain(webhook::schemas());
+    let operators = operations::schemas().into_iter().chain(switching::schemas()).chain(doubt::schemas());
+    for (name, schema) in merchants.chain(operators) {
         components.schemas.insert(name.to_owned(), schema);
     }
     components

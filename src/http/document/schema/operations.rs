@@ -1,11 +1,11 @@
-//! What operators and probes read. The answers of new operators' routes get their schemas here.
+//! What operators and probes read: how it stands, and the alerts. Beside it: `switching.rs` and `doubt.rs`.
 
-use super::super::shape::{self, Record, Shape, every, named, or_null};
+use super::super::shape::{self, Record, Shape, every, named, named_as, or_null};
 use super::page_of;
+use super::switching::states;
 use crate::alert::{AlertKind, Severity};
-use crate::channel::breaker::{Mode, State};
 use crate::domain::method::MethodKind;
-use crate::domain::{Operation, OperationClass, PaymentId};
+use crate::domain::{OperationClass, PaymentId};
 use crate::http::directory::ChannelHealth;
 
 pub fn schemas() -> Vec<(&'static str, Shape)> {
@@ -17,9 +17,6 @@ pub fn schemas() -> Vec<(&'static str, Shape)> {
         ("Channel", channel()),
         ("ChannelList", page_of("Channel", "All channels.")),
         ("Breaker", breaker()),
-        ("Override", over()),
-        ("Unknown", unknown()),
-        ("UnknownList", page_of("Unknown", "All that is in doubt.")),
         ("Integrity", integrity()),
         ("Difference", difference()),
         ("Alert", alert()),
@@ -64,44 +61,19 @@ fn channel() -> Shape {
             shape::one_of_values("How its actor is: it answers, it is being rebuilt, or neither.", &every!(ChannelHealth: Up, Restarting, Down)),
         )
         .must("breaker", breakers)
-        .must("override", or_null(named("Override")))
+        .must("override", or_null(named_as("OverrideInForce", "What an operator has ordered of it, where that holds now.")))
         .open()
 }
 
 fn breaker() -> Shape {
-    let states = every!(State: Closed, Open, HalfOpen, ForcedOpen, ForcedClosed).map(State::as_str);
     Record::of("How one class of operations stands at a channel.")
-        .must("state", shape::one_of("Whether calls pass.", states))
+        .must("state", shape::one_of("Whether calls pass.", states()))
         .must("reason", or_null(shape::text("What brought it there; null before it first moved.")))
         .must("retry_after_ms", or_null(shape::whole("In how many milliseconds a call may pass again by time alone.", 0)))
         .must("calls", shape::whole("Calls in its window.", 0))
         .must("failures", shape::whole("Failures among them.", 0))
         .must("in_flight", shape::whole("Calls in flight.", 0))
         .must("limit", shape::whole("Calls that may be in flight at the channel, all classes together.", 0))
-        .open()
-}
-
-fn over() -> Shape {
-    Record::of("What an operator has ordered of a channel.")
-        .must(
-            "mode",
-            shape::one_of(
-                "`forced_open`: no call passes. `forced_closed`: every call does. `drain`: no new call does, as planned.",
-                Mode::ALL.map(Mode::as_str),
-            ),
-        )
-        .must("reason", shape::text("Why, in the operator's words."))
-        .must("expires_at", shape::time("When it ends by itself."))
-        .open()
-}
-
-fn unknown() -> Shape {
-    Record::of("What is in doubt at one channel.")
-        .must("channel", shape::text("The channel."))
-        .must("operation", shape::one_of("What was tried.", Operation::ALL.map(Operation::as_str)))
-        .must("count", shape::whole("How many attempts.", 1))
-        .must("oldest", shape::time("Since when the oldest is in doubt."))
-        .must("amount_minor", shape::whole("Over how much, in minor units, currencies added up.", 0))
         .open()
 }
 

@@ -137,10 +137,10 @@ fn card() -> Shape {
     let number = "12 to 19 digits without blanks; the last one is their check digit (ISO/IEC 7812-1). Kept sealed, and never shown again.";
     Record::of("A card by its number, for a bank's channel. Where the installation has none, this is 422 `unsupported_payment_method`.")
         .must("type", shape::always("Which way of paying.", "card"))
-        .must("number", shape::pattern(number, "^[0-9]{12,19}$", "4111111111111111"))
+        .must("number", shape::write_only(shape::pattern(number, "^[0-9]{12,19}$", "4111111111111111")))
         .must("exp_month", shape::within("The month in which it ends.", 1, 12))
         .must("exp_year", shape::within("The year, in four digits.", 2_000, 2_099))
-        .may("cvc", or_null(shape::pattern("The security code. Never stored.", "^[0-9]{3,4}$", "123")))
+        .may("cvc", shape::write_only(or_null(shape::pattern("The security code. Never stored.", "^[0-9]{3,4}$", "123"))))
         .may("holder", or_null(shape::free_text("The name on the card.", 45)))
         .closed()
 }
