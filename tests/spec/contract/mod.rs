@@ -14,7 +14,7 @@ use breakwater::cli::client;
 use breakwater::sandbox::AccountSettings;
 use serde_json::{Value, json};
 
-use crate::world::{Reply, Setup, World, card, payment, unique};
+use crate::world::{Entry, Reply, Setup, World, card, payment, unique};
 
 /// What a wire may lack, each with the reason.
 #[derive(Clone, Copy)]
@@ -169,7 +169,9 @@ impl Way {
 
     /// A payment that was paid, as it then is.
     pub async fn paid(self, world: &World, amount: i64) -> Value {
-        let reply = self.begin(world, &(self.body)(amount)).await;
+        let reply = world.create(&(self.body)(amount)).await;
+        // The caller's patience may have ended before the code or page was made.
+        visit(&world.eventually(&reply.id(), |payment| payment["status"] != "processing").await).await;
         let paid = world.in_time(&reply.id(), |payment| payment["status"] == "succeeded").await;
         assert_eq!((&paid["outcome"], &paid["amount_captured"]), (&json!("approved"), &json!(amount)), "{}: {paid:#}", self.name);
         paid
@@ -177,8 +179,15 @@ impl Way {
 
     /// What the third party has of the customer's money, over all payments.
     pub async fn taken(self, world: &World) -> i64 {
-        let sign = |kind: &str| if kind == "charge" { 1 } else { -1 };
-        world.book(self.channel).await.iter().map(|entry| sign(&entry.kind) * entry.amount).sum()
+        let book = world.book(self.channel).await;
+        let is_refund = |reference: &str| book.iter().any(|entry| entry.kind == "refund" && entry.reference == reference);
+        // A refund that was undone is the merchant's money again.
+        let signed = |entry: &Entry| match entry.kind.as_str() {
+            "charge" => entry.amount,
+            "reversal" if is_refund(&entry.reference) => entry.amount,
+            _ => -entry.amount,
+        };
+        book.iter().map(signed).sum()
     }
 }
 
