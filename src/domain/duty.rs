@@ -7,7 +7,7 @@ use super::attempt::{Attempt, AttemptState};
 use super::contract::{Contract, Unanswered, VOID_BEFORE_LAPSE};
 use super::failure::FailureCode;
 use super::operation::Operation;
-use super::payment::{NewAttempt, Payment};
+use super::payment::{Lease, NewAttempt, Payment};
 use super::refund::RefundSource;
 
 /// The next thing to do about one attempt.
@@ -94,11 +94,13 @@ impl Payment {
         }
     }
 
-    /// Attempt `n`, which waited in its queue, is about to be sent under the lease that is held on it: from here on it may have been.
-    pub fn set_out_again(&mut self, n: i16, now: Timestamp) {
+    /// Attempt `n`, which waited in its queue, is about to be sent under `lease`: from here on it may have been.
+    pub fn set_out_again(&mut self, n: i16, lease: Lease, now: Timestamp) {
         if let Some(attempt) = self.attempt_mut(n) {
             attempt.state = AttemptState::Sent;
-            attempt.due_at = Some(attempt.lease_until.unwrap_or(now));
+            attempt.due_at = Some(lease.until);
+            attempt.lease_owner = Some(lease.owner);
+            attempt.lease_until = Some(lease.until);
             attempt.updated_at = now;
         }
         if let Some(refund) = self.attempt(n).and_then(|attempt| attempt.refund_n) {

@@ -196,7 +196,7 @@ impl Flows {
             return Ok("not_found");
         }
         if is_wanted(&payment, attempt) && self.key_is_alive(attempt, contract) {
-            payment = match self.take_turn(payment, claim, contract).await? {
+            payment = match self.take_turn(payment, claim, channel).await? {
                 Some(payment) => payment,
                 None => return Ok("not_its_turn"),
             };
@@ -232,7 +232,7 @@ impl Flows {
         let verb = Verb::sending(attempt.operation);
         // The permit is taken first: what would not be sent now stays in its queue, untouched.
         let Some(permit) = self.permit_or_postpone(claim, channel, verb).await? else { return Ok("shut") };
-        let Some(payment) = self.take_turn(payment, claim, contract).await? else { return Ok("not_its_turn") };
+        let Some(payment) = self.take_turn(payment, claim, channel).await? else { return Ok("not_its_turn") };
         let Some(attempt) = payment.attempt(claim.n).cloned() else { return Ok("gone") };
         match self.exchange(&payment, &attempt, channel, verb, permit).await? {
             Reply::News { news, .. } => self.apply(payment, claim, channel, &news).await,
@@ -242,7 +242,8 @@ impl Flows {
 
     /// What is on disk before an attempt is sent again: one that waited in its queue is *sent* from here on, because nobody could tell after a crash
     /// whether it was, and no other refund may go within the channel's spacing of this one. `None`: it is not its turn, or no longer ours to send.
-    async fn take_turn(&self, mut payment: Payment, claim: &Claim, contract: &Contract) -> Result<Option<Payment>, FlowError> {
+    async fn take_turn(&self, mut payment: Payment, claim: &Claim, channel: &Channel) -> Result<Option<Payment>, FlowError> {
+        let contract = channel.handle.provider().contract();
         for _ in 0..OVERTAKEN {
             let Some(attempt) = payment.attempt(claim.n) else { return Ok(None) };
             let spaced = attempt.operation == Operation::Refund && !contract.refund_spacing.is_zero();
@@ -257,7 +258,8 @@ impl Flows {
             }
             let mut draft = payment.clone();
             if queued {
-                draft.set_out_again(claim.n, now);
+                // For as long as the call may take, which may be longer than the poller's lease.
+                draft.set_out_again(claim.n, self.lease(channel, 1).0, now);
             } else {
                 draft.touch(claim.n, now);
             }
@@ -265,7 +267,10 @@ impl Flows {
                 Written::Done(after) => return Ok(Some(*after)),
                 Written::Overtaken => payment = self.reload(payment.id).await?,
             }
-            if payment.attempt(claim.n).is_none_or(|now| now.fence != claim.fence || !matches!(now.state, AttemptState::NotSent | AttemptState::Unknown)) {
+            if payment
+                .attempt(claim.n)
+                .is_none_or(|now| now.fence != claim.fence || !matches!(now.state, AttemptState::NotSent | AttemptState::Unknown))
+            {
                 return Ok(None);
             }
         }
