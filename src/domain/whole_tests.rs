@@ -19,6 +19,7 @@ pub(super) const CONTRACT: Contract = Contract {
     not_found_final_after: Duration::from_secs(60),
     refund_window: Duration::from_secs(3600),
     refund_spacing: Duration::ZERO,
+    refund_number_is_permanent: false,
     hold_lasts: Duration::from_secs(7 * 24 * 3600),
     unanswered: Unanswered::Query,
     dead_after_expiry: None,
@@ -424,4 +425,68 @@ fn a_capture_of_a_hold_that_has_ended_is_a_contradiction_and_books_nothing() {
     learn(&mut payment, 1, Fact::Closed).expect("legal");
     assert_eq!(learn(&mut payment, 2, Fact::Approved), Ok(Learned::Contradiction));
     assert_eq!((payment.status, payment.captured), (PaymentStatus::Failed, 0));
+}
+
+/// One of 100 that was paid, and a refund of 40 on its way: the payment, and the number of the refund's attempt.
+fn refunding() -> (Payment, i16) {
+    let mut payment = paid();
+    happen(&mut payment, &Happening::Refund(40));
+    let n = payment.attempts.last().expect("a refund").n;
+    (payment, n)
+}
+
+fn refused_for_now() -> News {
+    News { failure: Some(Failure::new(FailureCode::NotSent, Some("90"), "not now")), ..News::of(Fact::NotSent) }
+}
+
+#[test]
+fn a_refund_whose_number_is_its_own_for_ever_goes_again_under_it_when_it_is_finally_not_found() {
+    let permanent = Contract { refund_number_is_permanent: true, ..CONTRACT };
+    let (mut payment, n) = refunding();
+    learn_by(&permanent, &mut payment, n, Fact::Unknown).expect("legal");
+    learn_by(&permanent, &mut payment, n, Fact::NotFound).expect("legal");
+    assert_eq!((payment.attempts[1].state, payment.refund_reserved), (AttemptState::NotSent, 40));
+    assert_eq!((payment.duty(n, &permanent, start()), payment.follow_up(start())), (Duty::Resend, None));
+}
+
+#[test]
+fn a_refund_that_a_channel_without_questions_refused_for_now_goes_again_under_another_number() {
+    let (mut payment, n) = refunding();
+    payment.learn(n, &refused_for_now(), Source::Reply, &MUTE, start()).expect("legal");
+    assert_eq!(payment.duty(n, &MUTE, start()), Duty::Follow(FollowUp::RefundAgain { refund: 1 }));
+    assert_eq!(payment.duty(n, &CONTRACT, start()), Duty::Resend, "elsewhere its key makes a repeat safe");
+    let (mut payment, n) = refunding();
+    payment.learn(n, &News::not_sent("connect"), Source::Reply, &MUTE, start()).expect("legal");
+    assert_eq!(payment.duty(n, &MUTE, start()), Duty::Resend, "the number was never used");
+    let stale = start() + SignedDuration::from_mins(11);
+    assert_eq!(payment.duty(n, &MUTE, stale), Duty::Follow(FollowUp::RefundAgain { refund: 1 }), "it holds a time that is long past");
+}
+
+#[test]
+fn what_is_not_taken_again_and_again_waits_longer_each_time() {
+    let (mut payment, n) = refunding();
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        payment.learn(n, &News::not_sent("connect"), Source::Reply, &CONTRACT, start()).expect("legal");
+        waits.push(payment.attempts[1].due_at.expect("due").duration_since(start()));
+        payment.set_out_again(n, lease(), start());
+        assert_eq!(payment.attempts[1].state, AttemptState::Sent, "from here on nobody could tell");
+    }
+    assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
+}
+
+#[test]
+fn a_refund_has_its_turn_a_spacing_after_the_last_one_and_behind_those_that_wait() {
+    let spacing = Duration::from_secs(3);
+    let after = |seconds| Some(start() + SignedDuration::from_secs(seconds));
+    let mut payment = paid();
+    assert_eq!((payment.refund_turn(None, spacing), payment.refund_turn(None, Duration::ZERO)), (None, None));
+    happen(&mut payment, &Happening::Refund(10));
+    assert_eq!(payment.refund_turn(None, spacing), after(3));
+    happen(&mut payment, &Happening::Refund(10));
+    let second = payment.attempts.last().expect("a refund").n;
+    payment.queue_refund(second, after(3).expect("a time"), start());
+    assert_eq!((payment.refunds[1].outcome, payment.attempts[2].due_at), (Outcome::NotSent, after(3)));
+    assert_eq!(payment.refund_turn(None, spacing), after(6), "a third one goes behind it");
+    assert_eq!(payment.refund_turn(Some(second), spacing), after(3), "its own place is not in its way");
 }

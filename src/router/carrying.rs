@@ -36,10 +36,23 @@ impl Flows {
         send_by: Moment,
         stopwatch: &mut Stopwatch,
     ) -> Result<Payment, FlowError> {
-        let Some(attempt) = payment.attempt(n) else { return Ok(payment) };
+        let news = self.send_out(&payment, n, channel, send_by, stopwatch).await?;
+        Ok(self.settle(payment, n, &news, Source::Reply, channel.handle.provider().contract()).await?.payment)
+    }
+
+    /// Sends an attempt of another kind than pay whose intent is on disk: what is known of it then.
+    pub(super) async fn send_out(
+        &self,
+        payment: &Payment,
+        n: i16,
+        channel: &Channel,
+        send_by: Moment,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<News, FlowError> {
+        let Some(attempt) = payment.attempt(n) else { return Ok(News::unknown()) };
         let verb = Verb::sending(attempt.operation);
-        let order = self.order(channel, &payment, attempt, verb).await?;
-        let news = if let Some(failure) = channel.handle.provider().refuses(&order) {
+        let order = self.order(channel, payment, attempt, verb).await?;
+        Ok(if let Some(failure) = channel.handle.provider().refuses(&order) {
             News { failure: Some(failure), ..News::of(Fact::Declined) }
         } else {
             match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
@@ -54,8 +67,7 @@ impl Flows {
                     }
                 }
             }
-        };
-        Ok(self.settle(payment, n, &news, Source::Reply, channel.handle.provider().contract()).await?.payment)
+        })
     }
 
     /// What a flow carried, unless the database was lost on the way: then what was sent is on disk since before, its outcome is not, and nobody

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Authorize;
 use super::answer::{Answer, Claim, FlowError};
-use super::carrying::{Stopwatch, touched};
+use super::carrying::Stopwatch;
 use super::flows::{Channel, Flows};
 use super::settle::{OVERTAKEN, Written};
 use crate::channel::guard::{Permit, Rejected};
@@ -135,7 +135,7 @@ impl Flows {
         let mut full = true;
         while let Some(id) = route.remaining.pop_front() {
             let Some(channel) = self.channel(&id) else { continue };
-            if let Some(failure) = self.refuses(channel, request) {
+            if let Some(failure) = self.refuses(channel, request, route.card.as_ref()) {
                 count_decision(&id, "not_expressible");
                 refused = Some(failure);
                 continue;
@@ -168,11 +168,13 @@ impl Flows {
     }
 
     /// Whether the channel could not even say it: an amount between two of its steps, for one.
-    fn refuses(&self, channel: &Channel, request: &PaymentRequest) -> Option<Failure> {
+    fn refuses(&self, channel: &Channel, request: &PaymentRequest, card: Option<&CardData>) -> Option<Failure> {
+        let provider = channel.handle.provider();
         let trial = NewAttempt {
             operation: Operation::Pay,
             channel: channel.handle.id().to_owned(),
-            key: String::new(),
+            // Of the form that the channel's have; it is never sent.
+            key: provider.mint_key(0, provider.needs_numbers().then_some(1), self.now()),
             amount: request.amount,
             refund_n: None,
             undoes: None,
@@ -187,7 +189,7 @@ impl Flows {
             now,
         );
         let attempt = payment.attempts.first()?;
-        channel.handle.provider().refuses(&channel.call(&payment, attempt, Verb::Pay, now))
+        provider.refuses(&Call { card: card.cloned(), ..channel.call(&payment, attempt, Verb::Pay, now) })
     }
 
     /// Writes the intent. The order may be taken over from a payment that ended unpaid.
@@ -261,128 +263,93 @@ impl Flows {
                 Some(news) => news,
                 None => return Ok(payment),
             };
-            let contract = channel.handle.provider().contract();
-            // The outcome and the next attempt's intent are one commit: there is no moment at which a crash finds a failed payment that goes on.
-            let mut next: Option<(Channel, Permit, Moment)> = None;
-            let mut goes_on = None;
-            for _ in 0..OVERTAKEN {
-                let now = self.now();
-                let mut draft = payment.clone();
-                if !matches!(draft.learn(n, &news, Source::Reply, contract, now), Ok(crate::domain::Learned::Changed)) {
-                    // Somebody knew more already, or it cannot be: that is told, and nothing follows from it.
-                    return Ok(self.settle(payment, n, &news, Source::Reply, contract).await?.payment);
-                }
-                if draft.current_pay().is_some_and(|pay| pay.n == n) && draft.may_try_another_channel(now) {
-                    if next.is_none()
-                        && let Ok(chosen) = self.choose(&draft.request, &mut route, "the one before could not")
-                    {
-                        let (_, send_by) = self.lease(chosen.channel, PAY_CALLS);
-                        next = Some((chosen.channel.clone(), chosen.permit, send_by));
-                    }
-                    if let Some((chosen, _, _)) = &next {
-                        let (lease, _) = self.lease(chosen, PAY_CALLS);
-                        let attempt = NewAttempt {
-                            operation: Operation::Pay,
-                            channel: chosen.handle.id().to_owned(),
-                            key: self.new_key(chosen).await?,
-                            amount: draft.request.amount,
-                            refund_n: None,
-                            undoes: None,
-                            reason: "the one before could not".to_owned(),
-                        };
-                        draft.add_attempt(attempt, lease, now);
-                    }
-                }
-                let added = draft.attempts.len() > payment.attempts.len();
-                let mut change = Change::between(&payment, draft, Source::Reply);
-                if added {
-                    let fence = payment.attempt(n).map_or(0, |attempt| attempt.fence);
-                    change = change.fenced(n, fence);
-                }
-                match self.write_change(change).await? {
-                    Written::Done(after) => {
-                        self.tell(&payment, &after, Source::Reply);
-                        payment = *after;
-                        goes_on = Some(added);
-                        break;
-                    }
-                    Written::Overtaken => {
-                        payment = self.reload(payment.id).await?;
-                        // Somebody holds the attempt's lease by now: the fact is still ours to tell, the next attempt is theirs.
-                        if added && payment.attempt(n).is_some_and(|attempt| attempt.lease_owner != Some(self.shared.incarnation)) {
-                            next = None;
-                            route.remaining.clear();
-                        }
-                    }
-                }
+            let mut recorded = self.record(payment, (n, n), &news, &channel, &mut route).await?;
+            if let Next::Undo { reversal, send_by } = recorded.next {
+                let news = self.send_out(&recorded.payment, reversal, &channel, send_by, stopwatch).await?;
+                recorded = self.record(recorded.payment, (reversal, n), &news, &channel, &mut route).await?;
             }
-            match (goes_on, next) {
-                (Some(true), Some((next_channel, next_permit, next_send_by))) => {
-                    channel = next_channel;
-                    permit = Some(next_permit);
-                    send_by = next_send_by;
-                }
-                (Some(_), _) if payment.attempt(n).is_some_and(|attempt| attempt.state == AttemptState::Reversing) => {
-                    // What was not answered and cannot be asked after is undone at once: the customer still waits, and another channel may take it.
-                    payment = self.undo(payment, n, &channel).await?;
-                    match self.go_on_elsewhere(payment, n, &mut route).await? {
-                        Elsewhere::No(payment) => return Ok(*payment),
-                        Elsewhere::On(after, chosen) => {
-                            payment = *after;
-                            let (next_channel, next_permit, next_send_by) = *chosen;
-                            (channel, permit, send_by) = (next_channel, Some(next_permit), next_send_by);
-                        }
-                    }
-                }
-                (Some(_), _) => return Ok(payment),
-                (None, _) => return Err(FlowError::Internal(format!("{} changes faster than its outcome can be written", payment.id))),
+            payment = recorded.payment;
+            match recorded.next {
+                Next::On(next) => (channel, permit, send_by) = (next.0, Some(next.1), next.2),
+                Next::End | Next::Undo { .. } => return Ok(payment),
             }
         }
     }
 
-    /// Undoes pay attempt `n`: the reversal's intent on disk, then its call. Whoever else has begun that is left to it.
-    async fn undo(&self, payment: Payment, n: i16, channel: &Channel) -> Result<Payment, FlowError> {
-        if payment.follow_up(self.now()) != Some(FollowUp::Reverse { attempt: n }) {
-            return Ok(payment);
+    /// Writes what attempt `told` has learned, and in the same commit the intent of what follows: pay attempt `pay` is undone, or goes on at the next
+    /// channel of the route. There is no moment at which a crash, or a merchant, finds a failed payment that goes on.
+    async fn record(
+        &self,
+        mut payment: Payment,
+        (told, pay): (i16, i16),
+        news: &News,
+        channel: &Channel,
+        route: &mut Route,
+    ) -> Result<Recorded, FlowError> {
+        let contract = channel.handle.provider().contract();
+        let mut chosen: Option<(Channel, Permit)> = None;
+        let mut is_ours = true;
+        for _ in 0..OVERTAKEN {
+            let now = self.now();
+            let mut draft = payment.clone();
+            if !matches!(draft.learn(told, news, Source::Reply, contract, now), Ok(crate::domain::Learned::Changed)) {
+                // Somebody knew more already, or it cannot be: that is told, and nothing follows from it.
+                let payment = self.settle(payment, told, news, Source::Reply, contract).await?.payment;
+                return Ok(Recorded { payment, next: Next::End });
+            }
+            let mut send_by = None;
+            let mut undoing = None;
+            let reverse = FollowUp::Reverse { attempt: pay };
+            if is_ours && draft.current_pay().is_some_and(|current| current.n == pay) && draft.may_try_another_channel(now) {
+                let reason = if told == pay { "the one before could not" } else { "the one before did not answer, and was undone" };
+                if chosen.is_none() {
+                    chosen = self.choose(&draft.request, route, reason).ok().map(|chosen| (chosen.channel.clone(), chosen.permit));
+                }
+                if let Some((chosen, _)) = &chosen {
+                    let (lease, until) = self.lease(chosen, PAY_CALLS);
+                    let attempt = NewAttempt {
+                        operation: Operation::Pay,
+                        channel: chosen.handle.id().to_owned(),
+                        key: self.new_key(chosen).await?,
+                        amount: draft.request.amount,
+                        refund_n: None,
+                        undoes: None,
+                        reason: reason.to_owned(),
+                    };
+                    draft.add_attempt(attempt, lease, now);
+                    send_by = Some(until);
+                }
+            } else if is_ours && told == pay && draft.follow_up(now) == Some(reverse) {
+                // What was not answered and cannot be asked after is undone at once: the customer still waits, and another channel may take it.
+                if let Some(reversal) = draft.undoing(reverse, self.new_key(channel).await?) {
+                    let (lease, until) = self.lease(channel, 1);
+                    undoing = Some((draft.add_attempt(reversal, lease, now), until));
+                    draft.followed_up(pay, now);
+                }
+            }
+            let acts = send_by.is_some() || undoing.is_some();
+            let mut change = Change::between(&payment, draft, Source::Reply);
+            if acts {
+                change = change.fenced(told, payment.attempt(told).map_or(0, |attempt| attempt.fence));
+            }
+            match self.write_change(change).await? {
+                Written::Done(after) => {
+                    self.tell(&payment, &after, Source::Reply);
+                    let next = match (undoing, chosen, send_by) {
+                        (Some((reversal, send_by)), _, _) => Next::Undo { reversal, send_by },
+                        (None, Some((channel, permit)), Some(send_by)) => Next::On(Box::new((channel, permit, send_by))),
+                        _ => Next::End,
+                    };
+                    return Ok(Recorded { payment: *after, next });
+                }
+                Written::Overtaken => {
+                    payment = self.reload(payment.id).await?;
+                    // Somebody holds the attempt's lease by now: the fact is still ours to tell, what follows is theirs.
+                    is_ours &= !acts || payment.attempt(told).is_some_and(|attempt| attempt.lease_owner == Some(self.shared.incarnation));
+                }
+            }
         }
-        let Some(reversal) = payment.undoing(FollowUp::Reverse { attempt: n }, self.new_key(channel).await?) else { return Ok(payment) };
-        let (lease, send_by) = self.lease(channel, 1);
-        let now = self.now();
-        let mut draft = payment.clone();
-        let reversal = draft.add_attempt(reversal, lease, now);
-        draft.followed_up(n, now);
-        match self.write_change(Change::between(&payment, touched(draft, now), Source::Reply)).await? {
-            Written::Done(after) => self.carry_out(*after, reversal, channel, send_by, &mut Stopwatch::start()).await,
-            Written::Overtaken => self.reload(payment.id).await,
-        }
-    }
-
-    /// Writes the intent on the next channel of the route, where the payment may have one after the end of attempt `n`.
-    async fn go_on_elsewhere(&self, payment: Payment, n: i16, route: &mut Route) -> Result<Elsewhere, FlowError> {
-        let last = payment.current_pay().is_some_and(|pay| pay.n == n);
-        if !last || !payment.may_try_another_channel(self.now()) {
-            return Ok(Elsewhere::No(Box::new(payment)));
-        }
-        let Ok(chosen) = self.choose(&payment.request, route, "the one before did not answer, and was undone") else {
-            return Ok(Elsewhere::No(Box::new(payment)));
-        };
-        let (lease, send_by) = self.lease(chosen.channel, PAY_CALLS);
-        let attempt = NewAttempt {
-            operation: Operation::Pay,
-            channel: chosen.channel.handle.id().to_owned(),
-            key: self.new_key(chosen.channel).await?,
-            amount: payment.request.amount,
-            refund_n: None,
-            undoes: None,
-            reason: chosen.reason,
-        };
-        let now = self.now();
-        let mut draft = payment.clone();
-        draft.add_attempt(attempt, lease, now);
-        match self.write_change(Change::between(&payment, touched(draft, now), Source::Reply)).await? {
-            Written::Done(after) => Ok(Elsewhere::On(after, Box::new((chosen.channel.clone(), chosen.permit, send_by)))),
-            Written::Overtaken => Ok(Elsewhere::No(Box::new(self.reload(payment.id).await?))),
-        }
+        Err(FlowError::Internal(format!("{} changes faster than its outcome can be written", payment.id)))
     }
 
     /// One pay attempt at its channel: the first step for its reference, which is on disk before the step that moves money. `None` when
@@ -460,12 +427,20 @@ impl Flows {
     }
 }
 
-/// Whether a payment goes on at another channel.
-enum Elsewhere {
-    /// With this intent on disk.
-    On(Box<Payment>, Box<(Channel, Permit, Moment)>),
-    /// As it now is.
-    No(Box<Payment>),
+/// An outcome that is on disk, and what follows it.
+struct Recorded {
+    payment: Payment,
+    next: Next,
+}
+
+/// What follows, with its intent on disk.
+enum Next {
+    /// Nothing, or it is somebody else's.
+    End,
+    /// The pay attempt is undone by this one.
+    Undo { reversal: i16, send_by: Moment },
+    /// The next pay attempt, on this channel.
+    On(Box<(Channel, Permit, Moment)>),
 }
 
 enum Opened {
