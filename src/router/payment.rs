@@ -135,7 +135,7 @@ impl Flows {
         let mut full = true;
         while let Some(id) = route.remaining.pop_front() {
             let Some(channel) = self.channel(&id) else { continue };
-            if let Some(failure) = self.refuses(channel, request) {
+            if let Some(failure) = self.refuses(channel, request, route.card.as_ref()) {
                 count_decision(&id, "not_expressible");
                 refused = Some(failure);
                 continue;
@@ -167,12 +167,14 @@ impl Flows {
         }
     }
 
-    /// Whether the channel could not even say it: an amount between two of its steps, for one.
-    fn refuses(&self, channel: &Channel, request: &PaymentRequest) -> Option<Failure> {
+    /// Whether the channel could not even say it: an amount between two of its steps, for one. The trial has a key of the provider's kind, whose
+    /// number nobody has leased and nobody sends.
+    fn refuses(&self, channel: &Channel, request: &PaymentRequest, card: Option<&CardData>) -> Option<Failure> {
+        let provider = channel.handle.provider();
         let trial = NewAttempt {
             operation: Operation::Pay,
             channel: channel.handle.id().to_owned(),
-            key: String::new(),
+            key: provider.mint_key(0, Some(1), self.now()),
             amount: request.amount,
             refund_n: None,
             undoes: None,
@@ -187,7 +189,7 @@ impl Flows {
             now,
         );
         let attempt = payment.attempts.first()?;
-        channel.handle.provider().refuses(&channel.call(&payment, attempt, Verb::Pay, now))
+        provider.refuses(&Call { card: card.cloned(), ..channel.call(&payment, attempt, Verb::Pay, now) })
     }
 
     /// Writes the intent. The order may be taken over from a payment that ended unpaid.
