@@ -13,7 +13,7 @@ use crate::sandbox::Running;
 /// How long a sandbox without its orchestrator goes on.
 const LINGER_MS: u64 = 60_000;
 /// How often, and how long apart, a sandbox that was started is looked for.
-const LOOKS: u32 = 100;
+const LOOKS: u32 = 400;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The sandbox of `data_dir`, told where its notifications go. One that an older breakwater left behind, and that lacks some of our accounts, is
@@ -22,7 +22,8 @@ pub(super) async fn start(data_dir: &Path, orchestrator: &str, say: impl Fn(&str
     let running = match find(data_dir).await? {
         Some(running) if accounts::are_played_by(&running) => running,
         Some(older) => {
-            say("the sandbox that still runs is an older one's, without all accounts: it is ended, and started anew with the same books");
+            tracing::warn!(pid = older.pid, "an older sandbox without all accounts is ended, and started anew with the same books");
+            say("an older sandbox still runs, without all accounts: it is ended, and started anew with the same books");
             shut_down(&older, data_dir).await?;
             launch(data_dir).await?
         }

@@ -65,8 +65,8 @@ fn order(count: u64) -> (Value, Fate) {
     let (method, fate) = match count % 10 {
         0 => (stripe("pm_card_visa"), Fate::Kept),
         1 => (json!({"type": "qr", "wallet": "alipay"}), if round % 3 == 2 { Fate::Canceled } else { Fate::Kept }),
-        2 => (card(), if round % 2 == 0 { Fate::Kept } else { Fate::Refunded }),
-        3 if round % 3 == 0 => (stripe("pm_card_visa_chargeDeclined"), Fate::Kept),
+        2 => (card(), if round.is_multiple_of(2) { Fate::Kept } else { Fate::Refunded }),
+        3 if round.is_multiple_of(3) => (stripe("pm_card_visa_chargeDeclined"), Fate::Kept),
         3 if round % 3 == 1 => (stripe("pm_card_threeDSecureRequired"), Fate::Kept),
         3 => (stripe("pm_card_visa"), Fate::Refunded),
         // A customer's code begins with the wallet's digits; one that ends in 0003 asks for the password first.
@@ -76,7 +76,7 @@ fn order(count: u64) -> (Value, Fate) {
         }
         5 => (json!({"type": "redirect", "wallet": "alipay", "flow": "page"}), if round % 4 == 3 { Fate::Canceled } else { Fate::Kept }),
         6 => (card(), Fate::Captured),
-        7 => (stripe("pm_card_visa"), if round % 2 == 0 { Fate::Captured } else { Fate::LetGo }),
+        7 => (stripe("pm_card_visa"), if round.is_multiple_of(2) { Fate::Captured } else { Fate::LetGo }),
         8 => (json!({"type": "qr", "wallet": "alipay"}), Fate::Refunded),
         _ => (card(), if round % 3 == 1 { Fate::LetGo } else { Fate::Kept }),
     };
@@ -90,8 +90,14 @@ fn order(count: u64) -> (Value, Fate) {
     // …02 and …01 are the last two digits.
     let amount = if magic == 0 { amount } else { amount / 100 * 100 + magic };
     let held = matches!(fate, Fate::Captured | Fate::LetGo);
+    // Now and then a shop chooses the account itself: the second ones are to be seen too.
+    let channel = (count % 7 == 6).then(|| match method["type"].as_str() {
+        Some("card") => "bank_b",
+        Some("card_token") => "stripe_backup",
+        _ => "alipay_backup",
+    });
     let body = json!({
-        "amount": amount, "currency": "CNY", "merchant_order_id": format!("sample-{}", Uuid::new_v4().simple()), "payment_method": method,
+        "amount": amount, "currency": "CNY", "channel": channel, "merchant_order_id": format!("sample-{}", Uuid::new_v4().simple()), "payment_method": method,
         "capture_method": if held { "manual" } else { "automatic" }, "return_url": "https://shop.example/thanks", "description": "sample order",
     });
     (body, fate)
