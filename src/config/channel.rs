@@ -53,6 +53,8 @@ pub struct ProviderDefaults {
     pub timeout: Duration,
     /// How its customers can pay.
     pub methods: &'static [MethodKind],
+    /// Whose codes and pages it has.
+    pub wallets: &'static [Wallet],
     /// What `[channels.account]` holds.
     pub account_fields: &'static [AccountField],
     /// Whether a channel cannot do without `secret_key`.
@@ -66,6 +68,7 @@ impl ProviderDefaults {
             address: provider.default_address().to_owned(),
             timeout: provider.default_timeout(),
             methods: provider.contract().methods,
+            wallets: provider.wallets(),
             account_fields: provider.account_fields(),
             needs_secret_key: provider.needs_secret_key(),
         })
@@ -96,7 +99,7 @@ pub struct ChannelSettings {
     /// How its customers can pay; left out, whatever the provider can. A method that the account was not granted is declined by the provider
     /// payment by payment, where routing could have avoided it.
     pub methods: Option<Vec<MethodKind>>,
-    /// Whose codes and pages it has; default none, as a card channel has none.
+    /// Whose codes and pages it has; left out, the provider's own: `alipay` for Alipay, none for cards.
     pub wallets: Vec<Wallet>,
     /// The currencies that its account takes; default empty, which means any.
     pub currencies: Vec<Currency>,
@@ -137,7 +140,7 @@ impl ChannelSettings {
             account: Account::default(),
             notification_secrets: Vec::new(),
             methods: None,
-            wallets: Vec::new(),
+            wallets: provider::find(provider).map(|provider| provider.wallets().to_vec()).unwrap_or_default(),
             currencies: Vec::new(),
             merchants: Vec::new(),
             priority: 100,
@@ -221,6 +224,7 @@ impl ChannelSettings {
             "",
         );
         let like_fields = known.as_ref().map_or(&[][..], |known| known.account_fields);
+        let own_wallets = known.as_ref().map_or(&[][..], |known| known.wallets);
         let provider_timeout = known.map_or(like.timeout_ms, |known| u64::try_from(known.timeout.as_millis()).unwrap_or(u64::MAX));
         if section.has_empty_list("methods") {
             section.fault(
@@ -237,7 +241,7 @@ impl ChannelSettings {
             account,
             notification_secrets,
             methods: section.parsed_list("methods", "use qr, barcode, redirect, card_token, card", parse_serde),
-            wallets: section.parsed_list("wallets", "use alipay, wechatpay, unionpay", parse_serde).unwrap_or_default(),
+            wallets: section.parsed_list("wallets", "use alipay, wechatpay, unionpay", parse_serde).unwrap_or_else(|| own_wallets.to_vec()),
             currencies: section
                 .parsed_list("currencies", "use three-letter ISO 4217 codes in capitals, such as \"CNY\"", Currency::parse)
                 .unwrap_or_default(),

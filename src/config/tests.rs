@@ -11,6 +11,7 @@ fn providers(name: &str) -> Option<ProviderDefaults> {
         address: "https://api.stripe.com".to_owned(),
         timeout: Duration::from_secs(3),
         methods: &[],
+        wallets: &[],
         account_fields: &[],
         needs_secret_key: true,
     })

@@ -27,6 +27,9 @@ pub struct Contract {
     pub refund_window: Duration,
     /// The shortest time between two refunds of one payment.
     pub refund_spacing: Duration,
+    /// Whether a refund's number is its own for ever: a refund that failed or is in doubt goes again under the same one, because under another it
+    /// could be given back twice. Then *not found* never ends it: it is asked after and sent again until the channel has taken it or refused.
+    pub refund_number_is_permanent: bool,
     /// How long a hold lasts when the channel does not say.
     pub hold_lasts: Duration,
     /// What settles a doubt.

@@ -37,7 +37,7 @@ pub enum FollowUp {
     },
     /// Give the captured money back, because a cancel was requested.
     RefundForCancel,
-    /// Carry refund `refund` out with a new key: the channel finally does not have the last one.
+    /// Carry refund `refund` out with a new key: the channel finally does not have the last one, or has refused its number for now.
     RefundAgain {
         /// The refund's number.
         refund: i16,
@@ -69,7 +69,10 @@ impl Payment {
                 _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
             },
             Operation::Refund => match attempt.state {
-                AttemptState::NotSent => Duty::Resend,
+                AttemptState::NotSent => match attempt.refund_n {
+                    Some(refund) if attempt.is_spent(contract, now) => Duty::Follow(FollowUp::RefundAgain { refund }),
+                    _ => Duty::Resend,
+                },
                 AttemptState::Reversing => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
                 state if state.is_open() && contract.unanswered == Unanswered::Query => Duty::Query,
                 _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
@@ -89,6 +92,28 @@ impl Payment {
             AttemptState::Declined | AttemptState::Closed | AttemptState::NotFound | AttemptState::NotSent if attempt.due_at.is_some() => Duty::Query,
             _ => self.follow_up(now).map_or(Duty::Nothing, Duty::Follow),
         }
+    }
+
+    /// Attempt `n`, which waited in its queue, is about to be sent under the lease that is held on it: from here on it may have been.
+    pub fn set_out_again(&mut self, n: i16, now: Timestamp) {
+        if let Some(attempt) = self.attempt_mut(n) {
+            attempt.state = AttemptState::Sent;
+            attempt.due_at = Some(attempt.lease_until.unwrap_or(now));
+            attempt.updated_at = now;
+        }
+        if let Some(refund) = self.attempt(n).and_then(|attempt| attempt.refund_n) {
+            self.derive_refund(refund, now);
+        }
+        self.updated_at = now;
+        self.derive(now);
+    }
+
+    /// Attempt `n` is about to be repeated: the spacing of refunds counts from here.
+    pub fn touch(&mut self, n: i16, now: Timestamp) {
+        if let Some(attempt) = self.attempt_mut(n) {
+            attempt.updated_at = now;
+        }
+        self.updated_at = now;
     }
 
     /// What must follow the payment as it now is, if nothing of the kind is on its way.

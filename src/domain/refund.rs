@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempt, AttemptState};
+use super::contract::{Contract, Unanswered};
 use super::id::RefundId;
 use super::operation::Operation;
 use super::payment::{Outcome, Payment, names};
@@ -78,6 +80,21 @@ pub struct Refund {
     pub updated_at: Timestamp,
 }
 
+/// How long a number that was minted for a channel that cannot be asked may wait unsent: it holds the time of its message, and some banks take
+/// none that lies far back.
+const NUMBER_IS_FRESH: SignedDuration = SignedDuration::from_mins(10);
+
+impl Attempt {
+    /// Whether a refund that waits in its queue must go under a new number. Where nothing can be asked, a payment's or refund's message is never sent
+    /// twice: one that the channel itself refused for now has had its turn.
+    pub(super) fn is_spent(&self, contract: &Contract, now: Timestamp) -> bool {
+        let refused = self.failure.as_ref().is_some_and(|failure| failure.channel_code.is_some());
+        contract.unanswered == Unanswered::Reverse
+            && self.state == AttemptState::NotSent
+            && (refused || now.duration_since(self.created_at) > NUMBER_IS_FRESH)
+    }
+}
+
 impl Payment {
     /// Refund number `n`.
     pub fn refund(&self, n: i16) -> Option<&Refund> {
@@ -86,7 +103,41 @@ impl Payment {
 
     /// The last attempt that carries out refund `n`.
     pub fn refund_attempt(&self, n: i16) -> Option<&Attempt> {
-        self.attempts.iter().rev().find(|attempt| attempt.operation == Operation::Refund && attempt.refund_n == Some(n))
+        self.refund_attempts(Some(n)).next_back()
+    }
+
+    /// The attempts that carry out refund `n`, in their order; those of every refund when `None`.
+    pub(super) fn refund_attempts(&self, n: Option<i16>) -> impl DoubleEndedIterator<Item = &Attempt> {
+        self.attempts.iter().filter(move |attempt| attempt.operation == Operation::Refund && (n.is_none() || attempt.refund_n == n))
+    }
+
+    /// From when on a refund may be sent where the channel wants `spacing` between two of one payment: attempt `n`, or one that is about to be
+    /// added when `None`. What waits in the queue has its place before a new one, and none before another that waits: whoever is written as sent
+    /// first, goes first. `None`: at any time.
+    pub fn refund_turn(&self, n: Option<i16>, spacing: Duration) -> Option<Timestamp> {
+        if spacing.is_zero() {
+            return None;
+        }
+        let refused = |attempt: &Attempt| attempt.failure.as_ref().is_some_and(|failure| failure.channel_code.is_some());
+        let last = self.refund_attempts(None).filter(|other| Some(other.n) != n).filter_map(|other| match (other.state, n) {
+            (AttemptState::NotSent, None) => other.due_at.max(Some(other.updated_at)),
+            (AttemptState::NotSent, Some(_)) if !refused(other) => None,
+            _ => Some(other.updated_at),
+        });
+        let spacing = SignedDuration::try_from(spacing).unwrap_or(SignedDuration::from_mins(1));
+        last.max().map(|last| last + spacing)
+    }
+
+    /// Leaves refund attempt `n`, which was just added, in the queue until `turn`.
+    pub fn queue_refund(&mut self, n: i16, turn: Timestamp, now: Timestamp) {
+        let Some(attempt) = self.attempt_mut(n) else { return };
+        attempt.state = AttemptState::NotSent;
+        attempt.due_at = Some(turn);
+        attempt.lease_owner = None;
+        attempt.lease_until = None;
+        if let Some(refund) = attempt.refund_n {
+            self.derive_refund(refund, now);
+        }
     }
 
     /// Brings a refund's status and outcome in line with its last attempt.

@@ -78,6 +78,11 @@ impl Payment {
                 self.enter(n, AttemptState::Reversing, news, contract, now);
                 Ok(Learned::Changed)
             }
+            // Its number is its own for ever: it goes again under it.
+            Step::To(AttemptState::NotFound) if operation == Operation::Refund && contract.refund_number_is_permanent => {
+                self.enter(n, AttemptState::NotSent, news, contract, now);
+                Ok(Learned::Changed)
+            }
             Step::To(state) => {
                 self.enter(n, state, news, contract, now);
                 Ok(Learned::Changed)
@@ -125,7 +130,13 @@ impl Payment {
     /// When attempt `n`, as it now is, must be looked at next. A customer who is waited for is looked after when the wait ends, at the latest.
     pub fn next_look(&self, n: i16, now: Timestamp) -> Option<Timestamp> {
         let attempt = self.attempt(n)?;
-        let due = due(attempt.operation, attempt.state, attempt.tries, None, self.capture_before, now)?;
+        // A refund that is refused for now under one number after the other waits longer each time, or they would follow each other without a pause.
+        let earlier = match (attempt.operation, attempt.state) {
+            (Operation::Refund, AttemptState::NotSent) => self.refund_attempts(attempt.refund_n).filter(|other| other.n < n).count(),
+            _ => 0,
+        };
+        let tries = attempt.tries.saturating_add(i32::try_from(earlier).unwrap_or(i32::MAX));
+        let due = due(attempt.operation, attempt.state, tries, None, self.capture_before, now)?;
         let waits = attempt.state == AttemptState::ActionRequired && self.request.expires_at > now;
         Some(if waits { due.min(self.request.expires_at) } else { due })
     }
@@ -149,7 +160,8 @@ impl Payment {
         let before = attempt.state;
         attempt.state = state;
         attempt.updated_at = now;
-        attempt.tries = 0;
+        // What is sent again and again not taken waits longer each time.
+        attempt.tries = if (before, state) == (AttemptState::Sent, AttemptState::NotSent) { attempt.tries } else { 0 };
         attempt.lease_owner = None;
         attempt.lease_until = None;
         if news.reference.is_some() {
@@ -172,7 +184,7 @@ impl Payment {
         let next_look = self.next_look(n, now);
         if let Some(attempt) = self.attempt_mut(n) {
             attempt.due_at = next_look;
-            attempt.tries = 1;
+            attempt.tries = attempt.tries.saturating_add(1);
         }
         if let Some(refund_n) = refund_n {
             self.derive_refund(refund_n, now);

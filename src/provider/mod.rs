@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use crate::domain::{CallClass, CaptureMethod, Contract, External, Failure, Money, News, Operation, OperationClass, PaymentMethod};
+use crate::domain::{CallClass, CaptureMethod, Contract, External, Failure, Money, News, Operation, OperationClass, PaymentMethod, Wallet};
 
 /// What is asked of a channel in one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -265,6 +265,11 @@ pub trait Provider: Send + Sync {
 
     /// What a channel must know of its account beyond `secret_key` and `notification_secrets`.
     fn account_fields(&self) -> &'static [AccountField] {
+        &[]
+    }
+
+    /// Whose codes and pages its channels have, unless the settings say otherwise.
+    fn wallets(&self) -> &'static [Wallet] {
         &[]
     }
 

@@ -339,7 +339,7 @@ impl Flows {
 
     /// What `channel` is asked about `attempt` of `payment`, with the card where it is paid by one.
     pub(super) async fn order(&self, channel: &Channel, payment: &Payment, attempt: &Attempt, verb: Verb) -> Result<Call, FlowError> {
-        let card = self.card_of(payment).await?;
+        let card = self.card_of(payment, verb).await?;
         Ok(Call { card, ..channel.call(payment, attempt, verb, self.now()) })
     }
 

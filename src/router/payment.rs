@@ -167,14 +167,14 @@ impl Flows {
         }
     }
 
-    /// Whether the channel could not even say it: an amount between two of its steps, for one. The trial has a key of the provider's kind, whose
-    /// number nobody has leased and nobody sends.
+    /// Whether the channel could not even say it: an amount between two of its steps, for one.
     fn refuses(&self, channel: &Channel, request: &PaymentRequest, card: Option<&CardData>) -> Option<Failure> {
         let provider = channel.handle.provider();
         let trial = NewAttempt {
             operation: Operation::Pay,
             channel: channel.handle.id().to_owned(),
-            key: provider.mint_key(0, Some(1), self.now()),
+            // Of the form that the channel's have; it is never sent.
+            key: provider.mint_key(0, provider.needs_numbers().then_some(1), self.now()),
             amount: request.amount,
             refund_n: None,
             undoes: None,
@@ -267,6 +267,8 @@ impl Flows {
             // The outcome and the next attempt's intent are one commit: there is no moment at which a crash finds a failed payment that goes on.
             let mut next: Option<(Channel, Permit, Moment)> = None;
             let mut goes_on = None;
+            let mut undoing = None;
+            let mut is_ours = true;
             for _ in 0..OVERTAKEN {
                 let now = self.now();
                 let mut draft = payment.clone();
@@ -295,9 +297,21 @@ impl Flows {
                         draft.add_attempt(attempt, lease, now);
                     }
                 }
-                let added = draft.attempts.len() > payment.attempts.len();
+                // What was not answered and cannot be asked after is undone at once: the customer still waits, and another channel may take it.
+                let reverse = FollowUp::Reverse { attempt: n };
+                undoing = None;
+                if is_ours
+                    && draft.follow_up(now) == Some(reverse)
+                    && let Some(reversal) = draft.undoing(reverse, self.new_key(&channel).await?)
+                {
+                    let (lease, send_by) = self.lease(&channel, 1);
+                    undoing = Some((draft.add_attempt(reversal, lease, now), send_by));
+                    draft.followed_up(n, now);
+                }
+                let acts = draft.attempts.len() > payment.attempts.len();
+                let added = acts && undoing.is_none();
                 let mut change = Change::between(&payment, draft, Source::Reply);
-                if added {
+                if acts {
                     let fence = payment.attempt(n).map_or(0, |attempt| attempt.fence);
                     change = change.fenced(n, fence);
                 }
@@ -311,9 +325,10 @@ impl Flows {
                     Written::Overtaken => {
                         payment = self.reload(payment.id).await?;
                         // Somebody holds the attempt's lease by now: the fact is still ours to tell, the next attempt is theirs.
-                        if added && payment.attempt(n).is_some_and(|attempt| attempt.lease_owner != Some(self.shared.incarnation)) {
+                        if acts && payment.attempt(n).is_some_and(|attempt| attempt.lease_owner != Some(self.shared.incarnation)) {
                             next = None;
                             route.remaining.clear();
+                            is_ours = false;
                         }
                     }
                 }
@@ -324,9 +339,10 @@ impl Flows {
                     permit = Some(next_permit);
                     send_by = next_send_by;
                 }
-                (Some(_), _) if payment.attempt(n).is_some_and(|attempt| attempt.state == AttemptState::Reversing) => {
-                    // What was not answered and cannot be asked after is undone at once: the customer still waits, and another channel may take it.
-                    payment = self.undo(payment, n, &channel).await?;
+                (Some(_), _) if undoing.is_some() => {
+                    if let Some((reversal, send_by)) = undoing {
+                        payment = self.carry_out(payment, reversal, &channel, send_by, stopwatch).await?;
+                    }
                     match self.go_on_elsewhere(payment, n, &mut route).await? {
                         Elsewhere::No(payment) => return Ok(*payment),
                         Elsewhere::On(after, chosen) => {
@@ -339,23 +355,6 @@ impl Flows {
                 (Some(_), _) => return Ok(payment),
                 (None, _) => return Err(FlowError::Internal(format!("{} changes faster than its outcome can be written", payment.id))),
             }
-        }
-    }
-
-    /// Undoes pay attempt `n`: the reversal's intent on disk, then its call. Whoever else has begun that is left to it.
-    async fn undo(&self, payment: Payment, n: i16, channel: &Channel) -> Result<Payment, FlowError> {
-        if payment.follow_up(self.now()) != Some(FollowUp::Reverse { attempt: n }) {
-            return Ok(payment);
-        }
-        let Some(reversal) = payment.undoing(FollowUp::Reverse { attempt: n }, self.new_key(channel).await?) else { return Ok(payment) };
-        let (lease, send_by) = self.lease(channel, 1);
-        let now = self.now();
-        let mut draft = payment.clone();
-        let reversal = draft.add_attempt(reversal, lease, now);
-        draft.followed_up(n, now);
-        match self.write_change(Change::between(&payment, touched(draft, now), Source::Reply)).await? {
-            Written::Done(after) => self.carry_out(*after, reversal, channel, send_by, &mut Stopwatch::start()).await,
-            Written::Overtaken => self.reload(payment.id).await,
         }
     }
 

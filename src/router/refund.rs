@@ -48,12 +48,20 @@ impl Flows {
             let key = self.new_key(&channel).await?;
             let now = self.now();
             let mut draft = payment.clone();
+            let turn = payment.refund_turn(None, channel.handle.provider().contract().refund_spacing).filter(|turn| *turn > now);
             let (refund_n, attempt_n) = add_refund(&mut draft, &message.request, amount, RefundSource::Merchant, (&pay.channel, key), lease, now);
+            // Within the channel's spacing of another one it waits in the queue, whoever asks: the next look sends it.
+            if let Some(turn) = turn {
+                draft.queue_refund(attempt_n, turn, now);
+            }
             let change = Change::between(&payment, touched(draft, now), Source::Merchant).claiming(message.claim.on(Subject::Refund(refund_n)));
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
                     metrics::counter!("breakwater_refunds_total", "channel" => pay.channel.clone(), "status" => "processing").increment(1);
                     let known = (*after).clone();
+                    if turn.is_some() {
+                        return Ok(Answer::as_far_as_known(known, Subject::Refund(refund_n)));
+                    }
                     let carried = self.carry_out(*after, attempt_n, &channel, send_by, &mut stopwatch).await;
                     let Some(after) = self.unless_lost(carried, &known)? else {
                         return Ok(Answer::as_far_as_known(known, Subject::Refund(refund_n)));
@@ -101,8 +109,11 @@ impl Flows {
         let (lease, send_by) = self.lease(&channel, 1);
         let now = self.now();
         let mut draft = payment.clone();
-        let undone = last.state == AttemptState::Reversed;
-        let reason = if undone { "the one before was not answered, and is undone" } else { "the channel does not have the one before" };
+        let reason = match last.state {
+            AttemptState::Reversed => "the one before was not answered, and is undone",
+            AttemptState::NotSent => "the channel did not take the one before",
+            _ => "the channel does not have the one before",
+        };
         let attempt = NewAttempt {
             operation: Operation::Refund,
             channel: last.channel.clone(),

@@ -10,7 +10,8 @@ use jiff::SignedDuration;
 use super::answer::FlowError;
 use super::carrying::{Stopwatch, touched};
 use super::flows::{Channel, Flows, is_only_held};
-use super::settle::{Settled, Written};
+use super::settle::{OVERTAKEN, Settled, Written};
+use crate::channel::guard::Permit;
 use crate::clock::Moment;
 use crate::domain::{
     Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, OperationClass, Payment, Source,
@@ -52,6 +53,7 @@ impl Flows {
         let channel = self.channel_of(&attempt.channel)?.clone();
         let contract = channel.handle.provider().contract();
         let payment = self.admit_ignorance(payment, claim, contract).await?;
+        let payment = self.notice_expiry(payment).await?;
         match payment.duty(claim.n, contract, self.now()) {
             Duty::Nothing => {
                 // A hold is looked at before it lapses; what is over, never again, until news of it calls for something.
@@ -89,6 +91,20 @@ impl Flows {
         if done.fault.is_none() && done.class == crate::domain::CallClass::Success {
             guard.query_succeeded(self.shared.clock.boot());
             tracing::info!(channel = channel.handle.id(), "a synthetic query was answered: the channel may be probed");
+        }
+    }
+
+    /// Past its expiry a payment no longer waits for its customer, whatever the channel will say: a merchant must not show its code any more.
+    async fn notice_expiry(&self, payment: Payment) -> Result<Payment, FlowError> {
+        let now = self.now();
+        let mut draft = payment.clone();
+        draft.derive(now);
+        if draft.status == payment.status {
+            return Ok(payment);
+        }
+        match self.write(&payment, touched(draft, now), Source::Query).await? {
+            Written::Done(after) => Ok(*after),
+            Written::Overtaken => self.reload(payment.id).await,
         }
     }
 
@@ -163,28 +179,34 @@ impl Flows {
     /// The channel does not have it. What is still wanted goes again first, with its number; only when the last of these repeats is over does the
     /// waiting time begin after which the contract calls *not found* final: nothing of ours may then be on its way, because a new number may
     /// follow. The repeat comes before the note: a crash between them costs a rung, and is repeated.
-    async fn absent(&self, payment: Payment, claim: &Claim, channel: &Channel, attempt: &Attempt) -> Result<&'static str, FlowError> {
+    async fn absent(&self, mut payment: Payment, claim: &Claim, channel: &Channel, attempt: &Attempt) -> Result<&'static str, FlowError> {
         let contract = channel.handle.provider().contract();
         let now = self.now();
+        // Under another number it could be given back twice: it is asked after, and sent again under its own, for ever.
+        let permanent = attempt.operation == Operation::Refund && contract.refund_number_is_permanent && self.key_is_alive(attempt, contract);
         let never_chargeable = attempt.operation == Operation::Pay && contract.charges_only_with_reference && attempt.reference.is_none();
         let waited = attempt.not_found_since.is_some_and(|since| now.duration_since(since).unsigned_abs() >= contract.not_found_final_after);
-        if never_chargeable || waited {
+        if (never_chargeable || waited) && !permanent {
             let failure = Failure::new(FailureCode::NotFound, None, "the channel does not have it");
             let news = News { failure: Some(failure), ..News::of(Fact::NotFound) };
             return self.apply(payment, claim, channel, &news).await;
         }
-        if attempt.not_found_since.is_some() {
+        if attempt.not_found_since.is_some() && !permanent {
             self.postpone(claim, &payment).await?;
             return Ok("not_found");
         }
         if is_wanted(&payment, attempt) && self.key_is_alive(attempt, contract) {
+            payment = match self.take_turn(payment, claim, contract).await? {
+                Some(payment) => payment,
+                None => return Ok("not_its_turn"),
+            };
             let Some(reply) = self.ask(&payment, attempt, claim, channel, Verb::sending(attempt.operation)).await? else { return Ok("shut") };
             let news = match reply {
                 Reply::News { news, .. } => news,
                 Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => News::unknown(),
             };
             let in_doubt = matches!(news.fact, Fact::Unknown | Fact::NotSent);
-            if !in_doubt || attempt.tries < REPEATS {
+            if !in_doubt || permanent || attempt.tries < REPEATS {
                 return self.apply(payment, claim, channel, &news).await;
             }
         }
@@ -208,20 +230,68 @@ impl Flows {
             return Ok("key_expired");
         }
         let verb = Verb::sending(attempt.operation);
-        let Some(reply) = self.ask(&payment, &attempt, claim, channel, verb).await? else { return Ok("shut") };
-        match reply {
+        // The permit is taken first: what would not be sent now stays in its queue, untouched.
+        let Some(permit) = self.permit_or_postpone(claim, channel, verb).await? else { return Ok("shut") };
+        let Some(payment) = self.take_turn(payment, claim, contract).await? else { return Ok("not_its_turn") };
+        let Some(attempt) = payment.attempt(claim.n).cloned() else { return Ok("gone") };
+        match self.exchange(&payment, &attempt, channel, verb, permit).await? {
             Reply::News { news, .. } => self.apply(payment, claim, channel, &news).await,
             Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => self.apply(payment, claim, channel, &News::unknown()).await,
         }
     }
 
+    /// What is on disk before an attempt is sent again: one that waited in its queue is *sent* from here on, because nobody could tell after a crash
+    /// whether it was, and no other refund may go within the channel's spacing of this one. `None`: it is not its turn, or no longer ours to send.
+    async fn take_turn(&self, mut payment: Payment, claim: &Claim, contract: &Contract) -> Result<Option<Payment>, FlowError> {
+        for _ in 0..OVERTAKEN {
+            let Some(attempt) = payment.attempt(claim.n) else { return Ok(None) };
+            let spaced = attempt.operation == Operation::Refund && !contract.refund_spacing.is_zero();
+            let queued = attempt.state == AttemptState::NotSent && attempt.operation != Operation::Reversal;
+            if !queued && !spaced {
+                return Ok(Some(payment));
+            }
+            let now = self.now();
+            if let Some(turn) = payment.refund_turn(Some(claim.n), contract.refund_spacing).filter(|turn| spaced && *turn > now) {
+                self.shared.store.postpone(claim, Some(turn), false).await?;
+                return Ok(None);
+            }
+            let mut draft = payment.clone();
+            if queued {
+                draft.set_out_again(claim.n, now);
+            } else {
+                draft.touch(claim.n, now);
+            }
+            match self.write_change(Change::between(&payment, draft, Source::Query).fenced(claim.n, claim.fence)).await? {
+                Written::Done(after) => return Ok(Some(*after)),
+                Written::Overtaken => payment = self.reload(payment.id).await?,
+            }
+            if payment.attempt(claim.n).is_none_or(|now| now.fence != claim.fence || !matches!(now.state, AttemptState::NotSent | AttemptState::Unknown)) {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
     /// Sends what must follow and has no attempt yet.
     async fn follow(&self, payment: Payment, claim: &Claim, follow_up: FollowUp) -> Result<&'static str, FlowError> {
+        if matches!(follow_up, FollowUp::RefundForCancel | FollowUp::RefundAgain { .. }) {
+            let refunded = payment.current_pay().map_or_else(String::new, |pay| pay.channel.clone());
+            let spacing = self.channel_of(&refunded)?.handle.provider().contract().refund_spacing;
+            if let Some(turn) = payment.refund_turn(None, spacing).filter(|turn| *turn > self.now()) {
+                self.shared.store.postpone(claim, Some(turn), false).await?;
+                return Ok("not_its_turn");
+            }
+        }
         match follow_up {
             FollowUp::RefundForCancel => self.refund_for_cancel(&payment, claim.n, claim.fence).await?,
             FollowUp::RefundAgain { refund } => self.refund_again(&payment, refund, claim.n, claim.fence).await?,
             FollowUp::Void | FollowUp::Reverse { .. } => {
-                let Some(undone) = payment.attempt(claim.n) else { return Ok("gone") };
+                // What is due may be another attempt than the one that is undone, on another channel.
+                let undone = match follow_up {
+                    FollowUp::Reverse { attempt } => payment.attempt(attempt),
+                    _ => payment.current_pay(),
+                };
+                let Some(undone) = undone else { return Ok("gone") };
                 let channel = self.channel_of(&undone.channel)?.clone();
                 let Some(undoing) = payment.undoing(follow_up, self.new_key(&channel).await?) else { return Ok("nothing") };
                 let (lease, send_by) = self.lease(&channel, 1);
@@ -247,17 +317,32 @@ impl Flows {
         channel: &Channel,
         verb: Verb,
     ) -> Result<Option<Reply>, FlowError> {
-        let permit = match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
-            Ok(permit) => permit,
+        let Some(permit) = self.permit_or_postpone(claim, channel, verb).await? else { return Ok(None) };
+        self.exchange(payment, attempt, channel, verb, permit).await.map(Some)
+    }
+
+    /// A permit of the channel's guard. `None`: it is shut; the attempt is due again when it may be open.
+    async fn permit_or_postpone(&self, claim: &Claim, channel: &Channel, verb: Verb) -> Result<Option<Permit>, FlowError> {
+        match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
+            Ok(permit) => Ok(Some(permit)),
             Err(rejected) => {
                 let wait = rejected.retry_after().unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(250));
                 let later = self.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(1));
                 self.shared.store.postpone(claim, Some(later), false).await?;
-                return Ok(None);
+                Ok(None)
             }
-        };
+        }
+    }
+
+    async fn exchange(&self, payment: &Payment, attempt: &Attempt, channel: &Channel, verb: Verb, permit: Permit) -> Result<Reply, FlowError> {
         let send_by: Moment = self.shared.clock.boot() + channel.call_timeout;
         let order = self.order(channel, payment, attempt, verb).await?;
+        // What can no longer be said at all (a refund whose card number was erased) must not wait in its queue for ever.
+        if verb == Verb::Refund
+            && let Some(failure) = channel.handle.provider().refuses(&order)
+        {
+            return Ok(Reply::News { news: News::declined(failure), class: crate::domain::CallClass::Neutral });
+        }
         let done = channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by)).await;
         self.note(channel, &done);
         if done.fault.is_none() && matches!(verb, Verb::Query | Verb::QueryRefund) && done.class == crate::domain::CallClass::Success {
@@ -272,7 +357,7 @@ impl Flows {
                 }
             }
         }
-        Ok(Some(done.reply))
+        Ok(done.reply)
     }
 
     /// Settles news, and when it told nothing new, moves the attempt a rung up.

@@ -11,7 +11,7 @@ use super::answer::FlowError;
 use super::flows::Flows;
 use crate::domain::{Payment, PaymentId, PaymentMethod};
 use crate::keys::SealingKeys;
-use crate::provider::CardData;
+use crate::provider::{CardData, Verb};
 use crate::store::Store;
 use crate::store::card::SealedCard;
 
@@ -47,11 +47,12 @@ impl Vault {
         Ok(store.keep_card(&SealedCard { payment, key_name, sealed }, now, now + window + MARGIN).await?)
     }
 
-    async fn open(&self, store: &Store, payment: PaymentId) -> Result<SecretString, FlowError> {
+    /// `None` when it was erased.
+    async fn open(&self, store: &Store, payment: PaymentId) -> Result<Option<SecretString>, FlowError> {
         let broken = |why: &dyn std::fmt::Display| FlowError::Internal(format!("the card number of {payment} cannot be opened: {why}"));
-        let card = store.card(payment).await?.ok_or_else(|| broken(&"it was erased"))?;
+        let Some(card) = store.card(payment).await? else { return Ok(None) };
         let number = self.keys.open(&card.key_name, payment.0.as_bytes(), &card.sealed).map_err(|error| broken(&error))?;
-        Ok(SecretString::from(String::from_utf8(number).map_err(|error| broken(&error.utf8_error()))?))
+        Ok(Some(SecretString::from(String::from_utf8(number).map_err(|error| broken(&error.utf8_error()))?)))
     }
 }
 
@@ -78,10 +79,18 @@ pub async fn reseal(store: &Store, keys: &SealingKeys) -> Result<u64, String> {
 }
 
 impl Flows {
-    /// The card of a payment that is paid by one, opened for one exchange; `None` for every other payment.
-    pub(super) async fn card_of(&self, payment: &Payment) -> Result<Option<CardData>, FlowError> {
+    /// The card of a payment that is paid by one, opened for one exchange; `None` for every other payment, and when the number was erased. Only what
+    /// moves the card's money needs it: what takes or undoes names the original, and goes out even when the number does not open.
+    pub(super) async fn card_of(&self, payment: &Payment, verb: Verb) -> Result<Option<CardData>, FlowError> {
         let PaymentMethod::Card { exp_month, exp_year, holder, .. } = &payment.request.method else { return Ok(None) };
-        let number = self.shared.vault.open(&self.shared.store, payment.id).await?;
+        let number = match self.shared.vault.open(&self.shared.store, payment.id).await {
+            Err(error) if matches!(verb, Verb::Capture | Verb::Void | Verb::Reverse) => {
+                tracing::error!(payment = %payment.id, verb = verb.as_str(), error = %error, "it is sent without the card's number");
+                None
+            }
+            opened => opened?,
+        };
+        let Some(number) = number else { return Ok(None) };
         Ok(Some(CardData { number, exp_month: *exp_month, exp_year: *exp_year, holder: holder.clone(), security_code: None }))
     }
 

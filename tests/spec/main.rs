@@ -3,6 +3,7 @@
 
 mod alipay;
 mod asking;
+mod contract;
 mod database;
 mod faults_of_ours;
 mod input;

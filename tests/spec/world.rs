@@ -22,6 +22,9 @@ use crate::database;
 const LOOKS: u32 = 400;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// The number of [`card`].
+pub const CARD: &str = "6222020200000000006";
+
 pub struct Setup {
     pub sandbox: SandboxSettings,
     pub settings: Settings,
@@ -63,12 +66,30 @@ fn stripe(_: &str) -> &'static dyn Provider {
     provider::find("stripe").expect("stripe")
 }
 
-/// Gives an Alipay channel the account of the sandbox's, whose keys lie in its data directory.
+/// Gives a channel what its provider must know of the sandbox's account: of Alipay's the keys lie in its data directory, of a bank's the front ends
+/// are in its address.
 fn complete(settings: &mut ChannelSettings, account: &AccountSettings, directory: &std::path::Path) {
+    if account.provider == "iso8583" {
+        let front_ends = settings.address.clone();
+        let bank = &account.bank;
+        for field in provider::find("iso8583").expect("iso8583").account_fields() {
+            let value = match field.name {
+                "profile" => bank.profile.as_str(),
+                "framing" => bank.framing.as_str(),
+                "acquirer" => "12345",
+                "terminal" => bank.terminal.as_str(),
+                "merchant" => bank.merchant.as_str(),
+                "time_zone" => "+08:00",
+                "front_ends" => front_ends.as_str(),
+                _ => continue,
+            };
+            settings.account.set_text(field, value).expect("a field");
+        }
+        return;
+    }
     if account.provider != "alipay" {
         return;
     }
-    settings.wallets = vec![breakwater::domain::Wallet::Alipay];
     let key = |name: &str| std::fs::read_to_string(directory.join(format!("{}.{name}.pem", account.id))).expect("a key");
     for field in provider::find("alipay").expect("alipay").account_fields() {
         let value = match field.name {
@@ -89,6 +110,8 @@ impl Setup {
         sandbox.pay_after_ms = 100;
         sandbox.seed = Some(7);
         let mut settings = Settings::default();
+        let ring = vec![("first".to_owned(), secrecy::SecretString::from("5ea1".repeat(16)))];
+        settings.cards.sealing_keys = breakwater::keys::SealingKeys::new(ring).expect("a ring");
         settings.server.workers = 1;
         settings.server.answer_within_ms = 10_000;
         settings.database.read_connections = 8;
@@ -181,6 +204,25 @@ impl World {
         };
         let (running, thread) = serve(plan).await;
         Peer { url, running, thread }
+    }
+
+    /// Ends the process in good order, and starts another one in its place.
+    pub async fn restart(&mut self) {
+        self.running.stop();
+        let thread = self.thread.take().expect("runs");
+        tokio::task::spawn_blocking(move || thread.join()).await.expect("joined").expect("it stops in good order");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        self.url = format!("http://{}", listener.local_addr().expect("bound"));
+        let plan = Plan {
+            settings: self.settings.clone(),
+            database_url: self.database_url.clone(),
+            channels: self.channels.clone(),
+            clock: self.clock.clone(),
+            listener,
+            operations_listener: None,
+        };
+        let (running, thread) = serve(plan).await;
+        (self.running, self.thread) = (running, Some(thread));
     }
 
     pub async fn post_to(&self, url: &str, path: &str, idempotency_key: &str, body: &Value) -> Reply {
@@ -276,6 +318,22 @@ impl World {
         self.eventually(id, |payment| is_final(payment["status"].as_str().unwrap_or_default())).await
     }
 
+    /// The payment, once `enough` is true of it; when it takes long, time is moved on.
+    pub async fn in_time(&self, id: &str, enough: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        for look in 1..=LOOKS {
+            last = self.payment(id).await;
+            if enough(&last) {
+                return last;
+            }
+            if look % 30 == 0 {
+                self.clock.advance(Duration::from_secs(30));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        panic!("it never came about: {last:#}");
+    }
+
     // --- as the third party ---
 
     pub async fn control(&self, method: &str, path: &str, body: &Value) -> Value {
@@ -368,22 +426,30 @@ impl World {
         }
         // lost, in our own books.
         assert_eq!(self.running.store.integrity().await.expect("readable"), []);
-        let mut entries = Vec::new();
-        for channel in self.running.flows.channels() {
-            entries.extend(self.book(channel.handle.id()).await);
-        }
-        let rows = client.query("SELECT a.key, a.operation, a.state, a.amount, p.merchant_order_id, p.captured, p.refunded, p.id::text FROM attempt a JOIN payment p ON p.id = a.payment_id", &[]).await.expect("readable");
-        let attempts: BTreeMap<String, &tokio_postgres::Row> = rows.iter().map(|row| (row.get::<_, String>(0), row)).collect();
+        let rows = client.query("SELECT a.key, a.operation, a.reference, r.source, p.merchant_order_id, p.captured, p.refunded, p.id::text, a.channel FROM attempt a JOIN payment p ON p.id = a.payment_id LEFT JOIN refund r ON r.payment_id = a.payment_id AND r.n = a.refund_n", &[]).await.expect("readable");
+        // Two channels count their numbers apart, so a key is one of its channel's. A refund that was made at the channel has no key of ours there.
+        let named = |row: &tokio_postgres::Row| {
+            let adopted = row.get::<_, Option<&str>>(3) == Some("channel");
+            let name = if adopted { row.get::<_, Option<String>>(2).unwrap_or_default() } else { row.get(0) };
+            (row.get::<_, String>(8), name)
+        };
+        let attempts: BTreeMap<(String, String), &tokio_postgres::Row> = rows.iter().map(|row| (named(row), row)).collect();
         let mut charged: BTreeMap<String, i64> = BTreeMap::new();
         let mut refunded: BTreeMap<String, i64> = BTreeMap::new();
-        for entry in &entries {
-            // orphan: the third party charged what no attempt of ours asked for.
-            let row = attempts.get(&entry.reference).unwrap_or_else(|| panic!("orphan: {entry:?}"));
-            let payment: String = row.get(7);
-            match entry.kind.as_str() {
-                "charge" => *charged.entry(payment).or_default() += entry.amount,
-                "refund" => *refunded.entry(payment).or_default() += entry.amount,
-                _ => *charged.entry(payment).or_default() -= entry.amount,
+        let mut channels: Vec<String> = self.running.flows.channels().map(|channel| channel.handle.id().to_owned()).collect();
+        channels.sort_unstable();
+        for channel in channels {
+            for entry in self.book(&channel).await {
+                // orphan: the third party moved what no attempt of ours asked for, and nobody has adopted.
+                let row = attempts.get(&(channel.clone(), entry.reference.clone())).unwrap_or_else(|| panic!("orphan at {channel}: {entry:?}"));
+                let payment: String = row.get(7);
+                match (entry.kind.as_str(), row.get::<_, &str>(1)) {
+                    ("charge", _) => *charged.entry(payment).or_default() += entry.amount,
+                    ("refund", _) => *refunded.entry(payment).or_default() += entry.amount,
+                    // A refund that was not answered, and was undone: the money is the merchant's again.
+                    (_, "refund") => *refunded.entry(payment).or_default() -= entry.amount,
+                    _ => *charged.entry(payment).or_default() -= entry.amount,
+                }
             }
         }
         let mut orders: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -460,6 +526,12 @@ impl Reply {
 
 pub fn payment(amount: i64, order: &str) -> Value {
     json!({"amount": amount, "currency": "CNY", "merchant_order_id": order, "payment_method": {"type": "card_token", "token": "pm_card_visa"}})
+}
+
+/// A payment by a card whose number goes to a bank. The number is a test card's, and good for its check digit.
+pub fn card(amount: i64, order: &str) -> Value {
+    let card = json!({"type": "card", "number": CARD, "exp_month": 12, "exp_year": 2098, "cvc": "847", "holder": "LI LEI"});
+    json!({"amount": amount, "currency": "CNY", "merchant_order_id": order, "payment_method": card})
 }
 
 pub fn unique(what: &str) -> String {

@@ -35,7 +35,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::contract::Unanswered;
-use crate::domain::{Contract, Failure, MethodKind};
+use crate::domain::{Contract, Failure, MethodKind, Wallet};
 use crate::provider::{
     AccountField, Assembled, Call, Credentials, FieldKind, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply,
 };
@@ -68,6 +68,8 @@ static CONTRACT: Contract = Contract {
     refund_window: DAY.saturating_mul(364),
     // Documented: 3 seconds between two refunds of one trade.
     refund_spacing: Duration::from_secs(3),
+    // "A failed or unknown refund is retried with the same number or it can refund twice."
+    refund_number_is_permanent: true,
     // Nothing is ever held.
     hold_lasts: Duration::ZERO,
     unanswered: Unanswered::Query,
@@ -105,6 +107,10 @@ impl Provider for Alipay {
             field("app_auth_token", FieldKind::Text, false, "for a service provider: the merchant's authorization"),
         ];
         FIELDS
+    }
+
+    fn wallets(&self) -> &'static [Wallet] {
+        &[Wallet::Alipay]
     }
 
     fn needs_secret_key(&self) -> bool {

@@ -47,6 +47,8 @@ fn failure(verdict: Verdict, code: FailureCode, channel_code: &str) -> Failure {
 fn carried_out(call: &Call, verdict: Verdict, code: &str, answer: &Message) -> News {
     let done = if call.verb == Verb::Pay && call.capture_method == CaptureMethod::Manual { Fact::Authorized } else { Fact::Approved };
     let Ok(money) = money(call, answer) else { return News::unknown() };
+    // A capture's answer repeats what it took, which may be a part of the payment's amount: its own amount says nothing new.
+    let money = money.filter(|money| call.verb != Verb::Capture || *money != call.money);
     let reference = answer.get(37).map(|retrieval| message::reference(retrieval, answer.get(38)));
     let news = match verdict {
         Verdict::Approved => News { money, ..News::of(done) },

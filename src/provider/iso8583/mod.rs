@@ -65,6 +65,8 @@ static CONTRACT: Contract = Contract {
     not_found_final_after: Duration::from_secs(60),
     refund_window: DAY.saturating_mul(180),
     refund_spacing: Duration::ZERO,
+    // What was refused for now, or not answered and undone, goes again under a new STAN.
+    refund_number_is_permanent: false,
     hold_lasts: DAY.saturating_mul(7),
     unanswered: Unanswered::Reverse,
     dead_after_expiry: None,

@@ -62,6 +62,7 @@ static CONTRACT: Contract = Contract {
     not_found_final_after: Duration::from_secs(60),
     refund_window: Duration::from_secs(180 * 24 * 60 * 60),
     refund_spacing: Duration::ZERO,
+    refund_number_is_permanent: false,
     // Documented: 7 days, for most cards. Where the charge says `capture_before`, that counts.
     hold_lasts: Duration::from_secs(7 * 24 * 60 * 60).saturating_sub(HOUR.saturating_mul(12)),
     unanswered: Unanswered::Query,

@@ -114,26 +114,26 @@ columns!(
     }
 );
 columns!(
-    /// Parameters 37 to 51.
+    /// Parameters 37 to 52.
     AttemptInserts {
         payment_id: Uuid, n: i16, bucket: i16, operation: &'static str, channel: String, key: String, state: &'static str, amount: i64,
         refund_n: Option<i16>, due_at: Option<Timestamp>, lease_owner: Option<Uuid>, lease_until: Option<Timestamp>, reason: String,
-        created_at: Timestamp, undoes: Option<i16>,
+        created_at: Timestamp, undoes: Option<i16>, reference: Option<String>,
     }
 );
 columns!(
-    /// Parameters 52 to 56.
+    /// Parameters 53 to 57.
     RefundUpdates { payment_id: Uuid, n: i16, status: &'static str, outcome: &'static str, updated_at: Timestamp }
 );
 columns!(
-    /// Parameters 57 to 69.
+    /// Parameters 58 to 70.
     RefundInserts {
         payment_id: Uuid, n: i16, bucket: i16, id: Uuid, merchant_id: Uuid, merchant_refund_id: String, amount: i64, reason: Option<String>,
         metadata: String, source: &'static str, status: &'static str, outcome: &'static str, created_at: Timestamp,
     }
 );
 columns!(
-    /// Parameters 70 to 77.
+    /// Parameters 71 to 78.
     EventInserts {
         payment_id: Uuid, sequence: i32, bucket: i16, id: Uuid, merchant_id: Uuid, kind: &'static str, body: String, created_at: Timestamp,
     }
@@ -242,6 +242,8 @@ impl ChangeBatch {
             rows.reason.push(attempt.reason.clone());
             rows.created_at.push(attempt.created_at);
             rows.undoes.push(attempt.undoes);
+            // Known from the start only of what was made at the channel: a second message about it must find it.
+            rows.reference.push(attempt.reference.clone());
         }
     }
 
