@@ -197,6 +197,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         let own = store.with_own_connections(Purpose::Channel, settings.database.channel_connections)?;
         let inbox = Inbox::open(&channel.settings.id, &own);
         let owners = owners_of(&channel.settings, &store, &clock).await?;
+        certificates::tell_of_channel(&channel.settings, &clock);
         flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, settings.server.public_url.as_deref(), &watch_arbiter)?);
     }
     let switchboard = open_switchboard(&store, &clock, &flows_channels).await?;

@@ -1,4 +1,4 @@
-//! The certificates that our own listeners show. Each is read again at SIGHUP, from the same files: whoever renews it replaces the files and asks
+//! The certificates that our own listeners show, and when those of the channels end. A listener's is read again at SIGHUP, from the same files: whoever renews it replaces the files and asks
 //! for that. Connections that stand keep theirs; a file with a fault changes nothing, and its fault is logged.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::StartError;
 use crate::clock::Clock;
-use crate::config::CertificateFiles;
 use crate::config::certificate::Identity;
+use crate::config::{CertificateFiles, ChannelSettings};
 
 /// How soon an end is worth a warning in the log: renewal by ACME is due thirty days before it.
 const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
@@ -75,6 +75,18 @@ fn told_of(table: &'static str, identity: &Identity, clock: &Clock) {
         tracing::warn!(table, not_after = %identity.not_after, "the certificate ends soon: renew it, and send SIGHUP");
     } else {
         tracing::info!(table, not_after = %identity.not_after, "the certificate was read");
+    }
+}
+
+/// Says when the certificates of a channel's account end. They are read at the start alone: whoever renews them starts the process again.
+pub(super) fn tell_of_channel(settings: &ChannelSettings, clock: &Clock) {
+    for (field, end) in settings.certificate_ends() {
+        let Some(end) = end else { continue };
+        metrics::gauge!("breakwater_channel_certificate_end_timestamp_seconds", "channel" => settings.id.clone(), "field" => field)
+            .set(end.as_second() as f64);
+        if end <= clock.wall() + SOON {
+            tracing::warn!(channel = %settings.id, field, not_after = %end, "the channel's certificate ends soon: renew it, and start again");
+        }
     }
 }
 

@@ -157,6 +157,13 @@ fn read_file(path: &Path, part: Part) -> Result<Vec<u8>, CertificateFault> {
     })
 }
 
+/// When the first certificate of a PEM text to end does; `None` when it holds none that can be read. Nothing is judged: a peer's authority may end
+/// when it likes, and whoever looks says what that means.
+pub fn first_end(text: &str) -> Option<Timestamp> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, pem::Error>>().ok()?;
+    chain.iter().map(|certificate| dates(certificate).map(|(_, not_after)| not_after)).collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
 /// When the first of the chain ends; a fault when one has ended, or has not begun.
 fn judge_dates(chain: &[CertificateDer<'_>], path: &Path, now: Timestamp) -> Result<Timestamp, CertificateFault> {
     let fault = |what: String, next: &str| CertificateFault { part: Part::Certificate, what, next: next.to_owned() };
@@ -220,6 +227,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a directory");
         let identity = Identity::load(&issue(folder.path(), "good", -1, 30), now()).expect("sound");
         assert_eq!(identity.not_after, now() + DAY * 30);
+        let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("readable");
+        issue(folder.path(), "old", -30, -1);
+        assert_eq!(first_end(&(text("good.pem") + &text("old.pem"))), Some(now() - DAY), "and the first of several");
+        assert_eq!(first_end(&text("good.key")), None);
         assert!(!format!("{identity:?}").contains("PRIVATE"));
     }
 

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use http::Uri;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 
+use super::certificate::first_end;
 use super::secret::{self, SOURCES, Sources};
 use super::section::Section;
 use crate::channel::guard::GuardSettings;
@@ -14,6 +16,9 @@ use crate::provider::{self, Account, AccountField, Credentials, FieldKind};
 
 /// The classes of a guard's breakers, each a table of its own.
 const CLASSES: [&str; 3] = ["pay", "resolve", "refund"];
+
+/// The account fields that hold certificates: ours, with its chain, and those of the authority that the other side's leads to.
+const CERTIFICATE_FIELDS: [&str; 2] = ["certificate", "authority"];
 
 /// Whether real money moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +161,11 @@ impl ChannelSettings {
             secret_key: self.secret_key.clone(),
             notification_secrets: self.notification_secrets.clone(),
         }
+    }
+
+    /// The certificates of its account, by their fields, and when each ends; `None` for one that cannot be read.
+    pub fn certificate_ends(&self) -> impl Iterator<Item = (&'static str, Option<Timestamp>)> {
+        CERTIFICATE_FIELDS.into_iter().filter_map(|field| Some((field, first_end(self.account.secret(field)?))))
     }
 
     /// Reads the `index`th `[[channels]]` table, its faults reported. What is missing or wrong has some value in the answer, which is only used

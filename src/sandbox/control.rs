@@ -4,10 +4,13 @@
 //! GET    /_control                        channels with their addresses, faults and notifications; the process; the orchestrator
 //! PUT    /_control/_orchestrator          {"notify_url","pid"}: whom to notify, and which process to outlive by the linger only
 //! POST   /_control/_shutdown              ends the sandbox
+//! GET    /_control/_mails                 the last mails that came to the mail catcher, the newest last
+//! GET    /_control/_texts                 the last text messages
 //! DELETE /_control/_books                 forgets everything that was charged, refunded and answered
 //! GET    /_control/{channel}/book         the book; ?from=N leaves out the first N entries
 //! GET|PUT|DELETE /_control/{channel}/faults
 //! POST   /_control/{channel}/customer     {"reference","act":"pay|abandon|dispute|portal_refund"}
+//! POST   /2010-04-01/Accounts/{sid}/Messages.json     Twilio's: the text message is kept, and goes nowhere
 //! ```
 
 use std::collections::BTreeMap;
@@ -25,6 +28,7 @@ use tokio::sync::watch;
 
 use super::account::{Account, Act, ActRefusal, Gate};
 use super::fault::{Fault, Mode};
+use super::mail::PostOffice;
 use super::watching::{Known, Orchestrator};
 
 /// The largest body that a control route takes.
@@ -54,6 +58,10 @@ impl Channel {
 pub struct Desk {
     /// The base of these routes.
     pub control_url: String,
+    /// Host and port of the mail catcher.
+    pub smtp: String,
+    /// What it caught.
+    pub post: Arc<PostOffice>,
     /// By id.
     pub channels: BTreeMap<String, Channel>,
     /// Whom we serve.
@@ -75,6 +83,9 @@ pub fn serve(listener: TcpListener, desk: Arc<Desk>) -> std::io::Result<(Server,
             .route("/_control", web::get().to(overview))
             .route("/_control/_orchestrator", web::put().to(meet))
             .route("/_control/_shutdown", web::post().to(shut_down))
+            .route("/_control/_mails", web::get().to(mails))
+            .route("/_control/_texts", web::get().to(texts))
+            .route("/2010-04-01/Accounts/{sid}/Messages.json", web::post().to(take_text))
             .route("/_control/_books", web::delete().to(clear))
             .route("/_control/{channel}/book", web::get().to(book))
             .service(web::resource("/_control/{channel}/faults").get(faults).put(set_fault).delete(heal))
@@ -125,6 +136,7 @@ async fn overview(desk: Data<Desk>) -> HttpResponse {
     }
     HttpResponse::Ok().json(json!({
         "control_url": desk.control_url,
+        "smtp": desk.smtp,
         "pid": std::process::id(),
         "orchestrator": desk.orchestrator.known(),
         "channels": Value::Object(channels),
@@ -154,6 +166,30 @@ async fn meet(desk: Data<Desk>, body: Bytes) -> HttpResponse {
 async fn shut_down(desk: Data<Desk>) -> HttpResponse {
     desk.ending.send_replace(true);
     HttpResponse::Accepted().json(json!({"pid": std::process::id()}))
+}
+
+async fn mails(desk: Data<Desk>) -> HttpResponse {
+    HttpResponse::Ok().json(desk.post.mails())
+}
+
+async fn texts(desk: Data<Desk>) -> HttpResponse {
+    HttpResponse::Ok().json(desk.post.texts())
+}
+
+/// What Twilio's form has of a message; its other fields are nothing to us.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TextForm {
+    #[serde(default)]
+    from: String,
+    to: String,
+    body: String,
+}
+
+async fn take_text(desk: Data<Desk>, form: web::Form<TextForm>) -> HttpResponse {
+    let TextForm { from, to, body } = form.into_inner();
+    let number = desk.post.take_text(from, to, body);
+    HttpResponse::Created().json(json!({"sid": format!("SM{number:032x}"), "status": "queued"}))
 }
 
 async fn clear(desk: Data<Desk>) -> HttpResponse {

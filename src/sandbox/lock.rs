@@ -22,6 +22,9 @@ pub struct Running {
     pub control_url: String,
     /// The base of each channel's wire.
     pub channels: BTreeMap<String, String>,
+    /// Host and port of the mail catcher; `None` of a sandbox that is older than it.
+    #[serde(default)]
+    pub smtp: Option<String>,
     /// Its process.
     pub pid: u32,
 }

@@ -14,7 +14,7 @@
 //! - notifications never delay an answer.
 //!
 //! Where to read next: [`account`] is what every account has, [`stripe`], [`alipay`] and [`bank`] the scripts of one request, [`fault`] what can go wrong, [`listener`] how a socket misbehaves,
-//! [`control`] what can be asked and told.
+//! [`control`] what can be asked and told, [`mail`] where alerts go that are nobody's.
 //!
 //! What the magic amounts mean on each wire is said where it is spoken; on Stripe's, by their last two digits, when they are paid: 01 `card_declined`, 02 charged and never
 //! answered, 03 not charged and never answered, 04 the event is sent a hundred times, 05 charged at once and answered after 8 s, 06 the event's
@@ -29,6 +29,7 @@ pub mod fault;
 pub mod journal;
 pub mod listener;
 mod lock;
+pub mod mail;
 pub mod notify;
 pub mod opening;
 pub mod settings;
@@ -49,6 +50,7 @@ use tokio::task::JoinHandle;
 
 use self::control::{Channel, Desk};
 use self::lock::Lock;
+use self::mail::PostOffice;
 use self::opening::Opening;
 use self::watching::{Known, Orchestrator};
 
@@ -58,6 +60,8 @@ pub use self::settings::{AccountSettings, BankSettings, BankTls, Behaviour, Sand
 
 /// The name of the control listener among the remembered ports; no account may begin with `_`.
 const CONTROL_PORT: &str = "_control";
+/// The mail catcher's.
+const MAIL_PORT: &str = "_mail";
 
 /// Why a sandbox did not start.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +125,7 @@ impl Sandbox {
         let seed = settings.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let mut opening = Opening::new(&settings, lock.ports(), orchestrator.clone(), ended, seed);
         let control = opening.listen(CONTROL_PORT, settings.control_port)?;
+        let mail = opening.listen(MAIL_PORT, 0)?;
         let mut channels = BTreeMap::new();
         for account in &settings.accounts {
             let channel = open(&mut opening, account)?;
@@ -132,7 +137,10 @@ impl Sandbox {
         lock.remember_ports(opening.ports()).map_err(data)?;
 
         let control_url = format!("http://{}", control.local_addr().map_err(data)?);
-        let desk = Arc::new(Desk { control_url, channels, orchestrator: orchestrator.clone(), ending: ending.clone() });
+        let smtp = mail.local_addr().map_err(data)?.to_string();
+        let post = Arc::new(PostOffice::default());
+        post.listen(mail, ending.subscribe()).map_err(data)?;
+        let desk = Arc::new(Desk { control_url, smtp, post, channels, orchestrator: orchestrator.clone(), ending: ending.clone() });
         let (server, handle) = control::serve(control, desk.clone()).map_err(data)?;
         let sandbox = Self { desk, control: handle, serving: Some(tokio::spawn(server)), lock };
         if let Some(linger) = settings.linger {
@@ -153,6 +161,7 @@ impl Sandbox {
         Running {
             control_url: self.desk.control_url.clone(),
             channels: channels.map(|(id, channel)| (id.clone(), channel.url.clone())).collect(),
+            smtp: Some(self.desk.smtp.clone()),
             pid: std::process::id(),
         }
     }

@@ -76,6 +76,12 @@ pub const METRICS: &[Metric] = &[
         &["listener"],
         "When the certificate that a listener shows ends, in Unix time; 0 without one.",
     ),
+    gauge(
+        "breakwater_channel_certificate_end_timestamp_seconds",
+        Unit::Seconds,
+        &["channel", "field"],
+        "When a certificate of a channel's account ends, ours or its authority's, in Unix time; 0 without one.",
+    ),
     counter("breakwater_idempotency_requests_total", &["result"], "Requests with an idempotency key: new, replayed, in_flight or reused."),
     counter("breakwater_channel_attempts_total", &["channel", "operation", "outcome"], "Calls to a channel, by what was known after each."),
     seconds(

@@ -31,6 +31,9 @@ const LIMITS: [&str; 5] = ["reads", "writes", "notifications", "keys", "signatur
 /// The tables of the settings that name a listener's certificate.
 const TLS_LISTENERS: [&str; 2] = ["server.tls", "server.operations_tls"];
 
+/// The fields of a channel's account that hold certificates.
+const CERTIFICATE_FIELDS: [&str; 2] = ["certificate", "authority"];
+
 const POOLS: [&str; 2] = ["journal", "reads"];
 const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
 const LANES: [&str; 2] = ["intent", "change"];
@@ -129,6 +132,9 @@ fn zero_of_channel(channel: &str) {
             counter!("breakwater_channel_attempts_total", "channel" => channel(), "operation" => verb.as_str(), "outcome" => outcome).increment(0);
         }
         let _ = histogram!("breakwater_channel_request_duration_seconds", "channel" => channel(), "operation" => verb.as_str());
+    }
+    for field in CERTIFICATE_FIELDS {
+        gauge!("breakwater_channel_certificate_end_timestamp_seconds", "channel" => channel(), "field" => field).increment(0.0);
     }
     gauge!("breakwater_channel_in_flight", "channel" => channel()).increment(0.0);
     gauge!("breakwater_channel_concurrency_limit", "channel" => channel()).increment(0.0);

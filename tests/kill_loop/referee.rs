@@ -190,7 +190,8 @@ impl Referee {
             let lawful = |operation: &str| match entry.kind.as_str() {
                 "charge" => matches!(operation, "pay" | "capture"),
                 "refund" => operation == "refund",
-                _ => operation == "pay",
+                // A bank's unanswered messages are undone one by one, its refunds too; a reversal bears the key of what it undoes.
+                _ => matches!(operation, "pay" | "capture" | "refund"),
             };
             let Some(row) = attempts.get(&entry.reference).filter(|row| lawful(row.get(1))) else {
                 verdict.orphan.push(format!("{entry:?}"));
@@ -205,6 +206,10 @@ impl Referee {
                 "refund" => {
                     *given_back.entry(payment).or_default() += entry.amount;
                     *refunds.entry((payment, row.get::<_, Option<i16>>(3).unwrap_or(0))).or_default() += 1;
+                }
+                _ if row.get::<_, String>(1) == "refund" => {
+                    *given_back.entry(payment).or_default() -= entry.amount;
+                    *refunds.entry((payment, row.get::<_, Option<i16>>(3).unwrap_or(0))).or_default() -= 1;
                 }
                 _ => {
                     let (times, sum) = charged.entry(payment).or_default();
@@ -280,7 +285,7 @@ impl Referee {
                 }
             }
             if !faults.is_empty() {
-                verdict.lost.push(format!("{id} of {}: {}", order.name, faults.join("; ")));
+                verdict.lost.push(format!("{id} of {} by {}: {}", order.name, order.method, faults.join("; ")));
                 suspects.insert(id.clone());
             }
         }

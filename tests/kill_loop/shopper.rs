@@ -1,5 +1,6 @@
-//! The load: shoppers who buy, and remember exactly what they were told. A request whose answer never came is sent again with the same key once
-//! the process is back, as often as it takes; what is told then must be the same thing.
+//! The load: shoppers who buy at every provider by every method, and remember exactly what they were told. A request whose answer never came is
+//! sent again with the same key once the process is back, as often as it takes; what is told then must be the same thing. Whoever is sent to a
+//! page opens it, as a browser would; the sandbox's customers scan what is shown and confirm by themselves.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -149,6 +150,8 @@ pub struct Wish {
     pub body: Value,
     /// Status code, id and status of each answer.
     pub told: Vec<(u16, String, String)>,
+    /// Whether the page was opened that the customer was sent to.
+    opened: bool,
     due: Instant,
 }
 
@@ -157,6 +160,8 @@ pub struct Wish {
 pub struct Order {
     pub name: String,
     pub amount: i64,
+    /// How it is paid, with the channel if one was chosen: for whoever reads a fault.
+    pub method: String,
     /// The payment's id, once it was told.
     pub payment: Option<String>,
     /// Every wish that was answered for good.
@@ -241,25 +246,53 @@ impl Shopper {
             13..18 => 6,
             _ => 50,
         };
+        let (method, channels) = self.method();
+        // A page that never loads leaves nothing to be paid, and its payment open until it expires: longer than this test.
+        let ending = if ending == 3 && method["type"] == "redirect" { 50 } else { ending };
         let amount = i64::try_from(self.dice.within(10..1_000) * 100 + ending).expect("small");
         let name = format!("order-{}-{}", self.name, self.orders.len());
         let mut body = json!({
-            "amount": amount, "currency": "CNY", "merchant_order_id": name,
-            "payment_method": {"type": "card_token", "token": "pm_card_visa"},
+            "amount": amount, "currency": "CNY", "merchant_order_id": name, "payment_method": method, "return_url": "https://shop.example/thanks",
+            "description": "kill loop",
         });
-        if self.dice.one_in(3) {
+        let kind = method["type"].as_str().expect("a type").to_owned();
+        // Wallets hold nothing.
+        if kind.starts_with("card") && self.dice.one_in(3) {
             body["capture_method"] = json!("manual");
         }
         if self.dice.one_in(3) {
-            body["channel"] = json!("stripe_backup");
+            body["channel"] = json!(channels[usize::from(self.dice.one_in(2))]);
         }
-        self.orders.push(Order { name, amount, payment: None, wishes: Vec::new() });
+        let method = format!("{kind} {}", body["channel"].as_str().unwrap_or("anywhere"));
+        self.orders.push(Order { name, amount, method, payment: None, wishes: Vec::new() });
         self.wish(What::Create, self.orders.len() - 1, "/v1/payments".to_owned(), body)
+    }
+
+    /// How the next order is paid, and the channels that can take it.
+    fn method(&mut self) -> (Value, [&'static str; 2]) {
+        const STRIPE: [&str; 2] = ["stripe_main", "stripe_backup"];
+        const ALIPAY: [&str; 2] = ["alipay_main", "alipay_backup"];
+        const BANKS: [&str; 2] = ["bank_a", "bank_b"];
+        match self.dice.within(0..100) {
+            0..30 => (json!({"type": "card_token", "token": "pm_card_visa"}), STRIPE),
+            30..36 => (json!({"type": "card_token", "token": "pm_card_threeDSecureRequired"}), STRIPE),
+            36..66 => {
+                let number = ["4111111111111111", "5555555555554444", "6200000000000005"][usize::try_from(self.dice.within(0..3)).expect("small")];
+                (json!({"type": "card", "number": number, "exp_month": 12, "exp_year": 2049, "cvc": "123"}), BANKS)
+            }
+            66..78 => (json!({"type": "qr", "wallet": "alipay"}), ALIPAY),
+            78..90 => {
+                // 0003 asks the payer for the password first.
+                let end = if self.dice.one_in(4) { "0003" } else { "0000" };
+                (json!({"type": "barcode", "code": format!("28{:012}{end}", self.dice.within(0..1_000_000_000_000))}), ALIPAY)
+            }
+            _ => (json!({"type": "redirect", "wallet": "alipay", "flow": "page"}), ALIPAY),
+        }
     }
 
     fn wish(&mut self, what: What, order: usize, path: String, body: Value) -> Wish {
         let count = self.market.count.fetch_add(1, Ordering::Relaxed);
-        Wish { what, order, path, key: format!("key-{}-{count}", self.name), body, told: Vec::new(), due: Instant::now() }
+        Wish { what, order, path, key: format!("key-{}-{count}", self.name), body, told: Vec::new(), opened: false, due: Instant::now() }
     }
 
     /// Sends a wish, and puts it aside if that was not its last answer.
@@ -297,6 +330,15 @@ impl Shopper {
         }
         self.market.acknowledge(&wish, &reply);
         wish.told.push((reply.status, id, status));
+        if !wish.opened
+            && let Some(page) = reply.body["next_action"]["url"].as_str()
+        {
+            assert_eq!(reply.body["next_action"]["method"], "GET", "a browser has nothing to post: {:#}", reply.body);
+            let page = page.to_owned();
+            // A page that never loads keeps its customer waiting, and not us.
+            tokio::spawn(async move { client::send("GET", &page, &[], "").await.is_ok() });
+            wish.opened = true;
+        }
         self.go_on(wish, &reply);
     }
 
@@ -313,7 +355,7 @@ impl Shopper {
             let known = self.orders[order].payment.get_or_insert_with(|| reply.text("id"));
             assert_eq!(*known, reply.text("id"), "an order has two payments");
         }
-        if reply.status == 202 {
+        if reply.status == 202 || reply.body["status"] == "requires_action" {
             // Not over: the same key will tell how it ended. Some are impatient.
             if wish.what == What::Create && wish.told.len() == 1 && self.dice.one_in(3) {
                 self.cancel(order);

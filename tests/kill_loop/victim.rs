@@ -89,9 +89,14 @@ pub struct Victim {
 
 impl Victim {
     pub fn start(home: &Home) -> Self {
+        Self::start_with(home, &[])
+    }
+
+    /// With more arguments.
+    pub fn start_with(home: &Home, more: &[&str]) -> Self {
         let complaints = home.path().join("stderr.log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_breakwater"));
-        command.args(["demo", "--json", "--no-traffic", "--port", "0", "--data-dir"]).arg(home.path());
+        command.args(["demo", "--json", "--no-traffic", "--port", "0", "--data-dir"]).arg(home.path()).args(more);
         // The product's own path, whatever the shell of the one who tests has set.
         command.env_remove("BREAKWATER_DATABASE_URL").env_remove("BREAKWATER_DEMO_DIR");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&complaints).expect("a log"));

@@ -1,7 +1,14 @@
 //! `breakwater demo`: the whole system in one command, no questions, no network. A private Postgres from the machine's own binaries, the sandbox
 //! as a process of its own (it outlives a kill of the orchestrator, as a third party would), a sample merchant, light traffic, and the real
 //! product in between. Data are kept between runs.
+//!
+//! ```text
+//! mod.rs       the command: start, what is printed        accounts.rs  the accounts that the sandbox plays, as channels
+//! keys.rs      what is made once and kept                 neighbour.rs the sandbox: adopted, started, ended
+//! traffic.rs   the sample shop's customers
+//! ```
 
+mod accounts;
 mod keys;
 mod neighbour;
 mod traffic;
@@ -10,23 +17,28 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
 use self::keys::Keys;
 use super::{explain, fail};
-use crate::app::{self, ChannelPlan, Plan};
+use crate::alert::{MailSettings, Security, SmsProvider, SmsSettings};
+use crate::app::{self, Plan};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::config::{ChannelSettings, Level, LogFormat, Settings};
+use crate::config::{AlertSettings, Level, LogFormat, Settings};
+use crate::keys::SealingKeys;
 use crate::notifier::desk::{Asker, DeskError, ENDPOINTS_MAX, Wish};
 use crate::notifier::signature::Secret;
-use crate::{provider, sandbox, telemetry};
+use crate::{sandbox, telemetry};
 
 /// Ports that are tried after the one that was asked for.
 const PORTS: u16 = 20;
 const DATABASE: &str = "breakwater";
+/// How long handing over one mail or text message may take: both go to the sandbox, on this machine.
+const ALERT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Run the whole system: private Postgres, sandbox, orchestrator, sample traffic
 #[derive(Clone, Debug, Args)]
@@ -62,6 +74,9 @@ pub struct DemoArgs {
     /// Tell this address what happens: a webhook receiver of yours, signed with the webhook_secret
     #[arg(long, value_name = "URL")]
     pub webhook_url: Option<String>,
+    /// How long an alert waits for somebody's acknowledgement before it is a text message, in milliseconds
+    #[arg(long, default_value_t = 300_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
+    pub sms_after_ms: u64,
     /// How much is logged, to the file demo.log in the data directory
     #[arg(long, default_value = "info", value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: String,
@@ -102,6 +117,9 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
         }
         errands.block_on(neighbour::end(&data_dir.join("sandbox")))?;
         Keys::erase(&data_dir)?;
+        if args.database_url.is_none() {
+            keys::erase_card_key(&data_dir)?;
+        }
     }
     // Spawned from the main thread, and held until the end of this function: its end is the cluster's.
     let cluster = match &args.database_url {
@@ -123,8 +141,12 @@ fn demo(args: &DemoArgs) -> Result<(), String> {
     say(args, "starting the sandbox and Breakwater");
     let (listener, port, moved) = bind(args.port)?;
     let url = format!("http://127.0.0.1:{port}");
-    let neighbour = errands.block_on(neighbour::start(&data_dir.join("sandbox"), &url))?;
-    let plan = plan(&database_url, listener, &neighbour)?;
+    let sandbox_dir = data_dir.join("sandbox");
+    let neighbour = errands.block_on(neighbour::start(&sandbox_dir, &url, |progress| say(args, progress)))?;
+    let mut settings = settings(&data_dir)?;
+    settings.alerts = alerts(&neighbour, &url, args.sms_after_ms)?;
+    let channels = accounts::channels(&neighbour, &sandbox_dir)?;
+    let plan = Plan { settings, database_url: database_url.clone(), channels, clock: Clock::system(), listener, operations_listener: None };
 
     let line = ReadyLine {
         metrics_url: format!("{url}/metrics"),
@@ -220,11 +242,13 @@ fn bind(wished: u16) -> Result<(TcpListener, u16, bool), String> {
     Err(format!("ports {wished} to {} are all taken: give another --port", wished.saturating_add(PORTS)))
 }
 
-fn plan(database_url: &str, listener: TcpListener, neighbour: &sandbox::Running) -> Result<Plan, String> {
+fn settings(data_dir: &Path) -> Result<Settings, String> {
     let mut settings = Settings::default();
     settings.database.read_connections = 16;
     // The only merchant here is whoever runs the demo, with a receiver on this machine.
     settings.webhooks.allow_private = true;
+    let ring = vec![("demo".to_owned(), keys::card_key(data_dir)?)];
+    settings.cards.sealing_keys = SealingKeys::new(ring).map_err(|error| format!("{}: {error}", data_dir.display()))?;
     // One merchant has this machine for itself, and whoever measures it wants to meet its limits and not ours.
     let limits = &mut settings.limits;
     for limit in [
@@ -237,23 +261,36 @@ fn plan(database_url: &str, listener: TcpListener, neighbour: &sandbox::Running)
     ] {
         *limit = 1_000_000;
     }
-    let stripe = provider::find("stripe").ok_or("this build knows no Stripe")?;
-    let mut channels: Vec<ChannelPlan> = neighbour
-        .channels
-        .iter()
-        .map(|(id, address)| {
-            let account = sandbox::AccountSettings::stripe(id);
-            let mut channel = ChannelSettings::test(id, "stripe", address, &account.secret_key);
-            channel.notification_secrets = vec![account.webhook_secret.into()];
-            channel.priority = if id.ends_with("_main") { 10 } else { 20 };
-            // Room for a load test: the sandbox is near, and has no contract about rates.
-            channel.pool_size = 512;
-            ChannelPlan { settings: channel, provider: stripe }
-        })
-        .collect();
-    // The alphabet would put the backup first.
-    channels.sort_by_key(|channel| channel.settings.priority);
-    Ok(Plan { settings, database_url: database_url.to_owned(), channels, clock: Clock::system(), listener, operations_listener: None })
+    Ok(settings)
+}
+
+/// Alerts go to the sandbox, which keeps mails and text messages and sends none on.
+fn alerts(neighbour: &sandbox::Running, url: &str, sms_after_ms: u64) -> Result<AlertSettings, String> {
+    let smtp = neighbour.smtp.as_deref().and_then(|smtp| smtp.parse::<std::net::SocketAddr>().ok());
+    let smtp = smtp.ok_or("the sandbox catches no mail")?;
+    Ok(AlertSettings {
+        recipients: vec!["oncall@shop.example".to_owned()],
+        console_url: Some(url.to_owned()),
+        sms_after_ms,
+        smtp: Some(MailSettings {
+            host: smtp.ip().to_string(),
+            port: smtp.port(),
+            security: Security::None,
+            login: None,
+            from: "Breakwater <alerts@shop.example>".to_owned(),
+            extra_roots: None,
+            timeout: ALERT_TIMEOUT,
+        }),
+        sms: Some(SmsSettings {
+            provider: SmsProvider::Twilio { from: "+15005550006".to_owned() },
+            address: neighbour.control_url.clone(),
+            account: "AC00000000000000000000000000000000".to_owned(),
+            secret: "demo".into(),
+            to: vec!["+8613800000000".to_owned()],
+            timeout: ALERT_TIMEOUT,
+        }),
+        ..AlertSettings::default()
+    })
 }
 
 fn announce(line: &ReadyLine, json: bool, moved: bool, data_dir: &Path) {
@@ -264,13 +301,14 @@ fn announce(line: &ReadyLine, json: bool, moved: bool, data_dir: &Path) {
         let moved = if moved { "   (the port you asked for is taken)" } else { "" };
         let create = format!("curl -s -w '\\n' {}/v1/payments -u {}: -H 'Content-Type: application/json'", line.url, line.api_key);
         format!(
-            r#"Breakwater is running, and a sandbox plays Stripe. No real money moves.
+            r#"Breakwater is running, and a sandbox plays Stripe, Alipay and two banks. No real money moves.
 
   API        {url}{moved}
   key        {key}
   operators  {url}/ops/v1/channels   with the token {ops}
   metrics    {url}/metrics   with the same token
   sandbox    {sandbox}/_control
+  alerts     {sandbox}/_control/_mails   and the text messages in /_control/_texts
   data       {data}   (the log is demo.log)
 
 Paste these into another terminal, one after the other:

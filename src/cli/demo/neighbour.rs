@@ -6,19 +6,27 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::accounts;
 use crate::cli::client;
 use crate::sandbox::Running;
 
 /// How long a sandbox without its orchestrator goes on.
 const LINGER_MS: u64 = 60_000;
 /// How often, and how long apart, a sandbox that was started is looked for.
-const LOOKS: u32 = 100;
+const LOOKS: u32 = 400;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The sandbox of `data_dir`, told where its notifications go.
-pub(super) async fn start(data_dir: &Path, orchestrator: &str) -> Result<Running, String> {
-    let running = match Running::find(data_dir).await.map_err(|error| format!("{}: {error}", data_dir.display()))? {
-        Some(running) => running,
+/// The sandbox of `data_dir`, told where its notifications go. One that an older breakwater left behind, and that lacks some of our accounts, is
+/// ended and started anew: its books, keys and ports are on disk, so nobody notices but `say`.
+pub(super) async fn start(data_dir: &Path, orchestrator: &str, say: impl Fn(&str)) -> Result<Running, String> {
+    let running = match find(data_dir).await? {
+        Some(running) if accounts::are_played_by(&running) => running,
+        Some(older) => {
+            tracing::warn!(pid = older.pid, "an older sandbox without all accounts is ended, and started anew with the same books");
+            say("an older sandbox still runs, without all accounts: it is ended, and started anew with the same books");
+            shut_down(&older, data_dir).await?;
+            launch(data_dir).await?
+        }
         None => launch(data_dir).await?,
     };
     let body = serde_json::json!({"notify_url": orchestrator, "pid": std::process::id()}).to_string();
@@ -32,20 +40,30 @@ pub(super) async fn start(data_dir: &Path, orchestrator: &str) -> Result<Running
 
 /// Ends the sandbox of `data_dir`, if one runs, and clears its book.
 pub(super) async fn end(data_dir: &Path) -> Result<(), String> {
-    if let Some(running) = Running::find(data_dir).await.map_err(|error| format!("{}: {error}", data_dir.display()))? {
-        let url = format!("{}/_control/_shutdown", running.control_url);
-        client::send("POST", &url, &[], "").await.map_err(|error| error.to_string())?;
-        for _ in 0..LOOKS {
-            if matches!(Running::find(data_dir).await, Ok(None)) {
-                break;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    if let Some(running) = find(data_dir).await? {
+        shut_down(&running, data_dir).await?;
     }
     match fs::remove_dir_all(data_dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {error}", data_dir.display())),
         _ => Ok(()),
     }
+}
+
+async fn find(data_dir: &Path) -> Result<Option<Running>, String> {
+    Running::find(data_dir).await.map_err(|error| format!("{}: {error}", data_dir.display()))
+}
+
+/// Tells a sandbox to end, and waits until it has let go of its directory.
+async fn shut_down(running: &Running, data_dir: &Path) -> Result<(), String> {
+    let url = format!("{}/_control/_shutdown", running.control_url);
+    client::send("POST", &url, &[], "").await.map_err(|error| error.to_string())?;
+    for _ in 0..LOOKS {
+        if matches!(Running::find(data_dir).await, Ok(None)) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(format!("the sandbox of {}, process {}, was told to end and does not: end it, then start again", data_dir.display(), running.pid))
 }
 
 async fn launch(data_dir: &Path) -> Result<Running, String> {
@@ -56,6 +74,7 @@ async fn launch(data_dir: &Path) -> Result<Running, String> {
     let mut child = Command::new(program)
         .args(["sandbox", "--linger-ms", &LINGER_MS.to_string(), "--data-dir"])
         .arg(data_dir)
+        .args(accounts::all().iter().flat_map(|account| ["--account".to_owned(), accounts::argument(account)]))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

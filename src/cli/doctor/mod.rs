@@ -7,9 +7,11 @@
 //! ```text
 //! mod.rs      the command, the verdicts, the table
 //! machine.rs  this machine: programs, addresses, disk, files        server.rs  the database's server and schema
+//! secrets.rs  keys and certificates: which there are, and when they end
 //! ```
 
 mod machine;
+mod secrets;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use serde_json::json;
 
 use super::database::{DatabaseArgs, errand_runtime};
 use super::{fail, print, table};
+use crate::clock::Clock;
 use crate::config::{Fault, Settings};
 
 /// Look for what is wrong with this installation
@@ -110,6 +113,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
             checks.extend(runtime.block_on(machine::addresses(settings)));
             checks.push(machine::open_files(settings));
             checks.push(machine::certificates(settings));
+            checks.extend(secrets::checks(settings, Clock::system().wall()));
         }
         None => checks.push(Check::warn("addresses", "not looked at: the settings have faults", "correct the settings first")),
     }
