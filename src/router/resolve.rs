@@ -247,7 +247,10 @@ impl Flows {
         channel: &Channel,
         verb: Verb,
     ) -> Result<Option<Reply>, FlowError> {
-        let permit = match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
+        let (guard, now) = (channel.handle.guard(), self.shared.clock.boot());
+        // Whatever is not a question or a close was sent before, or should have been.
+        let repeats = !matches!(verb, Verb::Query | Verb::QueryRefund | Verb::Close);
+        let permit = match if repeats { guard.admit_repeat(verb.class(), now) } else { guard.admit(verb.class(), now) } {
             Ok(permit) => permit,
             Err(rejected) => {
                 let wait = rejected.retry_after().unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(250));
