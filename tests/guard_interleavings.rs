@@ -20,12 +20,13 @@ mod domain {
     pub use breakwater::domain::*;
 }
 
+#[path = "../src/channel"]
 mod channel {
     pub mod breaker {
         pub use breakwater::channel::breaker::*;
     }
     #[allow(dead_code, unused_imports, reason = "compiled here for its threads; all that it can do is used by the crate itself")]
-    #[path = "../../src/channel/guard/mod.rs"]
+    #[path = "guard/mod.rs"]
     pub mod guard;
     mod locks {
         pub(super) use shuttle::sync::atomic;
@@ -151,7 +152,7 @@ fn probes_are_never_more_than_allowed_whoever_ends_the_opening() {
             probe.record(CallClass::Success, at(3));
         });
         let snapshot = guard.snapshot(RESOLVE, at(3));
-        assert_eq!((snapshot.state, snapshot.class_limit), (State::Closed, 2), "and the limiter starts again: as far as the class's room goes");
+        assert_eq!((snapshot.state, snapshot.class_limit), (State::Closed, 3), "and the limiter starts again, as far as the class's room goes");
         assert_balanced(&guard);
     });
 }

@@ -87,7 +87,12 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_channel_in_flight", Unit::Count, &["channel"], "Calls to a channel that are under way."),
     gauge("breakwater_socket_up", Unit::Count, &["channel"], "A bank's sockets that are up: somebody has answered on each."),
     counter("breakwater_socket_strays_total", &["channel"], "Messages from a bank that nobody waited for: late answers, as a rule."),
-    gauge("breakwater_channel_concurrency_limit", Unit::Count, &["channel"], "Calls that may be under way at a channel: it adapts to how the channel answers."),
+    gauge(
+        "breakwater_channel_concurrency_limit",
+        Unit::Count,
+        &["channel"],
+        "Calls that may be under way at a channel: it adapts to how the channel answers.",
+    ),
     counter(
         "breakwater_guard_rejections_total",
         &["channel", "operation", "reason"],

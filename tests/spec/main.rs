@@ -5,6 +5,7 @@ mod alipay;
 mod asking;
 mod database;
 mod faults_of_ours;
+mod guards;
 mod input;
 mod journal;
 mod limits;
