@@ -484,6 +484,9 @@ fn start_channel(
     let fault = |what: String| StartError::Setting(format!("channel {}: {what}", settings.id));
     let mut guard_settings = settings.guard.clone();
     guard_settings.max_in_flight = guard_settings.max_in_flight.min(u32::try_from(settings.pool_size).unwrap_or(u32::MAX)).max(3);
+    if settings.address == plan.provider.default_address() {
+        guard_settings.follow_contract(|class| plan.provider.documented_rate(class, settings.mode.livemode()));
+    }
     let seed = settings.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let guard = ChannelGuard::new(&guard_settings, seed, clock.boot()).map_err(|faults| fault(faults.join("; ")))?;
     let (destination, tls) = destination(plan, tls).map_err(fault)?;
@@ -563,6 +566,8 @@ impl Directory {
                 failures: snapshot.window.failures.into(),
                 in_flight: snapshot.in_flight,
                 limit: snapshot.limit,
+                class_limit: snapshot.class_limit,
+                rate_per_second: snapshot.rate_per_second,
             }
         });
         ChannelView {

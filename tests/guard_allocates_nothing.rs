@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use breakwater::channel::breaker::{Mode, State};
+use breakwater::channel::breaker::{BreakerSettings, Mode, State};
 use breakwater::channel::guard::{ChannelGuard, GuardSettings};
 use breakwater::clock::Moment;
 use breakwater::domain::{CallClass, OperationClass};
@@ -47,14 +47,17 @@ fn the_counting_allocator_counts() {
 #[test]
 fn admitting_recording_dropping_tripping_and_ticking_allocate_nothing() {
     let start = Moment::from_nanos(1_000_000_000);
-    let guard = ChannelGuard::new(&GuardSettings::default(), 1, start).unwrap();
-    let mut tripped = 0;
+    let limited = BreakerSettings { rate_per_second: Some(50), burst: Some(2), ..BreakerSettings::default() };
+    let settings = GuardSettings { refund: limited.clone(), pay: limited, ..GuardSettings::default() };
+    let guard = ChannelGuard::new(&settings, 1, start).unwrap();
+    let (mut tripped, mut shrunk) = (0, 0);
     let counted = allocations_of(|| {
         for turn in 0..20_000_u64 {
             let now = start + Duration::from_millis(turn * 5);
             let class = OperationClass::ALL[(turn % 3) as usize];
             std::hint::black_box(guard.would_admit(class, now));
-            if let Ok(mut permit) = guard.admit(class, now) {
+            let answer = if turn % 4 == 0 { guard.admit_repeat(class, now) } else { guard.admit(class, now) };
+            if let Ok(mut permit) = answer {
                 permit.mark_sent(now);
                 match turn % 7 {
                     0..4 => permit.record(CallClass::FailHard, now),
@@ -65,6 +68,7 @@ fn admitting_recording_dropping_tripping_and_ticking_allocate_nothing() {
             if turn % 50 == 0 {
                 guard.tick(now);
                 guard.query_succeeded(now);
+                shrunk += u64::from(guard.limit() < 512);
                 tripped += u64::from(guard.snapshot(class, now).state == State::Open);
             }
             if turn % 5_000 == 0 {
@@ -75,5 +79,9 @@ fn admitting_recording_dropping_tripping_and_ticking_allocate_nothing() {
     });
     assert_eq!(counted, 0);
     assert!(tripped > 0, "the breakers tripped meanwhile, so transitions were counted too");
+    assert!(shrunk > 0, "and so did the limiter");
+    let counters = OperationClass::ALL.map(|class| guard.snapshot(class, start).counters);
+    assert!(counters.iter().any(|class| class.rejected_by_rate > 0), "the rate was used up: {counters:?}");
+    assert!(counters.iter().any(|class| class.rejected_by_budget > 0), "and the retry budget: {counters:?}");
     assert!(!guard.transitions().list.is_empty());
 }

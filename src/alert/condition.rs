@@ -34,6 +34,8 @@ impl Severity {
 pub enum AlertKind {
     /// A channel's breaker keeps new charges away from it.
     BreakerOpened,
+    /// A channel's breaker paces the queries that settle what is in doubt there.
+    QueriesPaced,
     /// A channel's actor was lost and replaced.
     ChannelRestarted,
     /// An attempt's outcome has been unknown for too long.
@@ -46,12 +48,14 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::BreakerOpened, Self::ChannelRestarted, Self::UnknownOld, Self::PollerStalled, Self::WebhooksUndelivered];
+    pub const ALL: [Self; 6] =
+        [Self::BreakerOpened, Self::QueriesPaced, Self::ChannelRestarted, Self::UnknownOld, Self::PollerStalled, Self::WebhooksUndelivered];
 
     /// The name in rows, answers and the runbook's anchors.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BreakerOpened => "breaker_opened",
+            Self::QueriesPaced => "queries_paced",
             Self::ChannelRestarted => "channel_restarted",
             Self::UnknownOld => "unknown_old",
             Self::PollerStalled => "poller_stalled",
@@ -68,7 +72,7 @@ impl AlertKind {
     pub const fn severity(self) -> Severity {
         match self {
             Self::BreakerOpened | Self::UnknownOld | Self::PollerStalled => Severity::Page,
-            Self::ChannelRestarted | Self::WebhooksUndelivered => Severity::Ticket,
+            Self::QueriesPaced | Self::ChannelRestarted | Self::WebhooksUndelivered => Severity::Ticket,
         }
     }
 
@@ -99,6 +103,13 @@ pub enum Condition {
         failures: u64,
         /// Channels that take charges now, in the order of routing.
         others: Vec<String>,
+    },
+    /// A channel's breaker for what settles doubts is not closed: it only paces, and never rejects for good.
+    QueriesPaced {
+        /// The channel.
+        channel: String,
+        /// The breaker's reason, as metrics name it.
+        reason: &'static str,
     },
     /// A channel's actor was lost and replaced.
     ChannelRestarted {
@@ -136,6 +147,7 @@ impl Condition {
     pub const fn kind(&self) -> AlertKind {
         match self {
             Self::BreakerOpened { .. } => AlertKind::BreakerOpened,
+            Self::QueriesPaced { .. } => AlertKind::QueriesPaced,
             Self::ChannelRestarted { .. } => AlertKind::ChannelRestarted,
             Self::UnknownOld { .. } => AlertKind::UnknownOld,
             Self::PollerStalled { .. } => AlertKind::PollerStalled,
@@ -146,7 +158,7 @@ impl Condition {
     /// The channel that it is about; empty when it is about none in particular.
     pub fn channel(&self) -> &str {
         match self {
-            Self::BreakerOpened { channel, .. } | Self::ChannelRestarted { channel, .. } => channel,
+            Self::BreakerOpened { channel, .. } | Self::QueriesPaced { channel, .. } | Self::ChannelRestarted { channel, .. } => channel,
             Self::UnknownOld { .. } | Self::PollerStalled { .. } | Self::WebhooksUndelivered { .. } => "",
         }
     }
@@ -155,6 +167,16 @@ impl Condition {
     pub fn story(&self) -> Story {
         match self {
             Self::BreakerOpened { channel, reason, calls, failures, others } => breaker_opened(channel, reason, *calls, *failures, others),
+            Self::QueriesPaced { channel, reason } => Story {
+                headline: format!("{channel}: it does not answer queries"),
+                impact: vec![format!("What is in doubt at {channel} is settled late; captures, releases and cancels there wait, too.")],
+                cause: vec![format!("The breaker of queries opened: {reason}.")],
+                done: vec!["A few queries a round are still sent, and all that is in doubt is asked after at once when one is answered.".to_owned()],
+                next: vec![
+                    "See how it stands, with the next probe: GET /ops/v1/channels".to_owned(),
+                    "See what is in doubt: GET /ops/v1/unknowns".to_owned(),
+                ],
+            },
             Self::ChannelRestarted { channel, generation } => Story {
                 headline: format!("{channel}: its worker was lost and replaced"),
                 impact: vec!["Calls that were under way on it may have ended unknown; each is on disk and is being asked after.".to_owned()],

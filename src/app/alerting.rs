@@ -122,6 +122,12 @@ impl Watch {
                 others: takes.iter().map(|&other| other.to_owned()).collect(),
             });
             self.bell.tell(AlertKind::BreakerOpened, channel.handle.id(), condition);
+            let resolves = channel.handle.guard().snapshot(OperationClass::Resolve, now);
+            let paced = matches!(resolves.state, State::Open | State::HalfOpen).then(|| Condition::QueriesPaced {
+                channel: channel.handle.id().to_owned(),
+                reason: resolves.reason.map_or("unknown", Reason::as_str),
+            });
+            self.bell.tell(AlertKind::QueriesPaced, channel.handle.id(), paced);
         }
     }
 

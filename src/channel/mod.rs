@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod guard;
 pub mod handle;
 pub mod http_pool;
+mod locks;
 pub mod meters;
 pub mod observe;
 pub mod socket_pool;
@@ -17,3 +18,11 @@ pub mod supervisor;
 pub mod timeline;
 pub mod transport;
 mod wire;
+
+// Beside the guard and not in it, because `tests/guard_interleavings.rs` compiles the guard's own files over other locks.
+#[cfg(test)]
+#[path = "guard/properties.rs"]
+mod guard_properties;
+#[cfg(test)]
+#[path = "guard/tests.rs"]
+mod guard_tests;

@@ -54,10 +54,20 @@ impl GuardObserver {
                 admitted: is.admitted - was.admitted,
                 recorded: is.recorded - was.recorded,
                 failed: is.failed - was.failed,
-                rejected: is.rejected_by_breaker + is.rejected_by_room - was.rejected_by_breaker - was.rejected_by_room,
+                rejected: is.rejected() - was.rejected(),
                 in_flight: snapshot.in_flight,
                 state: snapshot.state,
             };
+            let turned_away = [
+                ("breaker", is.rejected_by_breaker - was.rejected_by_breaker),
+                ("in_flight", is.rejected_by_room - was.rejected_by_room),
+                ("over_rate", is.rejected_by_rate - was.rejected_by_rate),
+                ("retry_budget", is.rejected_by_budget - was.rejected_by_budget),
+            ];
+            for (reason, count) in turned_away {
+                metrics::counter!("breakwater_guard_rejections_total", "channel" => channel(), "operation" => class.as_str(), "reason" => reason)
+                    .increment(count);
+            }
             for state in STATES {
                 let here = if state == snapshot.state { 1.0 } else { 0.0 };
                 metrics::gauge!("breakwater_breaker_state", "channel" => channel(), "operation" => class.as_str(), "state" => state.as_str())

@@ -73,8 +73,12 @@ pub struct BreakerView {
     pub failures: u64,
     /// Calls in flight.
     pub in_flight: u32,
-    /// Calls that may be in flight at the channel, all classes together.
+    /// Calls that may be in flight at the channel now, all classes together.
     pub limit: u32,
+    /// Calls of this class that may be: it adapts to how the channel answers.
+    pub class_limit: u32,
+    /// Calls of this class that the channel's contract allows in a second; none for as many as one likes.
+    pub rate_per_second: Option<u32>,
 }
 
 /// An operator's override that holds now. All that stand, planned ones too, are at `/ops/v1/overrides`.
@@ -128,9 +132,11 @@ mod tests {
                 failures: 5,
                 in_flight: 0,
                 limit: 20,
+                class_limit: 14,
+                rate_per_second: Some(70),
             }],
             r#override: None,
         };
-        insta::assert_snapshot!(serde_json::to_string(&view).expect("JSON"), @r#"{"id":"stripe_main","provider":"stripe","mode":"test","methods":["card_token"],"wallets":[],"currencies":["USD"],"health":"up","breaker":{"pay":{"state":"open","reason":"consecutive","retry_after_ms":1500,"calls":12,"failures":5,"in_flight":0,"limit":20}},"override":null}"#);
+        insta::assert_snapshot!(serde_json::to_string(&view).expect("JSON"), @r#"{"id":"stripe_main","provider":"stripe","mode":"test","methods":["card_token"],"wallets":[],"currencies":["USD"],"health":"up","breaker":{"pay":{"state":"open","reason":"consecutive","retry_after_ms":1500,"calls":12,"failures":5,"in_flight":0,"limit":20,"class_limit":14,"rate_per_second":70}},"override":null}"#);
     }
 }

@@ -295,6 +295,12 @@ pub trait Provider: Send + Sync {
         Duration::from_secs(3)
     }
 
+    /// How many calls of a class it documents to take from one account in a second, its customers' rate divided among the classes where it is one for
+    /// all; none where it documents none. Kept unless the settings say otherwise.
+    fn documented_rate(&self, _class: OperationClass, _livemode: bool) -> Option<u32> {
+        None
+    }
+
     /// Whether its attempts are known by numbers that must be unique a channel and day (a bank's STAN): then the flow leases one for every
     /// attempt and [`Provider::mint_key`] puts it into the attempt's key.
     fn needs_numbers(&self) -> bool {

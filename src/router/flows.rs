@@ -30,6 +30,8 @@ const APPLYING: usize = 256;
 /// Questions of merchants under way at one channel. They have no place among the inquiries: whoever reads open payments in a loop takes nothing
 /// from the poller, from notifications, or from another channel.
 const ASKING: usize = 16;
+/// How long before its payment's deadline a pay call is cut off: for writing what became of it.
+const DEADLINE_MARGIN: SignedDuration = SignedDuration::from_millis(50);
 /// How often a channel's unknowns are made due at once, at most.
 const HASTEN_EVERY: Duration = Duration::from_secs(5);
 
@@ -346,6 +348,13 @@ impl Flows {
     /// When a call that starts now must have ended.
     pub(super) fn call_deadline(&self, channel: &Channel) -> Moment {
         self.shared.clock.boot() + channel.call_timeout
+    }
+
+    /// When a pay call that starts now must have ended: like any other, and a moment before the payment's deadline. One that would begin after
+    /// that is not sent.
+    pub(super) fn pay_deadline(&self, channel: &Channel, payment: &Payment) -> Moment {
+        let left = payment.request.deadline_at.duration_since(self.now()) - DEADLINE_MARGIN;
+        self.shared.clock.boot() + channel.call_timeout.min(Duration::try_from(left).unwrap_or(Duration::ZERO))
     }
 
     /// Waits until what was asked about has come to an end, or `until`; then answers with the latest that is known.

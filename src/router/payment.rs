@@ -13,7 +13,7 @@ use super::answer::{Answer, Claim, FlowError};
 use super::carrying::Stopwatch;
 use super::flows::{Channel, Flows};
 use super::settle::{OVERTAKEN, Written};
-use crate::channel::guard::{Permit, Rejected};
+use crate::channel::guard::Permit;
 use crate::clock::Moment;
 use crate::domain::{
     AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId,
@@ -151,7 +151,7 @@ impl Flows {
                     skipped.push_str(&format!("; {id}: being rebuilt"));
                 }
                 Err(rejected) => {
-                    full &= matches!(rejected, Rejected::InFlight { .. });
+                    full &= rejected.is_momentary();
                     count_decision(&id, rejected.as_str());
                     skipped.push_str(&format!("; {id}: {}", rejected.as_str()));
                     let wait = rejected.retry_after().unwrap_or(RETRY_AFTER);
@@ -365,7 +365,7 @@ impl Flows {
             };
             let Some(permit) = permit else { return Ok(Some(News::not_sent("the channel was shut before the payment was confirmed"))) };
             let order = Call { card: card.cloned(), ..channel.call(payment, attempt, Verb::Pay, self.now()) };
-            let done = stopwatch.theirs(channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by))).await;
+            let done = stopwatch.theirs(channel.handle.perform(order, permit, self.pay_deadline(channel, payment), Some(send_by))).await;
             self.note(channel, &done);
             match done.reply {
                 Reply::News { news, .. } => return Ok(Some(news)),
@@ -393,7 +393,7 @@ impl Flows {
             let now = self.shared.clock.boot();
             match channel.handle.guard().admit(OperationClass::Pay, now) {
                 Ok(permit) => return Some(permit),
-                Err(Rejected::InFlight { .. }) if now + channel.call_timeout < send_by => tokio::time::sleep(ROOM_EVERY).await,
+                Err(rejected) if rejected.is_momentary() && now + channel.call_timeout < send_by => tokio::time::sleep(ROOM_EVERY).await,
                 Err(_) => return None,
             }
         }

@@ -328,7 +328,10 @@ impl Flows {
 
     /// A permit of the channel's guard. `None`: it is shut; the attempt is due again when it may be open.
     async fn permit_or_postpone(&self, claim: &Claim, channel: &Channel, verb: Verb) -> Result<Option<Permit>, FlowError> {
-        match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
+        let (guard, now) = (channel.handle.guard(), self.shared.clock.boot());
+        // Whatever is not a question or a close was sent before, or should have been.
+        let repeats = !matches!(verb, Verb::Query | Verb::QueryRefund | Verb::Close);
+        match if repeats { guard.admit_repeat(verb.class(), now) } else { guard.admit(verb.class(), now) } {
             Ok(permit) => Ok(Some(permit)),
             Err(rejected) => {
                 let wait = rejected.retry_after().unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(250));

@@ -93,7 +93,17 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_channel_in_flight", Unit::Count, &["channel"], "Calls to a channel that are under way."),
     gauge("breakwater_socket_up", Unit::Count, &["channel"], "A bank's sockets that are up: somebody has answered on each."),
     counter("breakwater_socket_strays_total", &["channel"], "Messages from a bank that nobody waited for: late answers, as a rule."),
-    gauge("breakwater_channel_concurrency_limit", Unit::Count, &["channel"], "Calls that may be under way at a channel."),
+    gauge(
+        "breakwater_channel_concurrency_limit",
+        Unit::Count,
+        &["channel"],
+        "Calls that may be under way at a channel: it adapts to how the channel answers.",
+    ),
+    counter(
+        "breakwater_guard_rejections_total",
+        &["channel", "operation", "reason"],
+        "Calls that a guard turned away: by its breaker, for want of room, over the contract's rate, or as one repeat too many.",
+    ),
     gauge("breakwater_breaker_state", Unit::Count, &["channel", "operation", "state"], "1 for the state that a breaker is in, 0 for the others."),
     counter("breakwater_breaker_transitions_total", &["channel", "operation", "from", "to", "reason"], "Changes of a breaker's state."),
     counter("breakwater_breaker_late_results_total", &["channel"], "Results that came after their call had been given up, and were not counted."),

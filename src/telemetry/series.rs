@@ -12,8 +12,11 @@ use crate::provider::Verb;
 const IDEMPOTENCY_RESULTS: [&str; 4] = ["new", "replayed", "in_flight", "reused"];
 
 /// Why a channel was or was not taken, beside the [`Misfit`]s: taken; it cannot express the payment; it is being rebuilt; its breaker's state; it
-/// is full.
-const ROUTING_REASONS: [&str; 7] = ["chosen", "not_expressible", "no_actor", "open", "half_open", "forced_open", "in_flight"];
+/// is full; its contract's rate is used up.
+const ROUTING_REASONS: [&str; 8] = ["chosen", "not_expressible", "no_actor", "open", "half_open", "forced_open", "in_flight", "over_rate"];
+
+/// Who turned a call away: `channel/observe.rs`.
+const REJECTED_BY: [&str; 4] = ["breaker", "in_flight", "over_rate", "retry_budget"];
 
 /// What became of a look at a due attempt, from `router/resolve.rs`.
 const POLL_RESULTS: [&str; 11] =
@@ -146,6 +149,9 @@ fn zero_of_channel(channel: &str) {
     }
     gauge!("breakwater_channel_override_expiry_timestamp_seconds", "channel" => channel()).increment(0.0);
     for class in OperationClass::ALL.map(OperationClass::as_str) {
+        for reason in REJECTED_BY {
+            counter!("breakwater_guard_rejections_total", "channel" => channel(), "operation" => class, "reason" => reason).increment(0);
+        }
         for state in STATES {
             gauge!("breakwater_breaker_state", "channel" => channel(), "operation" => class, "state" => state.as_str()).increment(0.0);
         }

@@ -6,6 +6,7 @@ mod asking;
 mod contract;
 mod database;
 mod faults_of_ours;
+mod guards;
 mod input;
 mod journal;
 mod limits;

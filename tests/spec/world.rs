@@ -32,6 +32,8 @@ pub struct Setup {
     pub timeout_ms: u64,
     /// How many calls of a channel may be in flight; its default when left out.
     pub max_in_flight: Option<u32>,
+    /// The contract's rate of charges at every channel, a second and at once; none when left out.
+    pub pay_rate: Option<(u32, u32)>,
     /// Speaks a channel's protocol instead of the provider that its settings name.
     pub provider: fn(&str) -> &'static dyn Provider,
     /// Whether operators have a listener of their own.
@@ -120,7 +122,7 @@ impl Setup {
         settings.webhooks.sweep_every_ms = 50;
         settings.webhooks.timeout_ms = 1_000;
         settings.webhooks.connections = 2;
-        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, provider: stripe, operators_apart: false }
+        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, pay_rate: None, provider: stripe, operators_apart: false }
     }
 }
 
@@ -152,6 +154,8 @@ impl World {
                 settings.priority = i32::try_from(place).expect("few");
                 settings.timeout_ms = setup.timeout_ms;
                 settings.guard.max_in_flight = setup.max_in_flight.unwrap_or(settings.guard.max_in_flight);
+                settings.guard.pay.rate_per_second = setup.pay_rate.map(|(per_second, _)| per_second);
+                settings.guard.pay.burst = setup.pay_rate.map(|(_, burst)| burst);
                 settings.connect_timeout_ms = settings.connect_timeout_ms.min(setup.timeout_ms);
                 let own = provider::find(&account.provider).filter(|provider| provider.name() != "stripe");
                 ChannelPlan { provider: own.unwrap_or_else(|| (setup.provider)(&account.id)), settings }

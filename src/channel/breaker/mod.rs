@@ -251,6 +251,11 @@ impl Breaker {
         self.window.sums_at(now)
     }
 
+    /// Whether an admission is of the present epoch: what a call of another one says is late.
+    pub fn is_of_this_epoch(&self, admission: &Admission) -> bool {
+        admission.epoch == self.epoch
+    }
+
     /// Failures in a row since the last success.
     pub fn run(&self) -> u32 {
         self.run.length

@@ -54,6 +54,7 @@ fn settings() -> impl Strategy<Value = BreakerSettings> {
         probes: reopen.2,
         probe_gate: if reopen.3 { ProbeGate::QueryFirst } else { ProbeGate::TimeOnly },
         decay_ms: reopen.4,
+        ..BreakerSettings::default()
     })
 }
 

@@ -1,4 +1,5 @@
-//! What an operator may say about a breaker: integers only, each with its unit, its default, and what breaks at its extremes.
+//! What an operator may say about one class's breaker, and beside it about its rate and its limiter, which the guard asks with it: integers only,
+//! each with its unit, its default, and what breaks at its extremes.
 //!
 //! Two figures are not settings because any other value would be a mistake: the ring's bucket is a tenth of the call timeout (so that a call
 //! ends inside the window in which it began), and a probe's lease is the call timeout and a second (so that a probe that timed out is
@@ -67,6 +68,16 @@ pub struct BreakerSettings {
     /// How long the breaker must have stayed closed for the next opening to start at `open_base_ms` again, in ms; default 60,000, 0 to
     /// 86,400,000. At 0 a flapping channel never backs off; too high, and one bad minute lengthens the openings of the whole day.
     pub decay_ms: u64,
+    /// Calls of this class that the channel's contract allows in a second, for this process; 0 to 100,000, 0 for as many as one likes. Left out,
+    /// it is what the provider documents, where the channel is at the provider's own address, else 0. Too low turns payments away from
+    /// a healthy channel; above the contract, the provider answers 429 and may punish the account. Divide it by the number of processes.
+    pub rate_per_second: Option<u32>,
+    /// How many of them may come at once; 1 to 100,000, left out a tenth of the rate (at least 1). At 1 calls must be evenly spaced, and a
+    /// burst is turned away; at the rate itself, twice the rate passes in the first second.
+    pub burst: Option<u32>,
+    /// The fewest calls in flight that the adaptive limiter may go down to; default 6, 1 to 512. At 1 a channel of little traffic and a few
+    /// timeouts is soon used one call at a time; too high, and a channel that drowns is not relieved.
+    pub min_limit: u32,
 }
 
 impl Default for BreakerSettings {
@@ -84,6 +95,9 @@ impl Default for BreakerSettings {
             probes: 3,
             probe_gate: ProbeGate::QueryFirst,
             decay_ms: 60_000,
+            rate_per_second: None,
+            burst: None,
+            min_limit: 6,
         }
     }
 }
@@ -97,6 +111,12 @@ impl BreakerSettings {
     /// How long a probe may stay out: the call timeout and 1 s.
     pub fn probe_lease(&self) -> Duration {
         Duration::from_millis(self.call_timeout_ms.saturating_add(1_000))
+    }
+
+    /// The contract's rate, and how many calls may come at once; none for as many as one likes.
+    pub fn rate(&self) -> Option<(u32, u32)> {
+        let per_second = self.rate_per_second.filter(|per_second| *per_second > 0)?;
+        Some((per_second, self.burst.unwrap_or((per_second / 10).max(1))))
     }
 
     /// Every fault at once, one sentence each, naming the field and its range.
@@ -118,6 +138,9 @@ impl BreakerSettings {
         within("open_max_ms", self.open_max_ms, 1, ONE_HOUR_MS);
         within("probes", u64::from(self.probes), 1, u64::from(MAX_PROBES));
         within("decay_ms", self.decay_ms, 0, ONE_DAY_MS);
+        within("rate_per_second", u64::from(self.rate_per_second.unwrap_or(0)), 0, 100_000);
+        within("burst", u64::from(self.burst.unwrap_or(1)), 1, 100_000);
+        within("min_limit", u64::from(self.min_limit), 1, 512);
         if self.open_max_ms < self.open_base_ms {
             faults.push(format!("open_max_ms is {}: it must not be below open_base_ms, which is {}", self.open_max_ms, self.open_base_ms));
         }

@@ -1,12 +1,16 @@
-//! One class's lane through the guard: its breaker, and a slot for every call in flight, behind one lock.
+//! One class's lane through the guard: its breaker, its rate, its limiter, and a slot for every call in flight, behind one lock.
 //!
 //! The slots exist so that a call that hangs is noticed while it hangs: the tick walks them and counts what is slow already. When the first byte
 //! left is written beside the lock, into the slot's atomic, because whoever writes that byte is in a hurry and touches only its own slot.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::super::breaker::{self, Admission, Breaker, BreakerSettings, State, Transition};
+use super::super::breaker::{self, Admission, Breaker, BreakerSettings, Kind, State, Transition};
+use super::super::locks::atomic::{AtomicU64, Ordering};
+use super::super::locks::{Mutex, MutexGuard, PoisonError};
+use super::Rejected;
+use super::limiter::{Limiter, Sample};
+use super::rate::Rate;
 use super::snapshot::Counters;
 use crate::clock::Moment;
 use crate::domain::operation::CallClass;
@@ -27,6 +31,8 @@ pub(super) struct Lane {
     sent_at: Box<[AtomicU64]>,
     rejected_by_breaker: AtomicU64,
     rejected_by_room: AtomicU64,
+    rejected_by_rate: AtomicU64,
+    rejected_by_budget: AtomicU64,
     desk: Mutex<Desk>,
 }
 
@@ -34,6 +40,8 @@ pub(super) struct Lane {
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) breaker: Breaker,
+    pub(super) limiter: Limiter,
+    rate: Option<Rate>,
     /// The latest time that anybody came with: a dropped permit has no clock.
     latest: Moment,
     calls: Box<[Option<Admission>]>,
@@ -63,8 +71,12 @@ impl Lane {
             sent_at: free.iter().map(|_| AtomicU64::new(NOT_SENT)).collect(),
             rejected_by_breaker: AtomicU64::new(0),
             rejected_by_room: AtomicU64::new(0),
+            rejected_by_rate: AtomicU64::new(0),
+            rejected_by_budget: AtomicU64::new(0),
             desk: Mutex::new(Desk {
                 breaker: Breaker::new(settings, seed, now),
+                limiter: Limiter::new(settings.min_limit, most, settings.probes * 2),
+                rate: settings.rate().map(|(per_second, burst)| Rate::new(per_second, burst)),
                 latest: now,
                 calls: vec![None; free.len()].into_boxed_slice(),
                 free,
@@ -147,10 +159,17 @@ impl Lane {
         let Some(admission) = desk.calls[usize::from(slot)].take() else {
             return (None, desk);
         };
+        let in_flight = desk.in_flight();
         desk.free.push(slot);
+        let counts = admission.kind == Kind::Normal && desk.breaker.is_of_this_epoch(&admission);
         let transition = desk.breaker.record(admission, class, now.since(sent_at.unwrap_or(admitted)), now);
         if transition.is_some() {
             self.publish(&desk);
+        }
+        if transition.is_some_and(|transition| transition.from == State::HalfOpen && transition.to == State::Closed) {
+            desk.limiter.restart();
+        } else if let Some(sample) = sent_at.and_then(|sent_at| sample(class, now.since(sent_at))).filter(|_| counts) {
+            desk.limiter.sample(sample, in_flight, now);
         }
         (transition, desk)
     }
@@ -169,12 +188,15 @@ impl Lane {
         transition
     }
 
-    pub(super) fn count_rejected_by_breaker(&self) {
-        self.rejected_by_breaker.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_rejected_by_room(&self) {
-        self.rejected_by_room.fetch_add(1, Ordering::Relaxed);
+    /// Counts it, by who rejected.
+    pub(super) fn count_rejected(&self, rejected: &Rejected) {
+        let counter = match rejected {
+            Rejected::Breaker(_) => &self.rejected_by_breaker,
+            Rejected::InFlight { .. } => &self.rejected_by_room,
+            Rejected::OverRate { .. } => &self.rejected_by_rate,
+            Rejected::RetryBudget { .. } => &self.rejected_by_budget,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The counters, with those that the lock guards.
@@ -188,11 +210,48 @@ impl Lane {
             late: desk.breaker.late(),
             rejected_by_breaker: self.rejected_by_breaker.load(Ordering::Relaxed),
             rejected_by_room: self.rejected_by_room.load(Ordering::Relaxed),
+            rejected_by_rate: self.rejected_by_rate.load(Ordering::Relaxed),
+            rejected_by_budget: self.rejected_by_budget.load(Ordering::Relaxed),
         }
     }
 
     fn sent_at(&self, slot: u16) -> Option<Moment> {
         let nanos = self.sent_at[usize::from(slot)].load(Ordering::Acquire);
         (nanos != NOT_SENT).then(|| Moment::from_nanos(nanos))
+    }
+}
+
+impl Desk {
+    /// A place in the contract's rate for one call, or how long until there is one.
+    pub(super) fn take_rate(&mut self, now: Moment) -> Result<(), Duration> {
+        self.rate.as_mut().map_or(Ok(()), |rate| rate.take(now))
+    }
+
+    /// Whether the contract's rate has a place now.
+    pub(super) fn has_rate(&self, now: Moment) -> bool {
+        self.rate.as_ref().is_none_or(|rate| rate.wait(now).is_zero())
+    }
+
+    /// Calls a second that the contract allows; none for as many as one likes.
+    pub(super) fn rate_per_second(&self) -> Option<u32> {
+        self.rate.as_ref().map(Rate::per_second)
+    }
+
+    /// Permits given since the process started.
+    pub(super) fn admitted(&self) -> u64 {
+        self.admitted
+    }
+
+    fn in_flight(&self) -> u32 {
+        u32::try_from(self.calls.len() - self.free.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What the end of a call that was sent says of how much the channel can carry; nothing when it never left us after all.
+fn sample(class: CallClass, rtt: Duration) -> Option<Sample> {
+    match class {
+        CallClass::Success => Some(Sample::Answered(rtt)),
+        CallClass::FailHard | CallClass::FailSoft | CallClass::RateLimited => Some(Sample::Trouble),
+        CallClass::Neutral => None,
     }
 }

@@ -7,33 +7,38 @@
 //! is a failure. That holds in a panic too.
 //!
 //! A guard asks, in this order: the class's breaker ([`super::breaker`]; one each for pay, resolve and refund, so that failing refunds do
-//! not stop payments), then the channel's room for calls in flight (`room.rs`). It never queues: the answer is now, and costs nanoseconds.
-//! A shut breaker is also published in one atomic word a class, so that most rejections do not even take the lock.
+//! not stop payments), the channel's room for calls in flight (`room.rs`, whose limit follows `limiter.rs`), and the contract's rate
+//! (`rate.rs`). A repeat of what was sent before is asked for with [`ChannelGuard::admit_repeat`] and must also find the channel's retry budget
+//! (`budget.rs`) not empty. It never queues: the answer is now, and costs nanoseconds. A shut breaker is also published in one atomic word a
+//! class, so that most rejections do not even take the lock.
 //!
 //! The resolve breaker only paces: it is always gated by time alone (the query that it would wait for is what it guards), so every one of its
 //! rejections says after how long to come again, unless an operator shut it.
 //!
 //! What it refuses to do: decide anything about money. A late or lost permit changes a breaker's mind, never a payment.
 //!
-//! Locks: one `std::sync::Mutex` a class, held for tens of nanoseconds and never across a call out; the ring of transitions has its own, taken
-//! last. A poisoned lock is entered all the same: what it guards is counters, each step of which leaves them usable.
+//! Locks: one mutex a class, held for tens of nanoseconds and never across a call out. The retry budget has its own, which only repeats and the
+//! tick take, before a class's; so has the ring of transitions, taken last. A poisoned lock is entered all the same: what it guards is counters, each
+//! step of which leaves them usable. What threads do to each other here is tried in thousands of orders by `tests/guard_interleavings.rs`.
 
+mod budget;
 mod lane;
+mod limiter;
 mod permit;
+mod rate;
 mod room;
 mod settings;
 mod snapshot;
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod tests;
+mod models;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::{self, BreakerSettings, Mode, ProbeGate, State, Transition};
+use super::locks::{Mutex, MutexGuard, PoisonError};
 use crate::clock::Moment;
 use crate::domain::operation::{CallClass, OperationClass};
 
@@ -41,6 +46,7 @@ pub use permit::Permit;
 pub use settings::{GuardSettings, MAX_IN_FLIGHT, MIN_IN_FLIGHT};
 pub use snapshot::{Counters, Snapshot};
 
+use budget::Budget;
 use lane::Lane;
 use room::Room;
 
@@ -58,15 +64,32 @@ pub enum Rejected {
         /// How many may be, all classes together.
         limit: u32,
     },
+    /// It would be more than the channel's contract allows in a second.
+    OverRate {
+        /// Until there is a place.
+        retry_after: Duration,
+    },
+    /// It is a repeat, and there were too many repeats of late.
+    RetryBudget {
+        /// Until there may be another.
+        retry_after: Duration,
+    },
 }
 
 impl Rejected {
-    /// The name in metrics, logs and problem details: a state that rejects, or `in_flight`.
+    /// The name in metrics, logs and problem details: a state that rejects, `in_flight`, `over_rate` or `retry_budget`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Breaker(rejected) => rejected.state.as_str(),
             Self::InFlight { .. } => "in_flight",
+            Self::OverRate { .. } => "over_rate",
+            Self::RetryBudget { .. } => "retry_budget",
         }
+    }
+
+    /// Whether it is only for a moment: the channel is well, and a place may be free at any time.
+    pub const fn is_momentary(self) -> bool {
+        matches!(self, Self::InFlight { .. } | Self::OverRate { .. })
     }
 
     /// How long until another answer is possible by time alone; none when it does not depend on time.
@@ -74,6 +97,7 @@ impl Rejected {
         match self {
             Self::Breaker(rejected) => rejected.retry_after,
             Self::InFlight { .. } => None,
+            Self::OverRate { retry_after } | Self::RetryBudget { retry_after } => Some(retry_after),
         }
     }
 }
@@ -101,7 +125,15 @@ pub struct Transitions {
 pub struct ChannelGuard {
     lanes: [Lane; 3],
     room: Room,
+    repeats: Mutex<Repeats>,
     history: Mutex<History>,
+}
+
+#[derive(Debug)]
+struct Repeats {
+    budget: Budget,
+    /// Of the calls that were let through, those that the budget knows of.
+    counted: u64,
 }
 
 #[derive(Debug)]
@@ -121,14 +153,36 @@ impl ChannelGuard {
         let lanes =
             [lane(OperationClass::Pay, &settings.pay), lane(OperationClass::Resolve, &resolve), lane(OperationClass::Refund, &settings.refund)];
         let history = History { kept: VecDeque::with_capacity(TRANSITIONS_KEPT), lost: 0 };
-        Ok(Arc::new(Self { lanes, room, history: Mutex::new(history) }))
+        let repeats = Mutex::new(Repeats { budget: Budget::new(now), counted: 0 });
+        Ok(Arc::new(Self { lanes, room, repeats, history: Mutex::new(history) }))
     }
 
     /// Leave to make one call of `class`, to be taken before its intent is written. Never waits and never allocates.
     pub fn admit(self: &Arc<Self>, class: OperationClass, now: Moment) -> Result<Permit, Rejected> {
+        let answer = self.ask(class, now);
+        if let Err(rejected) = &answer {
+            self.lane(class).count_rejected(rejected);
+        }
+        answer
+    }
+
+    /// Leave to send again what was sent, or refused, before: like [`ChannelGuard::admit`], and out of the channel's retry budget. What is
+    /// turned away for another reason takes nothing from it.
+    pub fn admit_repeat(self: &Arc<Self>, class: OperationClass, now: Moment) -> Result<Permit, Rejected> {
+        let mut repeats = self.lock_repeats();
+        self.count_calls(&mut repeats, now);
+        let retry_after = repeats.budget.wait(now);
+        let answer = if retry_after.is_zero() { self.ask(class, now) } else { Err(Rejected::RetryBudget { retry_after }) };
+        match &answer {
+            Ok(_) => repeats.budget.take(now),
+            Err(rejected) => self.lane(class).count_rejected(rejected),
+        }
+        answer
+    }
+
+    fn ask(self: &Arc<Self>, class: OperationClass, now: Moment) -> Result<Permit, Rejected> {
         let lane = self.lane(class);
         if let Some(rejected) = lane.shut(now) {
-            lane.count_rejected_by_breaker();
             return Err(Rejected::Breaker(rejected));
         }
         let mut desk = lane.lock(now);
@@ -137,23 +191,38 @@ impl ChannelGuard {
             lane.publish(&desk);
             self.remember(class, transition);
         }
-        let admission = answer.map_err(|rejected| {
-            lane.count_rejected_by_breaker();
-            Rejected::Breaker(rejected)
-        })?;
-        if let Some(slot) = self.room.take(class).then(|| lane.begin(&mut desk, admission)).flatten() {
-            return Ok(Permit::new(Arc::clone(self), class, slot, now));
-        }
+        let admission = answer.map_err(Rejected::Breaker)?;
+        let rejected = if self.room.take(class) {
+            // The rate last: what is turned away for want of room must not use it up.
+            match desk.take_rate(now) {
+                Ok(()) => {
+                    if let Some(slot) = lane.begin(&mut desk, admission) {
+                        return Ok(Permit::new(Arc::clone(self), class, slot, now));
+                    }
+                    self.room.give_back(class);
+                    Rejected::InFlight { limit: self.limit() }
+                }
+                Err(retry_after) => {
+                    self.room.give_back(class);
+                    Rejected::OverRate { retry_after }
+                }
+            }
+        } else {
+            Rejected::InFlight { limit: self.limit() }
+        };
         // A probe's lease goes back; an ordinary admission leaves no trace.
         desk.breaker.record(admission, CallClass::Neutral, Duration::ZERO, now);
-        lane.count_rejected_by_room();
-        Err(Rejected::InFlight { limit: self.limit() })
+        Err(rejected)
     }
 
     /// What [`ChannelGuard::admit`] would answer, taking nothing: for ranking channels. The answer may be stale when it arrives.
     pub fn would_admit(&self, class: OperationClass, now: Moment) -> bool {
         let lane = self.lane(class);
-        lane.shut(now).is_none() && self.room.has(class) && lane.lock(now).breaker.would_admit(now)
+        if lane.shut(now).is_some() || !self.room.has(class) {
+            return false;
+        }
+        let desk = lane.lock(now);
+        desk.breaker.would_admit(now) && desk.has_rate(now)
     }
 
     /// Does what time alone asks for: counts calls that are slow already, ends openings, gives up lost probes. The supervisor calls it several
@@ -169,6 +238,7 @@ impl ChannelGuard {
                 self.remember(class, transition);
             }
         }
+        self.count_calls(&mut self.lock_repeats(), now);
     }
 
     /// A query at this channel succeeded (a real one, or the supervisor's synthetic one): openings of pay and refund that waited for it end.
@@ -195,7 +265,7 @@ impl ChannelGuard {
         self.change(class, now, |breaker| breaker.release(now));
     }
 
-    /// How many calls may be in flight at this channel, all classes together.
+    /// How many calls may be in flight at this channel now, all classes together: what the limiter of pay allows it, and the shares of the others.
     pub fn limit(&self) -> u32 {
         self.room.limit()
     }
@@ -228,7 +298,9 @@ impl ChannelGuard {
             probes_out: breaker.probes_out(),
             in_flight: self.room.in_flight(class),
             limit: self.limit(),
+            class_limit: self.room.class_limit(class),
             kept: self.room.kept(class),
+            rate_per_second: desk.rate_per_second(),
             r#override: mode,
             counters: lane.counters(&desk),
         }
@@ -247,6 +319,17 @@ impl ChannelGuard {
             lane.publish(&desk);
             self.remember(class, transition);
         }
+    }
+
+    /// Tells the budget of the calls since the last time. The calls themselves do not: they would all meet at its lock.
+    fn count_calls(&self, repeats: &mut Repeats, now: Moment) {
+        let admitted: u64 = OperationClass::ALL.into_iter().map(|class| self.lane(class).lock(now).admitted()).sum();
+        repeats.budget.count(admitted - repeats.counted, now);
+        repeats.counted = admitted;
+    }
+
+    fn lock_repeats(&self) -> MutexGuard<'_, Repeats> {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lane(&self, class: OperationClass) -> &Lane {

@@ -65,6 +65,7 @@ impl Drop for Permit {
         if let Some(transition) = transition {
             self.guard.remember(self.class, transition);
         }
+        self.guard.room.set_class_limit(self.class, desk.limiter.limit());
         // The slot first, the room after it: so there are never more calls with room than slots.
         drop(desk);
         self.guard.room.give_back(self.class);

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::breaker::Mode;
+use super::guard::*;
+use crate::clock::Moment;
+use crate::domain::operation::{CallClass, OperationClass};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {

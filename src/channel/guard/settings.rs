@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::super::breaker::{BreakerSettings, ProbeGate};
+use crate::domain::operation::OperationClass;
 
 /// The most calls that may be in flight at one channel, whatever the settings say: each has a slot in memory that is walked at every tick.
 pub const MAX_IN_FLIGHT: u32 = 512;
@@ -40,6 +41,13 @@ impl Default for GuardSettings {
 }
 
 impl GuardSettings {
+    /// Takes over the rates that a contract documents, where the settings say nothing.
+    pub fn follow_contract(&mut self, documented: impl Fn(OperationClass) -> Option<u32>) {
+        for (class, breaker) in OperationClass::ALL.into_iter().zip([&mut self.pay, &mut self.resolve, &mut self.refund]) {
+            breaker.rate_per_second = breaker.rate_per_second.or_else(|| documented(class));
+        }
+    }
+
     /// Every fault at once, one sentence each, naming the field and its range.
     pub fn validate(&self) -> Result<(), Vec<String>> {
         let mut faults = Vec::new();

@@ -31,8 +31,12 @@ pub struct Snapshot {
     pub in_flight: u32,
     /// Calls that may be in flight at the channel, all classes together.
     pub limit: u32,
+    /// Calls of this class that may be in flight, as its adaptive limiter has it.
+    pub class_limit: u32,
     /// How much of the limit is kept for this class.
     pub kept: u32,
+    /// Calls of this class that the contract allows in a second; none for as many as one likes.
+    pub rate_per_second: Option<u32>,
     /// The operator's override, if there is one.
     pub r#override: Option<Mode>,
     /// Counts since the process started.
@@ -58,4 +62,15 @@ pub struct Counters {
     pub rejected_by_breaker: u64,
     /// Calls that found no room.
     pub rejected_by_room: u64,
+    /// Calls that would have been more than the contract's rate.
+    pub rejected_by_rate: u64,
+    /// Repeats that found the retry budget empty.
+    pub rejected_by_budget: u64,
+}
+
+impl Counters {
+    /// Calls turned away, whoever did it.
+    pub fn rejected(&self) -> u64 {
+        self.rejected_by_breaker + self.rejected_by_room + self.rejected_by_rate + self.rejected_by_budget
+    }
 }

@@ -1,9 +1,12 @@
 //! What flows and supervisors may rely on, one sentence at a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::*;
-use crate::channel::breaker::{Reason, Totals};
+use super::breaker::{BreakerSettings, Mode, ProbeGate, Reason, State, Totals};
+use super::guard::*;
+use crate::clock::Moment;
+use crate::domain::operation::{CallClass, OperationClass};
 
 const START: Moment = Moment::from_nanos(1_000_000_000_000);
 const PAY: OperationClass = OperationClass::Pay;
@@ -264,4 +267,141 @@ fn transitions_are_handed_over_once_in_order_and_the_newest_are_kept() {
 fn settings_that_make_no_sense_give_no_guard() {
     let faults = ChannelGuard::new(&GuardSettings { max_in_flight: 513, ..GuardSettings::default() }, 1, START).unwrap_err();
     assert_eq!(faults, ["max_in_flight is 513: it must be from 3 to 512"]);
+}
+
+/// Ten calls or more of each second from `from_ms` on, `at_once` in flight together, each ending so.
+fn seconds_of_calls(guard: &Arc<ChannelGuard>, from_ms: u64, seconds: u64, at_once: usize, outcome: CallClass, rtt_ms: u64) {
+    for second in 0..seconds {
+        for round in 0..3 {
+            let began = at(from_ms + second * 1_100 + round * 500);
+            let mut out: Vec<Permit> = (0..at_once).filter_map(|_| guard.admit(PAY, began).ok()).collect();
+            out.iter_mut().for_each(|permit| permit.mark_sent(began));
+            out.into_iter().for_each(|permit| permit.record(outcome, began + Duration::from_millis(rtt_ms)));
+        }
+    }
+}
+
+#[test]
+fn the_limit_starts_at_the_cap_and_shrinks_with_what_the_channel_refuses_as_too_much() {
+    let guard = guard(100);
+    assert_eq!((guard.limit(), guard.snapshot(PAY, START).class_limit), (100, 70));
+    seconds_of_calls(&guard, 0, 10, 20, CallClass::Success, 100);
+    assert_eq!(guard.limit(), 100);
+    seconds_of_calls(&guard, 20_000, 10, 20, CallClass::RateLimited, 5);
+    let snapshot = guard.snapshot(PAY, at(40_000));
+    assert_eq!(snapshot.state, State::Closed, "a 429 does not trip");
+    assert!(snapshot.class_limit < 40, "{snapshot:?}");
+    assert_eq!(guard.limit(), snapshot.class_limit + 30, "and the shares of the others stay");
+    assert_eq!((permits(&guard, RESOLVE).len(), snapshot.kept), (snapshot.limit as usize - 10, 0));
+}
+
+#[test]
+fn what_never_reached_the_acquirer_says_nothing_of_how_much_it_can_carry() {
+    let guard = guard(100);
+    guard.set_override(PAY, Mode::ForcedClosed, START);
+    for turn in 0..200 {
+        guard.admit(PAY, at(turn * 100)).unwrap().record(CallClass::FailHard, at(turn * 100));
+    }
+    assert_eq!(guard.limit(), 100, "connections that never came about are the breaker's business");
+}
+
+#[test]
+fn after_an_opening_the_limit_starts_again_at_twice_the_probes_and_grows() {
+    let settings = GuardSettings {
+        max_in_flight: 100,
+        pay: BreakerSettings { probe_gate: ProbeGate::TimeOnly, ..BreakerSettings::default() },
+        ..GuardSettings::default()
+    };
+    let guard = ChannelGuard::new(&settings, 1, START).unwrap();
+    trip(&guard, PAY);
+    assert_eq!(guard.snapshot(PAY, at(1_000)).class_limit, 70, "while it is shut nobody asks");
+    (0..3).for_each(|_| call(&guard, PAY, CallClass::Success, at(10_000)));
+    let snapshot = guard.snapshot(PAY, at(10_000));
+    assert_eq!((snapshot.state, snapshot.class_limit, guard.limit()), (State::Closed, 6, 36));
+    assert_eq!(permits(&guard, PAY).len(), 6);
+    seconds_of_calls(&guard, 11_000, 40, 50, CallClass::Success, 100);
+    assert!(guard.snapshot(PAY, at(90_000)).class_limit > 20);
+}
+
+#[test]
+fn a_limit_that_shrinks_below_what_is_in_flight_leaves_the_others_their_shares() {
+    let guard = guard(100);
+    guard.set_override(PAY, Mode::ForcedClosed, START);
+    let hanging = permits(&guard, PAY);
+    assert_eq!(hanging.len(), 70);
+    let mut hanging = hanging.into_iter();
+    for (turn, mut permit) in hanging.by_ref().take(30).enumerate() {
+        permit.mark_sent(START);
+        permit.record(CallClass::FailHard, at(turn as u64 * 200));
+    }
+    let snapshot = guard.snapshot(PAY, at(6_000));
+    assert!(snapshot.class_limit < 70 && snapshot.in_flight == 40, "{snapshot:?}");
+    assert!(permits(&guard, RESOLVE).len() >= 20 && permits(&guard, REFUND).len() >= 10);
+    drop(hanging);
+}
+
+#[test]
+fn calls_over_the_contracts_rate_are_turned_away_as_such_and_find_a_place_when_it_says() {
+    let settings = GuardSettings {
+        pay: BreakerSettings { rate_per_second: Some(10), burst: Some(3), ..BreakerSettings::default() },
+        ..GuardSettings::default()
+    };
+    let guard = ChannelGuard::new(&settings, 1, START).unwrap();
+    assert_eq!(permits(&guard, PAY).len(), 3);
+    let rejected = guard.admit(PAY, START).unwrap_err();
+    assert_eq!((rejected.as_str(), rejected.retry_after(), rejected.is_momentary()), ("over_rate", Some(Duration::from_millis(100)), true));
+    assert!(!guard.would_admit(PAY, at(99)) && guard.would_admit(PAY, at(100)) && guard.admit(PAY, at(100)).is_ok());
+    assert!(guard.admit(RESOLVE, START).is_ok(), "each class has its own");
+    let snapshot = guard.snapshot(PAY, at(100));
+    assert_eq!((snapshot.counters.rejected_by_rate, snapshot.rate_per_second, snapshot.in_flight), (2, Some(10), 0));
+}
+
+#[test]
+fn what_finds_no_room_takes_nothing_from_the_rate() {
+    let settings = GuardSettings {
+        max_in_flight: 3,
+        pay: BreakerSettings { rate_per_second: Some(1), burst: Some(2), ..BreakerSettings::default() },
+        ..GuardSettings::default()
+    };
+    let guard = ChannelGuard::new(&settings, 1, START).unwrap();
+    let first = guard.admit(PAY, START).unwrap();
+    for _ in 0..10 {
+        assert_eq!(guard.admit(PAY, START).unwrap_err().as_str(), "in_flight");
+    }
+    drop(first);
+    assert!(guard.admit(PAY, START).is_ok());
+}
+
+#[test]
+fn a_documented_rate_is_kept_only_where_the_settings_say_nothing() {
+    let mut settings: GuardSettings = toml::from_str("[pay]\nrate_per_second = 5\n[refund]\nrate_per_second = 0").unwrap();
+    settings.follow_contract(|class| (class != RESOLVE).then_some(70));
+    assert_eq!([&settings.pay, &settings.resolve, &settings.refund].map(BreakerSettings::rate), [Some((5, 1)), None, None]);
+    let mut settings = GuardSettings::default();
+    settings.follow_contract(|_| Some(70));
+    assert_eq!(settings.pay.rate(), Some((70, 7)));
+}
+
+#[test]
+fn repeats_are_bounded_and_first_sends_are_not() {
+    let guard = guard(100);
+    let taken = (0..50).filter(|_| guard.admit_repeat(REFUND, START).is_ok()).count();
+    assert_eq!(taken, 10, "one a second, for ten seconds");
+    let rejected = guard.admit_repeat(REFUND, START).unwrap_err();
+    assert_eq!(rejected.as_str(), "retry_budget");
+    assert!(rejected.retry_after().is_some_and(|wait| !wait.is_zero()));
+    assert!(guard.admit(REFUND, START).is_ok() && guard.admit_repeat(RESOLVE, START).is_err(), "one budget a channel, and only for repeats");
+    (0..300).for_each(|_| call(&guard, PAY, CallClass::Success, at(1)));
+    let taken = (0..50).filter(|_| guard.admit_repeat(REFUND, at(2)).is_ok()).count();
+    assert!((20..=24).contains(&taken), "a tenth of 311 calls and of the repeats themselves, less the ten before: {taken}");
+    assert!(guard.admit_repeat(REFUND, START + rejected.retry_after().unwrap()).is_ok());
+    assert_eq!(guard.snapshot(REFUND, at(2)).counters.rejected_by_budget, 41 + 50 - taken as u64);
+}
+
+#[test]
+fn a_repeat_that_a_shut_breaker_turns_away_takes_nothing_from_the_budget() {
+    let guard = guard(100);
+    guard.set_override(REFUND, Mode::ForcedOpen, START);
+    assert!((0..50).all(|_| guard.admit_repeat(REFUND, START).is_err()));
+    assert_eq!((0..50).filter(|_| guard.admit_repeat(RESOLVE, START).is_ok()).count(), 10);
 }

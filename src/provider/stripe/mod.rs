@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{Contract, Failure, Fields, MethodKind, Unanswered};
+use crate::domain::{Contract, Failure, Fields, MethodKind, OperationClass, Unanswered};
 use crate::provider::{
     Assembled, Call, Credentials, HttpProtocol, HttpRequest, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply,
 };
@@ -88,6 +88,19 @@ impl Provider for Stripe {
 
     fn default_address(&self) -> &'static str {
         "https://api.stripe.com"
+    }
+
+    /// Documented for all calls of an account together: 100 a second live, 25 in test mode (<https://docs.stripe.com/rate-limits>). Seven in ten are
+    /// for charges, as in a guard's room.
+    fn documented_rate(&self, class: OperationClass, livemode: bool) -> Option<u32> {
+        Some(match (class, livemode) {
+            (OperationClass::Pay, true) => 70,
+            (OperationClass::Resolve, true) => 20,
+            (OperationClass::Refund, true) => 10,
+            (OperationClass::Pay, false) => 17,
+            (OperationClass::Resolve, false) => 5,
+            (OperationClass::Refund, false) => 3,
+        })
     }
 
     fn refuses(&self, call: &Call) -> Option<Failure> {

@@ -1,0 +1,45 @@
+//! What a channel's guard does to payments: rates, and deadlines.
+
+use serde_json::json;
+
+use crate::world::{World, payment, unique};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pay_call_is_cut_off_at_its_payments_deadline_though_its_channel_would_wait_for_longer() {
+    let world = World::with(|setup| {
+        setup.timeout_ms = 60_000;
+        setup.settings.server.answer_within_ms = 100;
+        setup.settings.server.deadline_ms = 1_000;
+    })
+    .await;
+    world.break_channel("stripe_main", &json!({"mode": "timeout_not_processed", "rate": 1.0, "operations": ["pay"]})).await;
+    let mut request = payment(1_250, &unique("order"));
+    request["channel"] = json!("stripe_main");
+    let made = world.create(&request).await;
+    // Far sooner than the channel's own minute, which nobody waits for here.
+    let ended = world.finally(&made.id()).await;
+    assert_eq!(ended["status"], "failed", "{ended:#}");
+    world.heal("stripe_main").await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_over_the_contracts_rate_are_not_sent_and_counted_as_such() {
+    // A payment at Stripe is two calls: one payment fits.
+    let world = World::with(|setup| {
+        setup.pay_rate = Some((1, 2));
+        setup.sandbox.accounts.truncate(1);
+    })
+    .await;
+    let channel = world.ops("/ops/v1/channels").await.body["data"][0].clone();
+    assert_eq!(channel["breaker"]["pay"]["rate_per_second"], 1, "{channel:#}");
+    let first = world.pay(1_250).await;
+    assert_eq!(first.text("status"), "succeeded", "{:#}", first.body);
+    let second = world.pay(1_250).await;
+    assert_eq!((second.status, second.text("code")), (503, "every_channel_shut"), "{:#}", second.body);
+    world
+        .eventually_metric("breakwater_guard_rejections_total{channel=\"stripe_main\",operation=\"pay\",reason=\"over_rate\"}", |count| count >= 1.0)
+        .await;
+    world.eventually_metric("breakwater_routing_decisions_total{channel=\"stripe_main\",reason=\"over_rate\"}", |count| count >= 1.0).await;
+    world.close().await;
+}
