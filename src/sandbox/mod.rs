@@ -31,6 +31,7 @@ pub mod listener;
 mod lock;
 pub mod notify;
 pub mod opening;
+pub mod proxy;
 pub mod settings;
 pub mod stripe;
 mod watching;
