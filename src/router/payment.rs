@@ -135,7 +135,7 @@ impl Flows {
         let mut full = true;
         while let Some(id) = route.remaining.pop_front() {
             let Some(channel) = self.channel(&id) else { continue };
-            if let Some(failure) = self.refuses(channel, request) {
+            if let Some(failure) = self.refuses(channel, request, route.card.as_ref()) {
                 count_decision(&id, "not_expressible");
                 refused = Some(failure);
                 continue;
@@ -168,17 +168,18 @@ impl Flows {
     }
 
     /// Whether the channel could not even say it: an amount between two of its steps, for one.
-    fn refuses(&self, channel: &Channel, request: &PaymentRequest) -> Option<Failure> {
+    fn refuses(&self, channel: &Channel, request: &PaymentRequest, card: Option<&CardData>) -> Option<Failure> {
+        let now = self.now();
         let trial = NewAttempt {
             operation: Operation::Pay,
             channel: channel.handle.id().to_owned(),
-            key: String::new(),
+            // Of the right form, and nobody's: a provider may look at it, and nothing is sent under it.
+            key: channel.handle.provider().mint_key(0, Some(1), now),
             amount: request.amount,
             refund_n: None,
             undoes: None,
             reason: String::new(),
         };
-        let now = self.now();
         let payment = Payment::open(
             PaymentId::mint(now, order_bucket(request)),
             request.clone(),
@@ -187,7 +188,7 @@ impl Flows {
             now,
         );
         let attempt = payment.attempts.first()?;
-        channel.handle.provider().refuses(&channel.call(&payment, attempt, Verb::Pay, now))
+        channel.handle.provider().refuses(&Call { card: card.cloned(), ..channel.call(&payment, attempt, Verb::Pay, now) })
     }
 
     /// Writes the intent. The order may be taken over from a payment that ended unpaid.
