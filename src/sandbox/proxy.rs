@@ -117,13 +117,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(
-    reserved: Reserved,
-    listener: TcpListener,
-    upstream: SocketAddr,
-    mut manner: watch::Receiver<Manner>,
-    cut: watch::Receiver<u64>,
-) {
+async fn accept(reserved: Reserved, listener: TcpListener, upstream: SocketAddr, mut manner: watch::Receiver<Manner>, cut: watch::Receiver<u64>) {
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
