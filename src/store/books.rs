@@ -8,7 +8,7 @@ use super::{Store, StoreError};
 /// Every payment.
 pub(super) const PAYMENTS: &str = "SELECT id, merchant_order_id, status, captured, refunded, refund_reserved, cancel_requested FROM payment";
 /// Every attempt, by the key under which its channel knows it.
-pub(super) const ATTEMPTS: &str = "SELECT key, operation, payment_id, refund_n FROM attempt";
+pub(super) const ATTEMPTS: &str = "SELECT channel, key, operation, payment_id, refund_n FROM attempt";
 /// Every refund.
 pub(super) const REFUNDS: &str = "SELECT id, status FROM refund";
 /// What is open, and not a customer's or a merchant's to end.
@@ -38,7 +38,9 @@ pub struct PaymentEntry {
 /// An attempt, as far as a referee asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptEntry {
-    /// What its channel knows it by.
+    /// Its channel.
+    pub channel: String,
+    /// What its channel knows it by; two banks may know two attempts by one key.
     pub key: String,
     /// `pay`, `capture`, `void`, `reversal`, `refund`.
     pub operation: String,
@@ -82,8 +84,8 @@ impl Store {
             });
         }
         for row in transaction.query(ATTEMPTS, &[]).await? {
-            let (key, operation) = (row.try_get(0)?, row.try_get(1)?);
-            books.attempts.push(AttemptEntry { key, operation, payment: row.try_get(2)?, refund: row.try_get(3)? });
+            let (channel, key, operation) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            books.attempts.push(AttemptEntry { channel, key, operation, payment: row.try_get(3)?, refund: row.try_get(4)? });
         }
         for row in transaction.query(REFUNDS, &[]).await? {
             books.refunds.push((row.try_get(0)?, row.try_get(1)?));

@@ -223,7 +223,7 @@ fn orders(args: &BenchArgs, times: Times) -> Vec<Order> {
                 // Whole tens of minor units: none of the sandbox's magic amounts, nor is its half.
                 amount: i64::try_from(1_000 + 20 * (drawn % 1_000)).unwrap_or(1_000),
                 merchant: if flood { merchants } else { usize::try_from(drawn >> 32).unwrap_or(0) % merchants },
-                refunded: !flood && (drawn >> 20) % REFUNDED_ONE_IN == 0,
+                refunded: !flood && (drawn >> 20).is_multiple_of(REFUNDED_ONE_IN),
                 flood,
             });
         }

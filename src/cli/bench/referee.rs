@@ -15,6 +15,9 @@ use crate::store::books::Books;
 /// One line of the third party's book, as its control routes show it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Entry {
+    /// Whose book it is in: a bank's references are its own, and another bank may have the same.
+    #[serde(default)]
+    pub channel: String,
     /// The attempt's key; for a reversal, that of what it undoes.
     pub reference: String,
     /// `charge`, `refund` or `reversal`.
@@ -68,7 +71,8 @@ struct Moved {
 
 /// The third party's book against our tables.
 fn compare_the_books(books: &Books, entries: &[Entry], verdict: &mut Verdict) {
-    let attempts: BTreeMap<&str, _> = books.attempts.iter().map(|attempt| (attempt.key.as_str(), attempt)).collect();
+    let attempts: BTreeMap<(&str, &str), _> =
+        books.attempts.iter().map(|attempt| ((attempt.channel.as_str(), attempt.key.as_str()), attempt)).collect();
     let mut moved: BTreeMap<Uuid, Moved> = BTreeMap::new();
     let mut refunds: BTreeMap<(Uuid, Option<i16>), i64> = BTreeMap::new();
     for entry in entries {
@@ -79,7 +83,7 @@ fn compare_the_books(books: &Books, entries: &[Entry], verdict: &mut Verdict) {
             "refund" => operation == "refund",
             _ => matches!(operation, "pay" | "refund"),
         };
-        let Some(attempt) = attempts.get(entry.reference.as_str()).filter(|attempt| lawful(&attempt.operation)) else {
+        let Some(attempt) = attempts.get(&(entry.channel.as_str(), entry.reference.as_str())).filter(|attempt| lawful(&attempt.operation)) else {
             verdict.orphan.push(format!("{entry:?}"));
             continue;
         };
@@ -200,7 +204,7 @@ mod tests {
     }
 
     fn entry(reference: &str, kind: &str, amount: i64) -> Entry {
-        Entry { reference: reference.to_owned(), kind: kind.to_owned(), amount }
+        Entry { channel: "bank_1".to_owned(), reference: reference.to_owned(), kind: kind.to_owned(), amount }
     }
 
     /// Charged at one channel, undone, charged at the next, and partly given back.
@@ -238,7 +242,8 @@ mod tests {
         let mut entries = sound();
         entries.push(entry("foreign", "charge", 5));
         entries.push(entry("first", "refund", 5));
-        assert_eq!(judge(&books(), &entries, &[]).orphan.len(), 2);
+        entries.push(Entry { channel: "bank_2".to_owned(), ..entry("first", "charge", 100) });
+        assert_eq!(judge(&books(), &entries, &[]).orphan.len(), 3);
     }
 
     #[test]

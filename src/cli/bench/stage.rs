@@ -186,7 +186,8 @@ impl Stage {
         let mut entries: Vec<Entry> = Vec::new();
         for channel in self.proxies.keys() {
             let text = self.control("GET", &format!("/{channel}/book"), "")?;
-            entries.extend(serde_json::from_str::<Vec<Entry>>(&text).map_err(|error| format!("the book of {channel}: {error}"))?);
+            let book: Vec<Entry> = serde_json::from_str(&text).map_err(|error| format!("the book of {channel}: {error}"))?;
+            entries.extend(book.into_iter().map(|entry| Entry { channel: channel.clone(), ..entry }));
         }
         Ok(entries)
     }
