@@ -185,8 +185,13 @@ mod tests {
     const PAYMENT: Uuid = Uuid::from_u128(1);
 
     fn books() -> Books {
-        let attempt =
-            |key: &str, operation: &str, refund| AttemptEntry { key: key.to_owned(), operation: operation.to_owned(), payment: PAYMENT, refund };
+        let attempt = |key: &str, operation: &str, refund| AttemptEntry {
+            channel: "bank_1".to_owned(),
+            key: key.to_owned(),
+            operation: operation.to_owned(),
+            payment: PAYMENT,
+            refund,
+        };
         Books {
             payments: vec![PaymentEntry {
                 id: PAYMENT,
