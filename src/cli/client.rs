@@ -7,8 +7,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 
-/// The largest answer that is read.
-const ANSWER_MAX: usize = 4 * 1024 * 1024;
+/// The largest answer that is read: the sandbox's book after a long run, some two hundred bytes an entry.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// How long an errand may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 

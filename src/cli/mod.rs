@@ -6,6 +6,7 @@
 
 pub mod alerts;
 pub mod audit;
+pub mod bench;
 pub mod cards;
 pub mod channels;
 pub mod client;
@@ -75,6 +76,7 @@ enum Command {
     Cards(cards::CardsArgs),
     Alerts(alerts::AlertsArgs),
     Openapi(openapi::OpenapiArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -105,6 +107,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Cards(args) => cards::run(&args),
         Command::Alerts(args) => alerts::run(&args),
         Command::Openapi(args) => openapi::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 

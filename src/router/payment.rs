@@ -180,7 +180,6 @@ impl Flows {
             undoes: None,
             reason: String::new(),
         };
-        let now = self.now();
         let payment = Payment::open(
             PaymentId::mint(now, order_bucket(request)),
             request.clone(),

@@ -32,6 +32,7 @@ mod lock;
 pub mod mail;
 pub mod notify;
 pub mod opening;
+pub mod proxy;
 pub mod settings;
 pub mod stripe;
 mod watching;

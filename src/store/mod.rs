@@ -5,6 +5,7 @@ pub mod account;
 pub mod administration;
 pub mod alert;
 pub mod audit;
+pub mod books;
 pub mod card;
 pub mod channel_override;
 pub mod diagnosis;

@@ -3,8 +3,8 @@
 
 use super::webhook::{self, delivery, endpoint};
 use super::{
-    account, administration, alert, audit, card, channel_override, diagnosis, doubt, guard, inbox, integrity, journal, lease, notification, number,
-    payment, schema,
+    account, administration, alert, audit, books, card, channel_override, diagnosis, doubt, guard, inbox, integrity, journal, lease, notification,
+    number, payment, schema,
 };
 
 /// Whether a relation of that name exists.
@@ -24,6 +24,10 @@ pub const ALL: &[(&str, &str)] = &[
     ("journal_intent", journal::INTENT),
     ("journal_change", journal::CHANGE),
     ("journal_event_written", journal::EVENT_WRITTEN),
+    ("books_payments", books::PAYMENTS),
+    ("books_attempts", books::ATTEMPTS),
+    ("books_refunds", books::REFUNDS),
+    ("books_open", books::OPEN),
     ("payment_row", payment::PAYMENT),
     ("payment_attempts", payment::ATTEMPTS),
     ("payment_refunds", payment::REFUNDS),

@@ -1,0 +1,219 @@
+//! What a run has shown: figures by the second, what customers of the other channels noticed, and the referee's verdict.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::referee::Verdict;
+use super::told::{Latency, Second, Told, latency, seconds, whole_ms};
+
+/// Seconds that are shown on both sides of an edge.
+const AROUND: u64 = 4;
+/// Evidence that is shown of each kind of fault.
+const SHOWN: usize = 5;
+
+/// When what happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The fault began.
+    pub begun: Duration,
+    /// And ended.
+    pub ended: Duration,
+    /// The last order was due.
+    pub whole: Duration,
+    /// What still counts as in time.
+    pub in_time: Duration,
+}
+
+/// Answers before, during and after the fault.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Phases {
+    /// Before it.
+    pub before: Option<Latency>,
+    /// While it lasted.
+    pub during: Option<Latency>,
+    /// When it was over.
+    pub after: Option<Latency>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The scenario.
+    pub scenario: String,
+    /// The channel that was hit, if one was.
+    pub victim: Option<String>,
+    /// The command's figures, to repeat it.
+    pub command: String,
+    /// When the fault began, in seconds from the start of the load.
+    pub fault_from_s: u64,
+    /// When it ended.
+    pub fault_to_s: u64,
+    /// Every second.
+    pub seconds: Vec<Second>,
+    /// Seconds from the fault's beginning in which fewer than nine tenths of what was offered was paid in time.
+    pub dip_s: u64,
+    /// Of all orders.
+    pub all: Phases,
+    /// Of those that another channel carried.
+    pub others: Phases,
+    /// Orders that were not taken, by status and problem code.
+    pub refused: BTreeMap<String, u32>,
+    /// Requests that were cut off, and sent again with the same key.
+    pub cut_off: u32,
+    /// What was still open when the last order had been sent had ended so long after.
+    pub resolved_after_ms: u64,
+    /// The referee's.
+    pub verdict: Verdict,
+    /// What the installation's own check found.
+    pub integrity: Vec<String>,
+}
+
+impl Report {
+    /// Works it out.
+    pub fn new(scenario: String, victim: Option<String>, command: String, told: &[Told], times: Times, judged: Judged) -> Self {
+        let seconds = seconds(told, times.whole, times.in_time);
+        let dips = |second: &&Second| second.second >= times.begun.as_secs() && second.in_time * 10 < second.offered * 9;
+        let elsewhere = |told: &Told| told.channel.is_some() && told.channel != victim;
+        let mut refused = BTreeMap::new();
+        for told in told.iter().filter(|told| told.was_refused() && !told.flood) {
+            *refused.entry(format!("{} {}", told.status, told.code)).or_default() += 1;
+        }
+        Self {
+            refused,
+            dip_s: seconds.iter().filter(dips).count() as u64,
+            all: phases(told, times, |_| true),
+            others: phases(told, times, elsewhere),
+            cut_off: told.iter().map(|told| told.cut_off).sum(),
+            fault_from_s: times.begun.as_secs(),
+            fault_to_s: times.ended.as_secs(),
+            resolved_after_ms: whole_ms(judged.resolved_after),
+            verdict: judged.verdict,
+            integrity: judged.integrity,
+            scenario,
+            victim,
+            command,
+            seconds,
+        }
+    }
+
+    /// Whether the money is right.
+    pub fn holds(&self) -> bool {
+        self.verdict.holds() && self.integrity.is_empty()
+    }
+
+    /// For people.
+    pub fn in_words(&self) -> String {
+        let mut words = format!("{}\n\n", self.command);
+        let _ = writeln!(words, "second  offered  in time  pending  failed");
+        let edges = [self.fault_from_s, self.fault_to_s];
+        let near = |second: u64| edges.iter().any(|edge| second + AROUND > *edge && second < edge + AROUND);
+        let mut skipped = false;
+        for second in &self.seconds {
+            if !near(second.second) {
+                skipped = true;
+                continue;
+            }
+            if std::mem::take(&mut skipped) {
+                words.push_str("     …\n");
+            }
+            let mark = if second.second == edges[0] {
+                "  << the fault begins"
+            } else if second.second == edges[1] {
+                "  << it ends"
+            } else {
+                ""
+            };
+            let Second { second, offered, in_time, pending, failed } = second;
+            let _ = writeln!(words, "{second:>6}  {offered:>7}  {in_time:>7}  {pending:>7}  {failed:>6}{mark}");
+        }
+        let sum = |of: fn(&Second) -> u32| self.seconds.iter().map(of).sum::<u32>();
+        let totals = (sum(|second| second.offered), sum(|second| second.in_time), sum(|second| second.pending), sum(|second| second.failed));
+        let _ = writeln!(words, "   all  {:>7}  {:>7}  {:>7}  {:>6}\n", totals.0, totals.1, totals.2, totals.3);
+        let _ = writeln!(words, "p50/p99 in ms   before        during        after");
+        let _ = writeln!(words, "all orders      {}", in_cells(&self.all));
+        if self.victim.is_some() {
+            let _ = writeln!(words, "other channels  {}", in_cells(&self.others));
+        }
+        let Verdict { charges, reversals, double, lost, orphan, stuck } = &self.verdict;
+        let _ = writeln!(
+            words,
+            "\nseconds below 90 % since the fault: {}; cut off and asked again: {}; all at its end {:.1} s after the last order",
+            self.dip_s,
+            self.cut_off,
+            self.resolved_after_ms as f64 / 1_000.0
+        );
+        for (refusal, times) in &self.refused {
+            let _ = writeln!(words, "refused {times} times: {refusal}");
+        }
+        let _ = writeln!(
+            words,
+            "{charges} charges and {reversals} reversals in the book; double {}, lost {}, orphan {}, stuck {}; integrity {}",
+            double.len(),
+            lost.len(),
+            orphan.len(),
+            stuck.len(),
+            if self.integrity.is_empty() { "holds" } else { "does not hold" }
+        );
+        for (name, faults) in [("double", double), ("lost", lost), ("orphan", orphan), ("stuck", stuck), ("integrity", &self.integrity)] {
+            for fault in faults.iter().take(SHOWN) {
+                let _ = writeln!(words, "{name}: {fault}");
+            }
+        }
+        words
+    }
+}
+
+/// What was judged when all had ended.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The referee's.
+    pub verdict: Verdict,
+    /// What the installation's own check found.
+    pub integrity: Vec<String>,
+    /// From the last order to the end of everything.
+    pub resolved_after: Duration,
+}
+
+fn phases(told: &[Told], times: Times, which: impl Fn(&Told) -> bool) -> Phases {
+    let of = |from: Duration, to: Duration| latency(told.iter().filter(|told| !told.flood && told.at >= from && told.at < to && which(told)));
+    Phases { before: of(Duration::ZERO, times.begun), during: of(times.begun, times.ended), after: of(times.ended, Duration::MAX) }
+}
+
+fn in_cells(phases: &Phases) -> String {
+    let cell = |latency: Option<Latency>| latency.map_or_else(|| "-".to_owned(), |latency| format!("{}/{}", latency.p50_ms, latency.p99_ms));
+    let ratio = match (phases.before, phases.during) {
+        (Some(before), Some(during)) if before.p99_ms > 0 => format!("p99 × {:.2} during", during.p99_ms as f64 / before.p99_ms as f64),
+        _ => String::new(),
+    };
+    format!("{:<12}  {:<12}  {:<12}  {ratio}", cell(phases.before), cell(phases.during), cell(phases.after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(at_s: u64, channel: &str) -> Told {
+        let at = Duration::from_secs(at_s);
+        let (channel, said) = (Some(channel.to_owned()), vec!["succeeded".to_owned()]);
+        Told { at, answered: Some(at + Duration::from_millis(8)), status: 201, channel, said, ..Told::default() }
+    }
+
+    #[test]
+    fn the_report_shows_both_edges_the_dip_and_the_verdict() {
+        let mut orders: Vec<Told> = (0..60).map(|second| told(second, if second % 2 == 0 { "bank_1" } else { "bank_2" })).collect();
+        orders[20].status = 503;
+        let seconds = Duration::from_secs;
+        let times = Times { begun: seconds(20), ended: seconds(40), whole: seconds(60), in_time: seconds(1) };
+        let mut judged = Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: seconds(1) };
+        judged.verdict.double.push("A was charged 2 times".to_owned());
+        let report = Report::new("refused".to_owned(), Some("bank_1".to_owned()), "bench".to_owned(), &orders, times, judged);
+        assert!(!report.holds() && report.dip_s == 1);
+        assert_eq!(report.others.during.map(|latency| latency.count), Some(10));
+        let words = report.in_words();
+        assert!(words.contains("<< the fault begins") && words.contains("<< it ends") && words.contains("double 1, lost 0"), "{words}");
+        assert!(words.contains("double: A was charged 2 times"), "{words}");
+    }
+}

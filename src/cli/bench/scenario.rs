@@ -1,0 +1,112 @@
+//! What goes wrong in a run, and how it is made to: each scenario has a beginning, a middle and an end, and is over when it has ended.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::stage::Stage;
+use crate::sandbox::proxy::{Direction, Flow, Manner};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Nothing
+    #[value(name = "calm")]
+    Calm,
+    /// The channel's port refuses connections
+    #[value(name = "refused")]
+    Refused,
+    /// What is sent to the channel vanishes, and so do its answers
+    #[value(name = "black_hole")]
+    BlackHole,
+    /// What is sent to the channel waits, and arrives when the fault has ended
+    #[value(name = "stall")]
+    Stall,
+    /// Connections are reset before a request has passed whole, later before an answer has
+    #[value(name = "reset")]
+    Reset,
+    /// The channel answers 5xx: having done nothing, later having charged
+    #[value(name = "error_5xx")]
+    Errors,
+    /// The channel takes 700 ms longer
+    #[value(name = "slow")]
+    Slow,
+    /// SIGKILL of a process, twice, and a restart at once
+    #[value(name = "kill")]
+    Kill,
+    /// SIGKILL of the postmaster, and a restart at once
+    #[value(name = "postgres_kill")]
+    PostgresKill,
+    /// Three times the rate
+    #[value(name = "overload")]
+    Overload,
+    /// Another merchant sends ten times the rate, and somebody forged notifications
+    #[value(name = "flood")]
+    Flood,
+}
+
+/// One way, beyond any latency of the sandbox and below the channels' timeout.
+const SLOW_BY: Duration = Duration::from_millis(350);
+/// Less than any request or answer has.
+const BYTES_BEFORE_RESET: u64 = 40;
+
+impl Scenario {
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether one channel is hit, and the others should not notice.
+    pub const fn hits_a_channel(self) -> bool {
+        matches!(self, Self::Refused | Self::BlackHole | Self::Stall | Self::Reset | Self::Errors | Self::Slow)
+    }
+
+    /// How many times the ordinary rate is offered while it lasts.
+    pub const fn times(self) -> f64 {
+        if matches!(self, Self::Overload) { 3.0 } else { 1.0 }
+    }
+
+    /// How many times the ordinary rate a merchant of their own sends while it lasts.
+    pub const fn flood(self) -> f64 {
+        if matches!(self, Self::Flood) { 10.0 } else { 0.0 }
+    }
+
+    /// It begins.
+    ///
+    /// # Errors
+    /// A sentence, when the fault could not be brought about.
+    pub fn begin(self, stage: &mut Stage) -> Result<(), String> {
+        match self {
+            Self::Calm | Self::Overload | Self::Flood => Ok(()),
+            Self::Refused => stage.set_wire(Manner { refuse: true, ..Manner::default() }),
+            Self::BlackHole => stage.set_wire(Manner { flow: Flow::Lose, ..Manner::default() }),
+            Self::Stall => stage.set_wire(Manner { flow: Flow::Hold, ..Manner::default() }),
+            Self::Reset => stage.set_wire(Manner { reset_after: Some((Direction::ToServer, BYTES_BEFORE_RESET)), ..Manner::default() }),
+            Self::Slow => stage.set_wire(Manner { latency: SLOW_BY, ..Manner::default() }),
+            Self::Errors => stage.set_fault("error_not_processed"),
+            Self::Kill => stage.kill_server(),
+            Self::PostgresKill => stage.kill_postgres(),
+        }
+    }
+
+    /// Half of it is over.
+    ///
+    /// # Errors
+    /// As [`Scenario::begin`].
+    pub fn turn(self, stage: &mut Stage) -> Result<(), String> {
+        match self {
+            Self::Reset => stage.set_wire(Manner { reset_after: Some((Direction::ToClient, BYTES_BEFORE_RESET)), ..Manner::default() }),
+            Self::Errors => stage.set_fault("error_processed"),
+            Self::Kill => stage.kill_server(),
+            _ => Ok(()),
+        }
+    }
+
+    /// It ends.
+    ///
+    /// # Errors
+    /// As [`Scenario::begin`].
+    pub fn end(self, stage: &mut Stage) -> Result<(), String> {
+        if matches!(self, Self::Errors) { stage.heal_fault() } else { stage.set_wire(Manner::default()) }
+    }
+}

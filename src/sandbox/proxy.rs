@@ -1,0 +1,402 @@
+//! A TCP proxy that misbehaves on demand: the network between two parties who are both well.
+//!
+//! The faults of [`super::fault`] are a provider's; these are the wire's, and neither side can tell them from the real thing: latency, bytes that
+//! are lost or held, a trickle, a reset at an exact byte, a cut, a port that refuses. It knows no protocol. What is set holds for connections that
+//! are open and for those to come, until something else is set.
+//!
+//! Each direction of a connection is two tasks in one: one reads and notes when each piece is due, the other delivers it then. So latency delays
+//! without throttling, as distance does.
+//!
+//! What it cannot do: leave a SYN without an answer. The kernel accepts for it, and a lost byte is the first that a caller sends.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::listener::Reserved;
+
+/// Read at once.
+const PIECE: usize = 16 * 1024;
+/// Pieces under way in one direction: with latency, this bounds what a connection holds to 16 MiB.
+const UNDER_WAY: usize = 1024;
+/// Connections at once; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// Which way a byte goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From whoever connected.
+    ToServer,
+    /// Back.
+    ToClient,
+}
+
+/// What becomes of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flow {
+    /// They are delivered.
+    #[default]
+    Pass,
+    /// They vanish. A connection that has lost some is reset when bytes pass again, as one whose peer has long given up would be.
+    Lose,
+    /// They wait, and are delivered in order when bytes pass again, as those that a network repeats.
+    Hold,
+}
+
+/// How the wire behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether connections are refused: nothing listens, and those that were open are reset.
+    pub refuse: bool,
+    /// What becomes of bytes, both ways.
+    pub flow: Flow,
+    /// How much later each byte arrives, each way.
+    pub latency: Duration,
+    /// One byte at a time, so far apart; zero for at once.
+    pub drip: Duration,
+    /// Reset as soon as so many bytes have passed this way, on each connection, since this was set.
+    pub reset_after: Option<(Direction, u64)>,
+}
+
+/// A proxy before one address. Dropping it resets all that is open, and frees its port.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    manner: watch::Sender<Manner>,
+    cuts: watch::Sender<u64>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own on loopback, on the current runtime, for connections to `upstream`.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn start(upstream: SocketAddr) -> io::Result<Self> {
+        let reserved = Reserved::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = reserved.address();
+        let listener = reserved.listen()?;
+        let (manner, manners) = watch::channel(Manner::default());
+        let (cuts, cut) = watch::channel(0);
+        let accepting = tokio::spawn(accept(reserved, listener, upstream, manners, cut));
+        Ok(Self { address, manner, cuts, accepting })
+    }
+
+    /// Where it listens, refusing or not.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on it behaves like this. What was under way may still arrive.
+    pub fn set(&self, manner: Manner) {
+        self.manner.send_replace(manner);
+    }
+
+    /// Behaves again.
+    pub fn heal(&self) {
+        self.set(Manner::default());
+    }
+
+    /// Resets what is open, once.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(reserved: Reserved, listener: TcpListener, upstream: SocketAddr, mut manner: watch::Receiver<Manner>, cut: watch::Receiver<u64>) {
+    let mut listener = Some(listener);
+    let mut connections = JoinSet::new();
+    loop {
+        if manner.borrow_and_update().refuse {
+            // First the port, or whoever is reset would find it open.
+            drop(listener.take());
+            connections.shutdown().await;
+            if manner.wait_for(|manner| !manner.refuse).await.is_err() {
+                return;
+            }
+        }
+        let open = match listener.take() {
+            Some(open) => open,
+            None => match reserved.listen() {
+                Ok(open) => open,
+                Err(refusal) => return tracing::warn!(error = %refusal, "the proxy cannot listen again"),
+            },
+        };
+        tokio::select! {
+            changed = manner.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = open.accept(), if connections.len() < CONNECTIONS_MAX => {
+                if let Ok((client, _)) = accepted {
+                    connections.spawn(carry(client, upstream, manner.clone(), cut.clone()));
+                }
+            }
+        }
+        listener = Some(open);
+    }
+}
+
+/// Why a connection ended otherwise than by its two ends' goodbyes.
+struct Broken;
+
+/// One connection, to its end.
+async fn carry(client: TcpStream, upstream: SocketAddr, manner: watch::Receiver<Manner>, mut cut: watch::Receiver<u64>) {
+    // Whoever ends this task in the middle resets both sides.
+    let mut client = Wire { stream: client, orderly: false };
+    let Ok(server) = TcpStream::connect(upstream).await else { return };
+    let mut server = Wire { stream: server, orderly: false };
+    let _ = (client.stream.set_nodelay(true), server.stream.set_nodelay(true));
+    cut.mark_unchanged();
+    let (from_client, to_client) = client.stream.split();
+    let (from_server, to_server) = server.stream.split();
+    let there = pump(from_client, to_server, manner.clone(), Direction::ToServer);
+    let back = pump(from_server, to_client, manner, Direction::ToClient);
+    let orderly = tokio::select! {
+        _ = cut.changed() => false,
+        ended = async { tokio::try_join!(there, back) } => ended.is_ok(),
+    };
+    (client.orderly, server.orderly) = (orderly, orderly);
+}
+
+/// A connection that ends with a reset, unless both sides have said goodbye.
+struct Wire {
+    stream: TcpStream,
+    orderly: bool,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if !self.orderly {
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
+async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, manner: watch::Receiver<Manner>, direction: Direction) -> Result<(), Broken> {
+    let (line, due) = mpsc::channel(UNDER_WAY);
+    tokio::try_join!(take(from, line, manner.clone()), give(to, due, manner, direction)).map(|_| ())
+}
+
+/// Reads, and notes when each piece is due.
+async fn take(mut from: ReadHalf<'_>, line: mpsc::Sender<(Instant, Bytes)>, manner: watch::Receiver<Manner>) -> Result<(), Broken> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = from.read(&mut piece).await.map_err(|_| Broken)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let due = Instant::now() + manner.borrow().latency;
+        line.send((due, Bytes::copy_from_slice(&piece[..length]))).await.map_err(|_| Broken)?;
+    }
+}
+
+/// Delivers what is due, or does not.
+async fn give(
+    mut to: WriteHalf<'_>,
+    mut due: mpsc::Receiver<(Instant, Bytes)>,
+    mut manner: watch::Receiver<Manner>,
+    direction: Direction,
+) -> Result<(), Broken> {
+    let (mut given, mut lost) = (0_u64, false);
+    loop {
+        let piece = tokio::select! {
+            piece = due.recv() => piece,
+            _ = manner.wait_for(|manner| manner.flow == Flow::Pass), if lost => return Err(Broken),
+        };
+        let Some((at, piece)) = piece else {
+            // A goodbye is lost and held like any other byte.
+            let flow = manner.borrow().flow;
+            if flow != Flow::Pass || lost {
+                manner.wait_for(|manner| manner.flow == Flow::Pass).await.map_err(|_| Broken)?;
+            }
+            return if lost || to.shutdown().await.is_err() { Err(Broken) } else { Ok(()) };
+        };
+        tokio::time::sleep_until(at).await;
+        if manner.has_changed().map_err(|_| Broken)? {
+            given = 0;
+        }
+        let mut now = *manner.borrow_and_update();
+        if now.flow == Flow::Hold {
+            now = *manner.wait_for(|manner| manner.flow != Flow::Hold).await.map_err(|_| Broken)?;
+            given = 0;
+        }
+        if now.flow == Flow::Lose {
+            lost = true;
+            continue;
+        }
+        if lost {
+            return Err(Broken);
+        }
+        let until_reset = now.reset_after.filter(|(way, _)| *way == direction).map(|(_, bytes)| bytes.saturating_sub(given));
+        let length = until_reset.map_or(piece.len(), |left| piece.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+        write(&mut to, &piece[..length], now.drip).await?;
+        given += length as u64;
+        if until_reset.is_some_and(|left| length as u64 >= left) {
+            return Err(Broken);
+        }
+    }
+}
+
+async fn write(to: &mut WriteHalf<'_>, bytes: &[u8], drip: Duration) -> Result<(), Broken> {
+    if drip.is_zero() {
+        return to.write_all(bytes).await.map_err(|_| Broken);
+    }
+    for byte in bytes {
+        tokio::time::sleep(drip).await;
+        to.write_all(std::slice::from_ref(byte)).await.map_err(|_| Broken)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Echoes whatever comes, on any number of connections.
+    async fn echo() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    let _gone = tokio::io::copy(&mut from, &mut to).await;
+                    let _gone = to.shutdown().await;
+                });
+            }
+        });
+        address
+    }
+
+    async fn start() -> (Proxy, TcpStream) {
+        let proxy = Proxy::start(echo().await).expect("it listens");
+        let stream = TcpStream::connect(proxy.address()).await.expect("it accepts");
+        (proxy, stream)
+    }
+
+    async fn say(stream: &mut TcpStream, words: &[u8]) {
+        stream.write_all(words).await.expect("it takes bytes");
+    }
+
+    async fn hear(stream: &mut TcpStream, length: usize) -> io::Result<Vec<u8>> {
+        let mut heard = vec![0; length];
+        stream.read_exact(&mut heard).await.map(|_| heard)
+    }
+
+    /// That nothing comes for a moment; too short a moment can only let a fault pass.
+    async fn hears_nothing(stream: &mut TcpStream) -> bool {
+        tokio::time::timeout(Duration::from_millis(150), hear(stream, 1)).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn bytes_and_goodbyes_pass_both_ways() {
+        let (_proxy, mut stream) = start().await;
+        let words = vec![7; 3 * PIECE];
+        say(&mut stream, &words).await;
+        assert_eq!(hear(&mut stream, words.len()).await.expect("echoed"), words);
+        stream.shutdown().await.expect("a goodbye");
+        let mut rest = Vec::new();
+        assert_eq!(stream.read_to_end(&mut rest).await.expect("an orderly end"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_refused_port_resets_what_is_open_refuses_what_comes_and_is_there_again_when_healed() {
+        let (proxy, mut stream) = start().await;
+        say(&mut stream, b"a").await;
+        hear(&mut stream, 1).await.expect("it is well");
+        proxy.set(Manner { refuse: true, ..Manner::default() });
+        assert_eq!(hear(&mut stream, 1).await.expect_err("reset").kind(), io::ErrorKind::ConnectionReset);
+        let refusal = TcpStream::connect(proxy.address()).await.expect_err("refused");
+        assert_eq!(refusal.kind(), io::ErrorKind::ConnectionRefused);
+        proxy.heal();
+        let mut again = loop {
+            match TcpStream::connect(proxy.address()).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        say(&mut again, b"b").await;
+        assert_eq!(hear(&mut again, 1).await.expect("healed"), b"b");
+    }
+
+    #[tokio::test]
+    async fn lost_bytes_never_arrive_and_their_connection_is_reset_when_the_network_is_back() {
+        let (proxy, mut stream) = start().await;
+        proxy.set(Manner { flow: Flow::Lose, ..Manner::default() });
+        say(&mut stream, b"gone").await;
+        assert!(hears_nothing(&mut stream).await);
+        proxy.heal();
+        assert_eq!(hear(&mut stream, 1).await.expect_err("reset").kind(), io::ErrorKind::ConnectionReset);
+        let mut fresh = TcpStream::connect(proxy.address()).await.expect("it accepts");
+        say(&mut fresh, b"here").await;
+        assert_eq!(hear(&mut fresh, 4).await.expect("healed"), b"here");
+    }
+
+    #[tokio::test]
+    async fn held_bytes_arrive_late_and_in_order() {
+        let (proxy, mut stream) = start().await;
+        proxy.set(Manner { flow: Flow::Hold, ..Manner::default() });
+        say(&mut stream, b"first ").await;
+        assert!(hears_nothing(&mut stream).await);
+        say(&mut stream, b"second").await;
+        proxy.heal();
+        assert_eq!(hear(&mut stream, 12).await.expect("healed"), b"first second");
+    }
+
+    #[tokio::test]
+    async fn a_reset_comes_after_exactly_the_byte_that_was_named() {
+        let (proxy, mut stream) = start().await;
+        proxy.set(Manner { reset_after: Some((Direction::ToClient, 3)), ..Manner::default() });
+        say(&mut stream, b"abcdef").await;
+        // A reset may throw away what was not read yet: read what is there first.
+        let mut heard = Vec::new();
+        let ended = stream.read_to_end(&mut heard).await.expect_err("reset");
+        assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
+        assert!(heard.len() <= 3 && b"abc".starts_with(&heard), "{heard:?}");
+
+        proxy.set(Manner { reset_after: Some((Direction::ToServer, 0)), ..Manner::default() });
+        let mut before = TcpStream::connect(proxy.address()).await.expect("it accepts");
+        say(&mut before, b"x").await;
+        assert_eq!(hear(&mut before, 1).await.expect_err("reset").kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn latency_delays_and_a_drip_divides_and_both_deliver_everything() {
+        let (proxy, mut stream) = start().await;
+        proxy.set(Manner { latency: Duration::from_millis(40), drip: Duration::from_millis(2), ..Manner::default() });
+        let begun = Instant::now();
+        say(&mut stream, b"slow and whole").await;
+        assert_eq!(hear(&mut stream, 14).await.expect("it arrives"), b"slow and whole");
+        // A lower bound, which no busy machine can break.
+        assert!(begun.elapsed() >= Duration::from_millis(80));
+    }
+
+    #[tokio::test]
+    async fn a_cut_resets_what_is_open_once() {
+        let (proxy, mut stream) = start().await;
+        say(&mut stream, b"a").await;
+        hear(&mut stream, 1).await.expect("it is well");
+        proxy.cut();
+        assert_eq!(hear(&mut stream, 1).await.expect_err("cut").kind(), io::ErrorKind::ConnectionReset);
+        let mut fresh = TcpStream::connect(proxy.address()).await.expect("it accepts");
+        say(&mut fresh, b"b").await;
+        assert_eq!(hear(&mut fresh, 1).await.expect("healed"), b"b");
+    }
+}

@@ -1,0 +1,27 @@
+//! `breakwater bench` as a shell sees it, in its smallest: one channel of four refuses for a moment, and the referee finds the money right. What
+//! it takes is reported and never judged.
+#![allow(missing_docs, reason = "a test's name is its documentation")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn while_one_of_four_banks_refuses_nobody_is_charged_twice_and_nothing_is_lost() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_breakwater"));
+    command.args(["bench", "refused", "--rate", "20", "--before-s", "1", "--fault-s", "2", "--after-s", "2", "--seed", "5", "--json"]);
+    // Whatever the shell of the one who tests has set: this one is private.
+    command.env_remove("BREAKWATER_DATABASE_URL").env_remove("BREAKWATER_CONFIG");
+    let output = command.output().expect("breakwater runs");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {complaints}"));
+    let nothing = serde_json::json!([]);
+    for fault in ["double", "lost", "orphan", "stuck"] {
+        assert_eq!(report["verdict"][fault], nothing, "{fault}: {report:#}");
+    }
+    assert_eq!(report["integrity"], nothing, "{report:#}");
+    assert!(output.status.success(), "{complaints}");
+    let offered: u64 = report["seconds"].as_array().expect("seconds").iter().filter_map(|second| second["offered"].as_u64()).sum();
+    assert_eq!(offered, 100, "the load is not what was asked for: {report:#}");
+    assert!(report["verdict"]["charges"].as_u64().is_some_and(|charges| charges > 0), "nobody paid: this has shown nothing: {report:#}");
+}
