@@ -15,7 +15,7 @@ use crate::alert::{AlertKind, Bell, Condition};
 use crate::clock::{Clock, Moment};
 use crate::router::{Flows, Inquire, Router};
 use crate::store::payment::UnknownSummary;
-use crate::store::{Store, StoreError};
+use crate::store::{Share, Store, StoreError};
 
 /// How often and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ impl Handler<Sweep> for Poller {
             gauged: std::sync::Arc::clone(&self.gauged),
         };
         let own = context.address();
-        let work = self.runtime.spawn(async move { round.run(sweep).await });
+        let work = self.runtime.spawn(Share::Poller.carry(async move { round.run(sweep).await }));
         Box::pin(async move {
             let report = work.await.unwrap_or_else(|error| {
                 tracing::error!(error = %error, "a sweep of the poller panicked");
@@ -281,9 +281,10 @@ impl Round {
         }
         *gauged = current;
         drop(gauged);
-        let (size, idle, waiting) = self.store.pool_status();
-        for (state, count) in [("in_use", size.saturating_sub(idle)), ("idle", idle), ("waiting", waiting)] {
-            metrics::gauge!("breakwater_db_pool_connections", "pool" => "reads", "state" => state).set(count as f64);
+        for (pool, size, idle, waiting) in self.store.pool_status() {
+            for (state, count) in [("in_use", size.saturating_sub(idle)), ("idle", idle), ("waiting", waiting)] {
+                metrics::gauge!("breakwater_db_pool_connections", "pool" => pool, "state" => state).set(count as f64);
+            }
         }
         Ok(())
     }

@@ -55,7 +55,7 @@ pub use self::routes::{operations_routes, routes};
 pub use self::server::{serve, serve_operations};
 use crate::alert::Acknowledge;
 use crate::clock::Clock;
-use crate::domain::Network;
+use crate::domain::{Network, Parts};
 use crate::notifier::desk::{Desk, DeskError};
 use crate::router::Router;
 use crate::router::operator::Switchboard;
@@ -120,6 +120,8 @@ pub struct ApiSettings {
     /// Whether `/metrics` on the merchants' listener needs an operator's token. Default true; false is for a listener that only the machine
     /// itself reaches. On the operators' own listener it never does.
     pub metrics_need_token: bool,
+    /// The parts of the work that this process takes on. Default all.
+    pub parts: Parts,
     /// Proxies of our own, whose `X-Forwarded-For` is believed; default none.
     pub trusted_proxies: Vec<Network>,
     /// What a problem's `type` begins with, before `/errors/<code>`. Default `https://breakwater.example`.
@@ -135,6 +137,7 @@ impl Default for ApiSettings {
             max_requests: 4_096,
             serve_operations: false,
             metrics_need_token: true,
+            parts: Parts::all(),
             trusted_proxies: Vec::new(),
             problem_base: "https://breakwater.example".to_owned(),
         }

@@ -127,6 +127,8 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_webhook_queue_depth", Unit::Count, &[], "Webhooks that wait for endpoints that are turned on."),
     gauge("breakwater_webhook_oldest_undelivered_age_seconds", Unit::Seconds, &[], "How long the oldest of them has waited; 0 when none waits."),
     gauge("breakwater_db_pool_connections", Unit::Count, &["pool", "state"], "Connections in use and idle, and tasks that wait for one."),
+    gauge("breakwater_db_replica_lag_seconds", Unit::Seconds, &[], "How old what the replica shows may be; 0 without a replica."),
+    counter("breakwater_db_list_reads_total", &["source"], "Lists read from the replica, or from the primary: none is there, it lags, or it failed."),
     Metric {
         name: "breakwater_journal_batch_size",
         kind: Kind::Histogram(BATCH),

@@ -31,10 +31,10 @@ const LIMITS: [&str; 5] = ["reads", "writes", "notifications", "keys", "signatur
 /// The tables of the settings that name a listener's certificate.
 const TLS_LISTENERS: [&str; 2] = ["server.tls", "server.operations_tls"];
 
-const POOLS: [&str; 2] = ["journal", "reads"];
+const POOLS: [&str; 6] = ["journal", "payments", "refunds", "poller", "reads", "replica"];
 const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
 const LANES: [&str; 2] = ["intent", "change"];
-const ACTORS: [&str; 4] = ["router", "poller", "notifier", "alerter"];
+const ACTORS: [&str; 6] = ["router", "poller", "notifier", "alerter", "journal_intent", "journal_change"];
 const ALERT_TRANSPORTS: [&str; 2] = ["email", "sms"];
 const ALERT_RESULTS: [&str; 3] = ["sent", "retried", "failed"];
 /// Why an alert got no message of its own: it was told in a digest; it was over before anybody was told; nobody is to be told; too many at once.
@@ -99,6 +99,10 @@ fn zero_of_process() {
         for state in POOL_STATES {
             gauge!("breakwater_db_pool_connections", "pool" => pool, "state" => state).increment(0.0);
         }
+    }
+    gauge!("breakwater_db_replica_lag_seconds").increment(0.0);
+    for source in ["replica", "primary"] {
+        counter!("breakwater_db_list_reads_total", "source" => source).increment(0);
     }
     for lane in LANES {
         let _ = histogram!("breakwater_journal_batch_size", "lane" => lane);

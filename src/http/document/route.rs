@@ -94,7 +94,7 @@ impl Route {
                 Code::DatabaseUnavailable,
             ]),
             Caller::Operator => self.refuses(&[Code::Unauthenticated, Code::InternalFault, Code::DatabaseUnavailable]),
-            Caller::Provider => self.refuses(&[Code::InternalFault, Code::Overloaded, Code::DatabaseUnavailable]),
+            Caller::Provider => self.refuses(&[Code::InternalFault, Code::Overloaded, Code::DatabaseUnavailable, Code::RoleNotServed]),
             Caller::Anybody => self,
         }
     }
@@ -110,6 +110,7 @@ impl Route {
             Code::IdempotencyKeyInFlight,
             Code::IdempotencyKeyReused,
             Code::EveryChannelShut,
+            Code::RoleNotServed,
         ])
     }
 
