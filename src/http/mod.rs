@@ -164,6 +164,30 @@ impl Api {
         }
     }
 
+    /// Runs a read of a list, which may be a little old: on the replica while there is one that keeps up, else, or if it fails there, on the primary.
+    ///
+    /// # Errors
+    /// As [`Api::read`].
+    pub(super) async fn read_list<T, F>(&self, read: impl Fn(Store) -> F) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let count = |source: &'static str| metrics::counter!("breakwater_db_list_reads_total", "source" => source).increment(1);
+        if let Some(replica) = self.store.bounded() {
+            match self.runtime.spawn(read(replica)).await {
+                Ok(Ok(found)) => {
+                    count("replica");
+                    return Ok(found);
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "the replica did not answer: the primary is asked"),
+                Err(error) => tracing::error!(%error, "a read did not end on the replica: the primary is asked"),
+            }
+        }
+        count("primary");
+        self.read(read).await
+    }
+
     /// Runs a read where the database's connections live, to its end even if the client goes away.
     ///
     /// # Errors

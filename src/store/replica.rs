@@ -25,9 +25,6 @@ pub(super) const WRITTEN: &str =
 const EVERY: Duration = Duration::from_millis(250);
 /// Questions that are remembered: those of half a minute. A replica that is further behind is of no use to anybody.
 const REMEMBERED: usize = 120;
-/// An age that no limit allows.
-const UNKNOWN: u64 = u64::MAX;
-
 /// Where lists are read.
 #[derive(Clone, Debug)]
 pub struct ReplicaSettings {
@@ -44,8 +41,9 @@ pub struct ReplicaSettings {
 pub struct Replica {
     pool: Pool,
     max_lag: Duration,
-    /// Milliseconds, or [`UNKNOWN`].
-    lag: Arc<AtomicU64>,
+    began: Instant,
+    /// Of which moment what it shows is at least, in milliseconds since it was opened; 0 while that is not known.
+    shown: Arc<AtomicU64>,
 }
 
 impl Replica {
@@ -60,15 +58,19 @@ impl Replica {
             Err(error) => tracing::warn!(%error, "the replica does not answer: lists are read from the primary"),
             Ok(()) => {}
         }
-        let replica = Self { pool, max_lag: settings.max_lag, lag: Arc::new(AtomicU64::new(UNKNOWN)) };
+        let replica = Self { pool, max_lag: settings.max_lag, began: Instant::now(), shown: Arc::default() };
         runtime.spawn(replica.clone().watch(primary.clone()));
         Ok(replica)
     }
 
-    /// Its connections, while it keeps up.
+    /// Its connections, while it keeps up. A watch that waits for an answer makes it older too.
     pub(super) fn fresh(&self) -> Option<Pool> {
-        let lag = self.lag.load(Ordering::Relaxed);
-        (lag != UNKNOWN && Duration::from_millis(lag) <= self.max_lag).then(|| self.pool.clone())
+        self.lag().is_some_and(|lag| lag <= self.max_lag).then(|| self.pool.clone())
+    }
+
+    fn lag(&self) -> Option<Duration> {
+        let shown = Some(self.shown.load(Ordering::Relaxed)).filter(|shown| *shown > 0)?;
+        Some(self.began.elapsed().saturating_sub(Duration::from_millis(shown)))
     }
 
     pub(super) const fn pool(&self) -> &Pool {
@@ -76,29 +78,23 @@ impl Replica {
     }
 
     async fn watch(self, primary: Pool) {
-        let mut asked: VecDeque<(PgLsn, Instant)> = VecDeque::new();
-        let mut shown: Option<Instant> = None;
+        let mut asked: VecDeque<(PgLsn, Duration)> = VecDeque::new();
         loop {
-            let now = Instant::now();
+            let now = self.began.elapsed();
             if let Ok(written) = position(&primary).await {
                 asked.push_back((written, now));
                 if asked.len() > REMEMBERED {
                     asked.pop_front();
                 }
             }
-            let replayed = position(&self.pool).await;
-            if let Ok(replayed) = replayed {
+            if let Ok(replayed) = position(&self.pool).await {
                 while let Some((_, at)) = asked.front().filter(|(written, _)| *written <= replayed).copied() {
-                    shown = Some(at);
+                    self.shown.store(u64::try_from(at.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
                     asked.pop_front();
                 }
             }
-            let lag = shown.filter(|_| replayed.is_ok()).map(|at| at.elapsed());
-            let milliseconds = lag.and_then(|lag| u64::try_from(lag.as_millis()).ok()).unwrap_or(UNKNOWN);
-            self.lag.store(milliseconds, Ordering::Relaxed);
-            // No answer has no age: the gauge then says as much as the longest that is remembered.
-            let told = lag.unwrap_or(EVERY * u32::try_from(REMEMBERED).unwrap_or(u32::MAX));
-            metrics::gauge!("breakwater_db_replica_lag_seconds").set(told.as_secs_f64());
+            // What was never seen to follow is as old as our watch.
+            metrics::gauge!("breakwater_db_replica_lag_seconds").set(self.lag().unwrap_or_else(|| self.began.elapsed()).as_secs_f64());
             tokio::time::sleep(EVERY).await;
         }
     }

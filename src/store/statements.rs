@@ -47,6 +47,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("lease_renew", lease::RENEW),
     ("lease_postpone", lease::POSTPONE),
     ("lease_backlog", lease::BACKLOG),
+    ("lease_fault", lease::FAULT),
     ("lease_hasten", lease::HASTEN),
     ("lease_hasten_one", lease::HASTEN_ONE),
     ("guard_key", guard::KEY),

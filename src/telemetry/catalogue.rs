@@ -111,6 +111,7 @@ pub const METRICS: &[Metric] = &[
         "How long an outcome stayed unknown, by who brought the news.",
     ),
     gauge("breakwater_poller_backlog", Unit::Count, &["kind"], "Attempts that are due and not taken."),
+    gauge("breakwater_poller_set_aside", Unit::Count, &[], "Attempts that nobody looks at any more, because looking failed by faults of ours."),
     gauge("breakwater_poller_oldest_due_age_seconds", Unit::Seconds, &["kind"], "How long the longest due attempt has waited; 0 when none is due."),
     counter("breakwater_poller_polls_total", &["channel", "result"], "Looks at open attempts, by what came of each."),
     gauge("breakwater_poller_last_success_timestamp_seconds", Unit::Seconds, &[], "When a sweep last succeeded, in Unix time; 0 before the first."),

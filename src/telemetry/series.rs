@@ -87,6 +87,7 @@ fn zero_of_process() {
         let _ = histogram!("breakwater_unknown_outcome_resolution_seconds", "resolved_by" => source.as_str());
     }
     gauge!("breakwater_poller_backlog", "kind" => "due").increment(0.0);
+    gauge!("breakwater_poller_set_aside").increment(0.0);
     gauge!("breakwater_poller_oldest_due_age_seconds", "kind" => "due").increment(0.0);
     gauge!("breakwater_poller_last_success_timestamp_seconds").increment(0.0);
     for outcome in WEBHOOK_OUTCOMES {
