@@ -109,7 +109,20 @@ impl Poller {
     /// A poller that hands what it finds to `router`, and rings `bell` for what stays unknown. Its database work runs on `runtime`.
     pub fn new(store: Store, clock: Clock, flows: Flows, router: actix::Addr<Router>, settings: PollerSettings, bell: Bell, runtime: Handle) -> Self {
         let pulse = Pulse::new(clock.boot());
-        Self { store, clock, flows, router, settings, bell, pulse, parts: Parts::all(), runtime, sweeps: 0, sweeping: false, gauged: std::sync::Arc::default() }
+        Self {
+            store,
+            clock,
+            flows,
+            router,
+            settings,
+            bell,
+            pulse,
+            parts: Parts::all(),
+            runtime,
+            sweeps: 0,
+            sweeping: false,
+            gauged: std::sync::Arc::default(),
+        }
     }
 
     /// The same poller, whose sweeps are felt in `pulse`, for a watch that outlives it.
@@ -234,7 +247,7 @@ impl Round {
         if limit > 0 {
             let until = now + SignedDuration::try_from(self.settings.lease).unwrap_or(SignedDuration::from_secs(15));
             let wanted = Wanted { refunds: self.parts.have(Part::Refund), rest: self.parts.have(Part::Poller) };
-            let claims = self.store.claim_due(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room(), wanted).await?;
+            let claims = self.store.claim_wanted(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room(), wanted).await?;
             report.claimed = claims.len();
             for claim in claims {
                 // Handed over, not awaited: a look that hangs on its channel keeps its lease and nothing else.

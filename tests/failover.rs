@@ -11,7 +11,6 @@ mod proxy;
 #[path = "spec/world.rs"]
 mod world;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -56,8 +55,9 @@ impl Pair {
     /// Both hosts, the primary's as given.
     fn url(&self, host: &str, port: u16) -> String {
         let standby = self.standby.socket_file();
-        let folder = standby.parent().expect("a folder").display();
-        format!("postgresql:///shop?host={host},{folder}&port={port},5432&user=breakwater&target_session_attrs=read-write")
+        let folder = standby.parent().expect("a folder").display().to_string().replace('/', "%2F");
+        let host = host.replace('/', "%2F");
+        format!("postgresql://breakwater@{host}:{port},{folder}:5432/shop?target_session_attrs=read-write")
     }
 
     fn direct_url(&self) -> String {
@@ -71,8 +71,7 @@ impl Pair {
     }
 
     async fn promote(&self) {
-        let promoted: bool =
-            connect(&self.standby.url("shop")).await.query_one("SELECT pg_promote()", &[]).await.expect("it promotes").get(0);
+        let promoted: bool = connect(&self.standby.url("shop")).await.query_one("SELECT pg_promote()", &[]).await.expect("it promotes").get(0);
         assert!(promoted);
     }
 }
@@ -204,7 +203,7 @@ async fn a_commit_whose_answer_was_lost_with_the_primary_is_settled_on_the_one_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_come_from_a_replica_that_keeps_up_and_from_the_primary_when_it_does_not() {
-    let pair = Arc::new(Pair::start().await);
+    let pair = Pair::start().await;
     let (primary, replica) = (pair.primary.url("shop"), pair.standby.url("shop"));
     let world = World::with(|setup| {
         setup.database_url = Some(primary);

@@ -48,14 +48,8 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
-        Self::BreakerOpened,
-        Self::ChannelRestarted,
-        Self::UnknownOld,
-        Self::PollerStalled,
-        Self::WebhooksUndelivered,
-        Self::AttemptsSetAside,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::BreakerOpened, Self::ChannelRestarted, Self::UnknownOld, Self::PollerStalled, Self::WebhooksUndelivered, Self::AttemptsSetAside];
 
     /// The name in rows, answers and the runbook's anchors.
     pub const fn as_str(self) -> &'static str {
@@ -199,7 +193,9 @@ impl Condition {
             Self::AttemptsSetAside { attempts } => Story {
                 headline: format!("{attempts} attempts are set aside: looking at them fails"),
                 impact: vec!["What became of their money is not asked after any more; all others are.".to_owned()],
-                cause: vec!["A fault of ours, five times in a row: a row that cannot be read, a change that the database refuses, a panic.".to_owned()],
+                cause: vec![
+                    "A fault of ours, five times in a row: a row that cannot be read, a change that the database refuses, a panic.".to_owned(),
+                ],
                 done: vec!["They were taken out of the poller's batches, so that they hold up nothing else.".to_owned()],
                 next: vec![
                     "See which they are, by set_aside_at: GET /ops/v1/unknowns".to_owned(),

@@ -113,6 +113,21 @@ impl Store {
         until: Timestamp,
         limit: i64,
         channels_without_room: &[String],
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.claim_wanted(owner, now, until, limit, channels_without_room, Wanted::ALL).await
+    }
+
+    /// The same, of what is wanted alone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claim_wanted(
+        &self,
+        owner: Uuid,
+        now: Timestamp,
+        until: Timestamp,
+        limit: i64,
+        channels_without_room: &[String],
         wanted: Wanted,
     ) -> Result<Vec<Claim>, StoreError> {
         let client = self.client().await?;

@@ -18,8 +18,7 @@ use super::pool::{self, Purpose};
 use super::{StoreError, check_room};
 
 /// How far the primary's log has come; on a standby how far it has replayed.
-pub(super) const WRITTEN: &str =
-    "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END";
+pub(super) const WRITTEN: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END";
 
 /// How often both are asked.
 const EVERY: Duration = Duration::from_millis(250);

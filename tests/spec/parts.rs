@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use breakwater::domain::{Part, PaymentId};
-use breakwater::store::lease::Wanted;
 use breakwater::store::{Opening, PoolSizes, Share, Store, StoreError};
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -88,7 +87,9 @@ async fn a_flood_of_refunds_that_hang_leaves_payments_untouched() {
     assert!(told.contains(&202), "{told:?}");
     world.heal("stripe_main").await;
     for id in &paid {
-        world.eventually(id, |payment| payment["refunds"].as_array().is_some_and(|all| all.iter().all(|refund| refund["status"] == "succeeded"))).await;
+        world
+            .eventually(id, |payment| payment["refunds"].as_array().is_some_and(|all| all.iter().all(|refund| refund["status"] == "succeeded")))
+            .await;
     }
     world.close().await;
 }
@@ -157,7 +158,7 @@ async fn an_attempt_that_fails_by_a_fault_of_ours_is_set_aside_while_the_batch_g
     assert!(mine.is_some_and(|unknown| unknown["attempts"][0]["set_aside_at"].is_string()), "{:#}", listed.body);
     world.eventually_metric("breakwater_poller_set_aside", |count| count >= 1.0).await;
     let now = world.clock.wall();
-    let nobody = world.running.store.claim_due(Uuid::new_v4(), now + jiff::SignedDuration::from_hours(1), now, 100, &[], Wanted::ALL).await;
+    let nobody = world.running.store.claim_due(Uuid::new_v4(), now + jiff::SignedDuration::from_hours(1), now, 100, &[]).await;
     assert!(nobody.expect("readable").iter().all(|claim| claim.payment.0 != id), "no poller takes it");
 
     client.execute("UPDATE payment SET method = $2 WHERE id = $1", &[&id, &method]).await.expect("written");
@@ -180,7 +181,7 @@ async fn pollers_side_by_side_never_take_one_attempt_twice() {
     client.execute("UPDATE attempt SET due_at = now() - interval '1 hour', lease_until = NULL", &[]).await.expect("written");
     let now = world.clock.wall();
     let until = now + jiff::SignedDuration::from_secs(60);
-    let takers = (0..4).map(|_| world.running.store.claim_due(Uuid::new_v4(), now, until, 3, &[], Wanted::ALL));
+    let takers = (0..4).map(|_| world.running.store.claim_due(Uuid::new_v4(), now, until, 3, &[]));
     let taken: Vec<_> = futures_util::future::join_all(takers).await.into_iter().flat_map(|claims| claims.expect("readable")).collect();
     let mut once: Vec<_> = taken.iter().map(|claim| (claim.payment, claim.n)).collect();
     once.sort();

@@ -36,7 +36,11 @@ pub(super) async fn checks(url: &str, words: &str, settings: Option<&Settings>) 
         Ok(store) => store,
         Err(StoreError::Standby(hosts)) => {
             let found = format!("{hosts} answers, but is a standby, which takes no writes");
-            return vec![Check::fail("database", found, "name the primary, or all hosts: postgres://host1,host2/name?target_session_attrs=read-write")];
+            return vec![Check::fail(
+                "database",
+                found,
+                "name the primary, or all hosts: postgres://host1,host2/name?target_session_attrs=read-write",
+            )];
         }
         Err(error) => return vec![Check::fail("database", error.to_string(), "free some connections of the server, and look again")],
     };
