@@ -8,6 +8,7 @@
 
 mod alerting;
 mod certificates;
+mod watchdog;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use self::alerting::Watch;
 pub use self::alerting::alerter_settings;
 use self::certificates::Shown;
+use self::watchdog::{Post, Ward, Watchdog};
 use crate::alert::{Alerter, Bell};
 use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
 use crate::channel::breaker::Reason;
@@ -36,15 +38,15 @@ use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSetting
 use crate::channel::timeline::Timeline;
 use crate::channel::transport::Destination;
 use crate::clock::Clock;
-use crate::config::{ChannelSettings, LimitSettings, Settings};
-use crate::domain::{Candidate, MethodKind, OperationClass};
+use crate::config::{ChannelSettings, DatabaseSettings, LimitSettings, Settings};
+use crate::domain::{Candidate, MethodKind, OperationClass, Part};
 use crate::http::limit::{Limits, Rate, Rates};
 use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, OverrideView, Phase, Readiness};
 use crate::notifier::client::system_resolver;
 use crate::notifier::desk::Desk;
 use crate::notifier::seal::Sealer;
 use crate::notifier::{Notifier, NotifierSettings, Office};
-use crate::poller::{Poller, PollerSettings};
+use crate::poller::{Poller, PollerSettings, Pulse};
 use crate::provider::{self, Protocol, Provider};
 use crate::router::flows::Channel;
 use crate::router::operator::{Seat, Switchboard};
@@ -53,7 +55,7 @@ use crate::router::{FlowSettings, Flows, Router};
 use crate::store::administration::Found;
 use crate::store::inbox::Inbox;
 use crate::store::pool::Purpose;
-use crate::store::{PoolSizes, Store, StoreError, schema};
+use crate::store::{Opening, PoolSizes, ReplicaSettings, Store, StoreError, schema};
 use crate::telemetry;
 
 /// How often the guards are read out.
@@ -182,13 +184,12 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let metrics = telemetry::install_metrics();
     telemetry::create_at_zero(&ids);
 
-    let sizes = PoolSizes {
-        journal: settings.database.journal_connections,
-        reads: settings.database.read_connections,
-        channels: settings.database.channel_connections * channels.len() + settings.webhooks.connections + SWITCHBOARD_CONNECTIONS,
-    };
+    let parts = settings.server.roles;
+    tracing::info!(roles = %parts, "starting");
+    let opening = opening(&settings.database, pool_sizes(&settings, channels.len()));
     let handle = runtime.handle().clone();
-    let (store, fingerprint_secret) = open_store(&database_url, sizes, &handle, &clock).await?;
+    let (store, fingerprint_secret) = open_store(&database_url, opening, &handle, &clock).await?;
+    let readiness = Arc::new(Readiness::default());
 
     let watch_arbiter = Arbiter::try_new()?;
     let tls = tls_config().map_err(|error| StartError::Setting(format!("TLS cannot be set up: {error}")))?;
@@ -237,19 +238,28 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         lease: Duration::from_millis(settings.poller.lease_ms),
         unknown_after: Duration::from_millis(settings.alerts.unknown_after_ms),
     };
-    let poller = Poller::new(store.clone(), clock.clone(), flows.clone(), router.clone(), poller_settings, bell.clone(), handle.clone());
-    let pulse = poller.pulse();
-    let _poller = Poller::start_in_arbiter(&poller_arbiter.handle(), move |_| poller);
+    let mut posts: Vec<Box<dyn Post>> = vec![watchdog::last(&router, "router"), watchdog::last(&alerter, "alerter")];
+    let pulse = Pulse::new(clock.boot());
+    let mut pulse_watched = None;
+    if parts.have_one_of(&[Part::Poller, Part::Refund]) {
+        let poller = Poller::new(store.clone(), clock.clone(), flows.clone(), router.clone(), poller_settings, bell.clone(), handle.clone());
+        let poller = poller.of(parts).beating(pulse.clone());
+        pulse_watched = Some(pulse);
+        posts.push(Box::new(Ward::new("poller", poller_arbiter.handle(), move || poller.clone())));
+    }
     let stalled_after = Duration::from_millis(settings.alerts.poller_stalled_after_ms);
-    actix::spawn(Watch::new(flows_channels.clone(), pulse, stalled_after, bell.clone(), clock.clone()).run());
+    let watch = Watch::new(flows_channels.clone(), pulse_watched, stalled_after, bell.clone(), clock.clone());
+    actix::spawn(watch.heeding(Arc::clone(&readiness)).run());
 
     let office = open_office(&settings, &store, &clock, fingerprint_secret, &tls, &handle)?;
     office.ring(bell, Duration::from_millis(settings.alerts.undelivered_after_ms));
     let desk = office.desk();
     let notifier_arbiter = Arbiter::try_new()?;
-    let _notifier = Notifier::start_in_arbiter(&notifier_arbiter.handle(), move |_| Notifier::new(office));
+    if parts.have(Part::Notifier) {
+        posts.push(Box::new(Ward::new("notifier", notifier_arbiter.handle(), move || Notifier::new(Arc::clone(&office)))));
+    }
+    actix::spawn(Watchdog::new(posts, Arc::clone(&readiness)).run());
 
-    let readiness = Arc::new(Readiness::default());
     let show = |table, files: &Option<_>| files.as_ref().map(|files| Shown::open(table, files, &clock)).transpose();
     let shown = show("server.tls", &settings.server.tls)?;
     let operations_shown = show("server.operations_tls", &settings.server.operations_tls)?.filter(|_| operations_listener.is_some());
@@ -271,6 +281,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
             answer_within: Duration::from_millis(settings.server.answer_within_ms),
             deadline: Duration::from_millis(settings.server.deadline_ms),
             serve_operations: operations_listener.is_none(),
+            parts,
             trusted_proxies: settings.server.trusted_proxies.clone(),
             ..ApiSettings::default()
         },
@@ -332,6 +343,7 @@ async fn observe(mut observers: Vec<GuardObserver>, metrics: telemetry::MetricsH
                 Err(error) => Some(error.to_string()),
             };
             readiness.concern("database", concern);
+            readiness.concern("journal", store.journal.complaint());
         }
         rounds = rounds.wrapping_add(1);
         tokio::time::sleep(OBSERVE_EVERY).await;
@@ -358,9 +370,27 @@ async fn asked_to_stop(asked: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn open_store(url: &str, sizes: PoolSizes, runtime: &tokio::runtime::Handle, clock: &Clock) -> Result<(Store, [u8; 32]), StartError> {
+/// The connections that a process with these settings and so many channels takes from the primary.
+pub const fn pool_sizes(settings: &Settings, channels: usize) -> PoolSizes {
+    PoolSizes {
+        journal: settings.database.journal_connections,
+        reads: settings.database.read_connections,
+        channels: settings.database.channel_connections * channels + settings.webhooks.connections + SWITCHBOARD_CONNECTIONS,
+    }
+}
+
+fn opening(database: &DatabaseSettings, sizes: PoolSizes) -> Opening {
+    let replica = database.replica_url.as_ref().map(|url| ReplicaSettings {
+        url: url.expose_secret().to_owned(),
+        connections: database.replica_connections,
+        max_lag: Duration::from_millis(database.replica_max_lag_ms),
+    });
+    Opening { sizes, max_wait: Duration::from_millis(database.max_wait_ms), replica }
+}
+
+async fn open_store(url: &str, opening: Opening, runtime: &tokio::runtime::Handle, clock: &Clock) -> Result<(Store, [u8; 32]), StartError> {
     schema::migrate(url).await?;
-    let store = Store::open(url, sizes, runtime).await?;
+    let store = Store::open_as(url, opening, runtime).await?;
     store.ensure_partitions(clock.wall()).await?;
     let unfit = store.check_statements().await?;
     if let Some((name, why)) = unfit.first() {

@@ -1,6 +1,8 @@
 //! Floor 3: the poller. It finds what is due (an attempt in doubt, one whose holder died, a refund in its queue, a hold about to lapse), takes
 //! a lease on it past whatever other pollers hold (`FOR UPDATE SKIP LOCKED`), and hands it to the router. It decides nothing and changes no
-//! payment. Several may run side by side; one that dies mid-batch leaves leases that lapse.
+//! payment. Several may run side by side; one that dies mid-batch leaves leases that lapse. A look that fails by a fault of ours costs its own
+//! attempt a wait, and no other anything; after the fifth the attempt is set aside, counted, alerted, and listed under `/ops/v1/unknowns`, until an
+//! operator has it asked after again. A channel's silence is no fault of ours: it is asked for ever.
 //!
 //! It also keeps the house: partitions ahead of time, old keys forgotten, and the gauges of what is in doubt.
 
@@ -13,9 +15,11 @@ use tokio::runtime::Handle;
 
 use crate::alert::{AlertKind, Bell, Condition};
 use crate::clock::{Clock, Moment};
+use crate::domain::{Part, Parts};
 use crate::router::{Flows, Inquire, Router};
+use crate::store::lease::{Backlog, Wanted};
 use crate::store::payment::UnknownSummary;
-use crate::store::{Store, StoreError};
+use crate::store::{Share, Store, StoreError};
 
 /// How often and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +88,8 @@ impl Message for Sweep {
     type Result = Result<SweepReport, StoreError>;
 }
 
-/// The actor.
-#[derive(Debug)]
+/// The actor. A clone is another poller that shares the pulse.
+#[derive(Clone, Debug)]
 pub struct Poller {
     store: Store,
     clock: Clock,
@@ -94,6 +98,7 @@ pub struct Poller {
     settings: PollerSettings,
     bell: Bell,
     pulse: Pulse,
+    parts: Parts,
     runtime: Handle,
     sweeps: u64,
     sweeping: bool,
@@ -104,12 +109,50 @@ impl Poller {
     /// A poller that hands what it finds to `router`, and rings `bell` for what stays unknown. Its database work runs on `runtime`.
     pub fn new(store: Store, clock: Clock, flows: Flows, router: actix::Addr<Router>, settings: PollerSettings, bell: Bell, runtime: Handle) -> Self {
         let pulse = Pulse::new(clock.boot());
-        Self { store, clock, flows, router, settings, bell, pulse, runtime, sweeps: 0, sweeping: false, gauged: std::sync::Arc::default() }
+        Self {
+            store,
+            clock,
+            flows,
+            router,
+            settings,
+            bell,
+            pulse,
+            parts: Parts::all(),
+            runtime,
+            sweeps: 0,
+            sweeping: false,
+            gauged: std::sync::Arc::default(),
+        }
     }
 
-    /// Its pulse.
-    pub fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    /// The same poller, whose sweeps are felt in `pulse`, for a watch that outlives it.
+    #[must_use]
+    pub fn beating(mut self, pulse: Pulse) -> Self {
+        self.pulse = pulse;
+        self
+    }
+
+    /// The same poller for what these parts of the work call for: with [`Part::Refund`] refunds and their queue, with [`Part::Poller`] everything
+    /// but that queue, and the house.
+    #[must_use]
+    pub fn of(mut self, parts: Parts) -> Self {
+        self.parts = parts;
+        self
+    }
+
+    /// Asks for the next sweep after a pause that is a quarter shorter or longer: pollers that were started together part by themselves.
+    fn sweep_again(&self, context: &mut Context<Self>) {
+        let chance = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+        let pause = self.settings.every * (192 + chance / 2) / 256;
+        context.run_later(pause, |poller, context| {
+            // A sweep that still runs is not overtaken by the next.
+            if !poller.sweeping
+                && let Err(error) = context.address().try_send(Sweep)
+            {
+                tracing::warn!(error = %error, "the poller's mailbox takes no sweep");
+            }
+            poller.sweep_again(context);
+        });
     }
 }
 
@@ -117,14 +160,7 @@ impl Actor for Poller {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        context.run_interval(self.settings.every, |poller, context| {
-            // A sweep that still runs is not overtaken by the next.
-            if !poller.sweeping
-                && let Err(error) = context.address().try_send(Sweep)
-            {
-                tracing::warn!(error = %error, "the poller's mailbox takes no sweep");
-            }
-        });
+        self.sweep_again(context);
     }
 }
 
@@ -157,10 +193,11 @@ impl Handler<Sweep> for Poller {
             settings: self.settings,
             bell: self.bell.clone(),
             pulse: self.pulse.clone(),
+            parts: self.parts,
             gauged: std::sync::Arc::clone(&self.gauged),
         };
         let own = context.address();
-        let work = self.runtime.spawn(async move { round.run(sweep).await });
+        let work = self.runtime.spawn(Share::Poller.carry(async move { round.run(sweep).await }));
         Box::pin(async move {
             let report = work.await.unwrap_or_else(|error| {
                 tracing::error!(error = %error, "a sweep of the poller panicked");
@@ -184,6 +221,7 @@ struct Round {
     settings: PollerSettings,
     bell: Bell,
     pulse: Pulse,
+    parts: Parts,
     gauged: std::sync::Arc<std::sync::Mutex<HashSet<(String, String)>>>,
 }
 
@@ -191,7 +229,8 @@ impl Round {
     async fn run(&self, sweep: u64) -> Result<SweepReport, StoreError> {
         let now = self.clock.wall();
         // Neither may keep what is due waiting.
-        if sweep.is_multiple_of(HOUSEKEEPING_EVERY)
+        if self.parts.have(Part::Poller)
+            && sweep.is_multiple_of(HOUSEKEEPING_EVERY)
             && let Err(error) = self.keep_house(now).await
         {
             tracing::error!(error = %error, "the poller could not keep the house");
@@ -207,7 +246,8 @@ impl Round {
         let mut report = SweepReport::default();
         if limit > 0 {
             let until = now + SignedDuration::try_from(self.settings.lease).unwrap_or(SignedDuration::from_secs(15));
-            let claims = self.store.claim_due(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room()).await?;
+            let wanted = Wanted { refunds: self.parts.have(Part::Refund), rest: self.parts.have(Part::Poller) };
+            let claims = self.store.claim_wanted(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room(), wanted).await?;
             report.claimed = claims.len();
             for claim in claims {
                 // Handed over, not awaited: a look that hangs on its channel keeps its lease and nothing else.
@@ -260,7 +300,10 @@ impl Round {
     }
 
     async fn read_gauges(&self, now: Timestamp) -> Result<(), StoreError> {
-        let (due, oldest) = self.store.backlog(now).await?;
+        let Backlog { due, oldest, set_aside } = self.store.backlog(now).await?;
+        metrics::gauge!("breakwater_poller_set_aside").set(set_aside as f64);
+        let condition = u64::try_from(set_aside).ok().filter(|count| *count > 0).map(|attempts| Condition::AttemptsSetAside { attempts });
+        self.bell.tell(AlertKind::AttemptsSetAside, "", condition);
         metrics::gauge!("breakwater_poller_backlog", "kind" => "due").set(due as f64);
         let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0));
         metrics::gauge!("breakwater_poller_oldest_due_age_seconds", "kind" => "due").set(age);
@@ -281,9 +324,10 @@ impl Round {
         }
         *gauged = current;
         drop(gauged);
-        let (size, idle, waiting) = self.store.pool_status();
-        for (state, count) in [("in_use", size.saturating_sub(idle)), ("idle", idle), ("waiting", waiting)] {
-            metrics::gauge!("breakwater_db_pool_connections", "pool" => "reads", "state" => state).set(count as f64);
+        for (pool, size, idle, waiting) in self.store.pool_status() {
+            for (state, count) in [("in_use", size.saturating_sub(idle)), ("idle", idle), ("waiting", waiting)] {
+                metrics::gauge!("breakwater_db_pool_connections", "pool" => pool, "state" => state).set(count as f64);
+            }
         }
         Ok(())
     }

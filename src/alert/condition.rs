@@ -44,12 +44,21 @@ pub enum AlertKind {
     PollerStalled,
     /// Webhooks to merchants wait for too long.
     WebhooksUndelivered,
+    /// Attempts were set aside, because looking at them fails by faults of ours.
+    AttemptsSetAside,
 }
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::BreakerOpened, Self::QueriesPaced, Self::ChannelRestarted, Self::UnknownOld, Self::PollerStalled, Self::WebhooksUndelivered];
+    pub const ALL: [Self; 7] = [
+        Self::BreakerOpened,
+        Self::QueriesPaced,
+        Self::ChannelRestarted,
+        Self::UnknownOld,
+        Self::PollerStalled,
+        Self::WebhooksUndelivered,
+        Self::AttemptsSetAside,
+    ];
 
     /// The name in rows, answers and the runbook's anchors.
     pub const fn as_str(self) -> &'static str {
@@ -60,6 +69,7 @@ impl AlertKind {
             Self::UnknownOld => "unknown_old",
             Self::PollerStalled => "poller_stalled",
             Self::WebhooksUndelivered => "webhooks_undelivered",
+            Self::AttemptsSetAside => "attempts_set_aside",
         }
     }
 
@@ -71,7 +81,7 @@ impl AlertKind {
     /// How soon somebody must look.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::BreakerOpened | Self::UnknownOld | Self::PollerStalled => Severity::Page,
+            Self::BreakerOpened | Self::UnknownOld | Self::PollerStalled | Self::AttemptsSetAside => Severity::Page,
             Self::QueriesPaced | Self::ChannelRestarted | Self::WebhooksUndelivered => Severity::Ticket,
         }
     }
@@ -140,6 +150,11 @@ pub enum Condition {
         /// How many endpoints they wait for.
         endpoints: u64,
     },
+    /// Looking at attempts fails by faults of ours, and nobody looks at them any more.
+    AttemptsSetAside {
+        /// How many.
+        attempts: u64,
+    },
 }
 
 impl Condition {
@@ -152,6 +167,7 @@ impl Condition {
             Self::UnknownOld { .. } => AlertKind::UnknownOld,
             Self::PollerStalled { .. } => AlertKind::PollerStalled,
             Self::WebhooksUndelivered { .. } => AlertKind::WebhooksUndelivered,
+            Self::AttemptsSetAside { .. } => AlertKind::AttemptsSetAside,
         }
     }
 
@@ -159,7 +175,7 @@ impl Condition {
     pub fn channel(&self) -> &str {
         match self {
             Self::BreakerOpened { channel, .. } | Self::QueriesPaced { channel, .. } | Self::ChannelRestarted { channel, .. } => channel,
-            Self::UnknownOld { .. } | Self::PollerStalled { .. } | Self::WebhooksUndelivered { .. } => "",
+            Self::UnknownOld { .. } | Self::PollerStalled { .. } | Self::WebhooksUndelivered { .. } | Self::AttemptsSetAside { .. } => "",
         }
     }
 
@@ -200,6 +216,19 @@ impl Condition {
                     "See whether the database answers: GET /readyz".to_owned(),
                     "Find the reason in the log: lines that begin with \"a sweep of the poller\".".to_owned(),
                     "Restart this process: what is in flight is on disk and goes on.".to_owned(),
+                ],
+            },
+            Self::AttemptsSetAside { attempts } => Story {
+                headline: format!("{attempts} attempts are set aside: looking at them fails"),
+                impact: vec!["What became of their money is not asked after any more; all others are.".to_owned()],
+                cause: vec![
+                    "A fault of ours, five times in a row: a row that cannot be read, a change that the database refuses, a panic.".to_owned(),
+                ],
+                done: vec!["They were taken out of the poller's batches, so that they hold up nothing else.".to_owned()],
+                next: vec![
+                    "See which they are, by set_aside_at: GET /ops/v1/unknowns".to_owned(),
+                    "Find the reason in the log: \"a look at a due attempt failed\", with the payment's id.".to_owned(),
+                    "When it is mended, have them asked after again: POST /ops/v1/unknowns/requery".to_owned(),
                 ],
             },
             Self::WebhooksUndelivered { age, waiting, endpoints } => Story {

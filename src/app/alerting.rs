@@ -14,6 +14,7 @@ use crate::channel::http_pool::{Address, Exchange, HttpPool, PoolSettings};
 use crate::clock::Clock;
 use crate::config::AlertSettings;
 use crate::domain::OperationClass;
+use crate::http::Readiness;
 use crate::poller::Pulse;
 use crate::provider::HttpRequest;
 use crate::router::flows::Channel;
@@ -77,7 +78,9 @@ impl Carrier for PoolCarrier {
 /// Looks at channels and poller from outside of them, and rings the bell for what it sees.
 pub(super) struct Watch {
     channels: Vec<(Channel, u64)>,
-    pulse: Pulse,
+    /// The poller's, where there is one.
+    pulse: Option<Pulse>,
+    readiness: Option<Arc<Readiness>>,
     stalled_after: Duration,
     silent_looks: u32,
     bell: Bell,
@@ -85,9 +88,15 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(channels: Vec<Channel>, pulse: Pulse, stalled_after: Duration, bell: Bell, clock: Clock) -> Self {
+    pub(super) fn new(channels: Vec<Channel>, pulse: Option<Pulse>, stalled_after: Duration, bell: Bell, clock: Clock) -> Self {
         let channels = channels.into_iter().map(|channel| (channel, 0)).collect();
-        Self { channels, pulse, stalled_after, silent_looks: 0, bell, clock }
+        Self { channels, pulse, readiness: None, stalled_after, silent_looks: 0, bell, clock }
+    }
+
+    /// Tells `readiness` too when the poller is silent.
+    pub(super) fn heeding(mut self, readiness: Arc<Readiness>) -> Self {
+        self.readiness = Some(readiness);
+        self
     }
 
     /// Looks for as long as the process serves.
@@ -142,9 +151,13 @@ impl Watch {
     }
 
     fn look_at_poller(&mut self) {
-        let silent = self.clock.boot().since(self.pulse.last());
+        let Some(pulse) = &self.pulse else { return };
+        let silent = self.clock.boot().since(pulse.last());
         self.silent_looks = if silent >= self.stalled_after { self.silent_looks + 1 } else { 0 };
         let condition = (self.silent_looks >= SILENT_LOOKS).then_some(Condition::PollerStalled { silent });
+        if let Some(readiness) = &self.readiness {
+            readiness.concern("sweeps", condition.is_some().then(|| format!("none has succeeded for {} s", silent.as_secs())));
+        }
         self.bell.tell(AlertKind::PollerStalled, "", condition);
     }
 }

@@ -87,8 +87,7 @@ fn summary(settings: &Settings) -> String {
     let operations = settings.server.operations_listen.unwrap_or(settings.server.listen);
     // Writing to a String cannot fail.
     let _ = writeln!(text, "API on {}, operations on {operations}", settings.server.listen);
-    let database = &settings.database;
-    let connections = database.journal_connections + database.read_connections + database.channel_connections * settings.channels.len();
+    let connections = crate::app::pool_sizes(settings, settings.channels.len()).sum();
     let _ = writeln!(text, "{} to the database, {}", counted(connections, "connection"), counted(settings.channels.len(), "channel"));
     for channel in &settings.channels {
         let mode = if channel.mode == Mode::Live { "live" } else { "test" };

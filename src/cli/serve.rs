@@ -11,6 +11,7 @@ use super::{explain, fail};
 use crate::app::{self, Plan};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::domain::Part;
 use crate::store::Store;
 use crate::telemetry;
 
@@ -22,6 +23,7 @@ use crate::telemetry;
   breakwater config example > breakwater.toml
   breakwater config check --config breakwater.toml
   BREAKWATER_DATABASE_URL=postgres://… breakwater serve --config breakwater.toml
+  breakwater serve --roles payment,notifier        (and others with the rest, on the same database)
 
 SIGTERM or SIGINT stops it: /readyz answers 503, what is in flight finishes, exit code 0.
 SIGHUP reads the certificates of [server.tls] and the settings file again: a new log.level counts at once, of everything else it is logged that it needs a restart; a file with
@@ -30,11 +32,14 @@ pub struct ServeArgs {
     /// The settings file
     #[arg(long, short, default_value = "breakwater.toml", env = "BREAKWATER_CONFIG")]
     pub config: PathBuf,
+    /// The parts of the work to take on, instead of [server] roles: payment, refund, poller, notifier, ops
+    #[arg(long, value_delimiter = ',', value_name = "ROLE,…")]
+    pub roles: Vec<Part>,
 }
 
 /// Serves until it is told to stop.
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let settings = match Settings::load(&args.config) {
+    let mut settings = match Settings::load(&args.config) {
         Ok(settings) => settings,
         Err(faults) => {
             for fault in &faults {
@@ -43,6 +48,9 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if !args.roles.is_empty() {
+        settings.server.roles = args.roles.iter().copied().collect();
+    }
     telemetry::install_logs(settings.log.format, settings.log.level);
     let database_url = settings.database.url.expose_secret().to_owned();
     let (config, running_with) = (args.config.clone(), settings.clone());

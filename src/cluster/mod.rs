@@ -111,7 +111,7 @@ impl Cluster {
     /// # Errors
     /// Any [`ClusterError`] but `DatabaseName`; each says what to do next.
     pub fn start(dir: &Path, options: &ClusterOptions) -> Result<Self, ClusterError> {
-        Self::start_in(dir, options, false)
+        Self::start_in(dir, options, false, None)
     }
 
     /// Starts an empty cluster in a folder of its own below the temporary folder, which is removed with all its data when the cluster ends,
@@ -120,16 +120,30 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::start`].
     pub fn start_temporary(options: &ClusterOptions) -> Result<Self, ClusterError> {
+        Self::start_temporary_from(options, None)
+    }
+
+    /// Starts a standby of `primary` in a folder of its own, as [`Cluster::start_temporary`] does: a copy made by `pg_basebackup`, which follows
+    /// the primary's log from then on and answers reads. The primary knows it by `name`, for its `synchronous_standby_names`. For tests of what a
+    /// lost primary takes with it: `SELECT pg_promote()` makes a primary of it.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`], and [`ClusterError::Program`] when the copy cannot be made.
+    pub fn start_temporary_standby(primary: &Self, name: &str, options: &ClusterOptions) -> Result<Self, ClusterError> {
+        Self::start_temporary_from(options, Some((primary, name)))
+    }
+
+    fn start_temporary_from(options: &ClusterOptions, origin: Option<(&Self, &str)>) -> Result<Self, ClusterError> {
         // Not $TMPDIR: that may be long, or private to root.
         let dir = PathBuf::from(format!("/tmp/breakwater-{}", uuid::Uuid::new_v4().simple()));
-        let started = Self::start_in(&dir, options, true);
+        let started = Self::start_in(&dir, options, true, origin);
         if started.is_err() {
             let _ = fs::remove_dir_all(&dir);
         }
         started
     }
 
-    fn start_in(dir: &Path, options: &ClusterOptions, discard: bool) -> Result<Self, ClusterError> {
+    fn start_in(dir: &Path, options: &ClusterOptions, discard: bool, origin: Option<(&Self, &str)>) -> Result<Self, ClusterError> {
         create_folder(dir, if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 })?;
         let dir = &dir.canonicalize().map_err(ClusterError::io("find", dir))?;
         let owner = Owner::of(dir)?;
@@ -162,8 +176,10 @@ impl Cluster {
             lock: &cluster_lock,
             log: &log,
         };
-        if version.is_none() {
-            server::initialize(&place, &binaries, &charge, &log_path, options.fast_unsafe)?;
+        match origin {
+            _ if version.is_some() => {}
+            None => server::initialize(&place, &binaries, &charge, &log_path, options.fast_unsafe)?,
+            Some((primary, name)) => server::copy(&place, &binaries, &charge, &log_path, options.fast_unsafe, (&primary.socket, name))?,
         }
         server::clear_stale_pid(&place.data(), deadline, options.handover_limit)?;
         let settings = server::write_settings(&place, &binaries, &socket, options)?;
@@ -212,6 +228,11 @@ impl Cluster {
             return Ok(());
         }
         Err(failed(output.status.to_string(), said.into_owned()))
+    }
+
+    /// The socket's file: whoever forwards bytes to it is a client like any other.
+    pub fn socket_file(&self) -> PathBuf {
+        self.socket.join(format!(".s.PGSQL.{PORT}"))
     }
 
     /// Process id of the postmaster.

@@ -1,6 +1,7 @@
 //! Making a data directory, writing the settings, and bringing the postmaster up: the steps of [`super::Cluster::start`] that speak to
 //! PostgreSQL's own files.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -35,11 +36,7 @@ pub(super) fn data_version(data: &Path) -> Result<Option<u32>, ClusterError> {
 
 /// Runs `initdb` beside `data` and renames the result: a torn one never has the name.
 pub(super) fn initialize(place: &Place, binaries: &Binaries, charge: &Charge<'_>, log: &PathBuf, quick: bool) -> Result<(), ClusterError> {
-    let (data, unfinished) = (place.data(), place.root.join("data.unfinished"));
-    place.fresh_folder(&unfinished)?;
-    let mut arguments = vec![
-        "--pgdata".into(),
-        unfinished.clone().into_os_string(),
+    let mut arguments: Vec<OsString> = vec![
         "--username".into(),
         SUPERUSER.into(),
         "--encoding=UTF8".into(),
@@ -52,8 +49,44 @@ pub(super) fn initialize(place: &Place, binaries: &Binaries, charge: &Charge<'_>
     if quick {
         arguments.push("--no-sync".into());
     }
+    fill(place, binaries, charge, log, "initdb", arguments)
+}
+
+/// Copies the primary that listens in the folder `origin.0`, which will know the copy by the name `origin.1`.
+pub(super) fn copy(
+    place: &Place,
+    binaries: &Binaries,
+    charge: &Charge<'_>,
+    log: &PathBuf,
+    quick: bool,
+    origin: (&Path, &str),
+) -> Result<(), ClusterError> {
+    let (socket, name) = origin;
+    let address = format!("host={} port={PORT} user={SUPERUSER} application_name={name}", socket.display());
+    let mut arguments: Vec<OsString> =
+        ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--dbname"].into_iter().map(OsString::from).collect();
+    arguments.push(address.into());
+    if quick {
+        arguments.push("--no-sync".into());
+    }
+    fill(place, binaries, charge, log, "pg_basebackup", arguments)
+}
+
+/// Has `program` make a data directory beside `data`, and renames it.
+fn fill(
+    place: &Place,
+    binaries: &Binaries,
+    charge: &Charge<'_>,
+    log: &PathBuf,
+    program: &'static str,
+    mut arguments: Vec<OsString>,
+) -> Result<(), ClusterError> {
+    let (data, unfinished) = (place.data(), place.root.join("data.unfinished"));
+    place.fresh_folder(&unfinished)?;
+    arguments.push("--pgdata".into());
+    arguments.push(unfinished.clone().into_os_string());
     let charge = Charge { discard: None, remove_empty: None, ..*charge };
-    let mut guarded = Guarded::start(&charge, &binaries.program("initdb"), arguments)?;
+    let mut guarded = Guarded::start(&charge, &binaries.program(program), arguments)?;
     let deadline = Instant::now() + INITDB_LIMIT;
     let why = loop {
         match guarded.report(deadline.saturating_duration_since(Instant::now())) {
@@ -69,7 +102,7 @@ pub(super) fn initialize(place: &Place, binaries: &Binaries, charge: &Charge<'_>
     drop(guarded);
     if let Some(why) = why {
         return Err(ClusterError::Program {
-            program: "initdb",
+            program,
             why,
             log_tail: last_lines(log),
             next: format!(
@@ -214,5 +247,5 @@ pub(super) fn start(
 fn is_ready(data: &Path, pid: u32) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     let mut lines = text.lines();
-    lines.next().is_some_and(|line| line.trim() == pid.to_string()) && lines.nth(6).is_some_and(|line| line.trim() == "ready")
+    lines.next().is_some_and(|line| line.trim() == pid.to_string()) && lines.nth(6).is_some_and(|line| matches!(line.trim(), "ready" | "standby"))
 }

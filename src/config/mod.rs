@@ -47,7 +47,7 @@ pub use self::reload::Differences;
 use self::secret::Sources;
 use self::section::Section;
 use crate::clock::Clock;
-use crate::domain::{MethodKind, Network};
+use crate::domain::{MethodKind, Network, Part, Parts};
 pub use crate::telemetry::LogFormat;
 pub use tracing::Level;
 
@@ -120,17 +120,21 @@ pub struct ServerSettings {
     pub tls: Option<CertificateFiles>,
     /// The same for `operations_listen`.
     pub operations_tls: Option<CertificateFiles>,
+    /// The parts of the work that this process takes on (in the file: `roles`, or `serve --roles`); default all. A part that no process takes on
+    /// is not done; one that is named twice, in two processes, is shared.
+    pub roles: Parts,
 }
 
 /// `[database]`. All processes' pools together must fit the server's `max_connections`; a start checks its own.
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {
-    /// `postgres://…`, as libpq reads it, or a secret's source; when left out, the environment variable `BREAKWATER_DATABASE_URL`. Required in
+    /// `postgres://…`, as libpq reads it, with all hosts of which one is the primary (`postgres://a,b/name?target_session_attrs=read-write`), or a secret's source; when left out, the environment variable `BREAKWATER_DATABASE_URL`. Required in
     /// one of the two. `Debug` does not show it, for it may hold a password.
     pub url: SecretString,
     /// Connections that write the journal; default 2, 2 to 16: one a lane is the least. More shrinks the batches and commits more often for no gain.
     pub journal_connections: usize,
-    /// Connections for reads, leases and keys; default 16, 1 to 256. Too low makes reads wait for `max_wait_ms` and fail; too high takes memory
+    /// Connections for reads, leases and keys, of which payments, refunds and the poller have shares of their own (6, 3 and 3 of 16), so that none
+    /// starves another; default 16, 1 to 256; below 4 there are no shares. Too low makes reads wait for `max_wait_ms` and fail; too high takes memory
     /// and processor time from the server.
     pub read_connections: usize,
     /// Connections that each channel keeps for its own inbox and leases; default 2, 1 to 16. At 1 a slow read of a channel delays its leases; their
@@ -139,6 +143,14 @@ pub struct DatabaseSettings {
     /// How long a request waits for a free connection, in ms; default 5,000, 10 to 60,000. Too low refuses at every burst; too high keeps
     /// requests waiting that nobody waits for any more.
     pub max_wait_ms: u64,
+    /// A replica of the same database, or several hosts of which each is one, for lists and search; a secret's source too; default none, and then
+    /// the primary is asked. Reads of one object, and all that decides about money, never go there.
+    pub replica_url: Option<SecretString>,
+    /// Connections to the replica; default 8, 1 to 256. Too low makes lists wait for `max_wait_ms`.
+    pub replica_connections: usize,
+    /// How old a list from the replica may be, in ms; default 2,000, 500 to 600,000; beyond it the primary is asked. Too low sends every list to the
+    /// primary whenever it is busy; too high shows merchants lists without what they have just done.
+    pub replica_max_lag_ms: u64,
 }
 
 /// `[limits]`: what may be in flight in this process (beyond it the answer is 503 with `Retry-After`, and nothing was written), and how much one
@@ -247,6 +259,7 @@ impl Default for ServerSettings {
             trusted_proxies: Vec::new(),
             tls: None,
             operations_tls: None,
+            roles: Parts::all(),
         }
     }
 }
@@ -254,7 +267,16 @@ impl Default for ServerSettings {
 impl Default for DatabaseSettings {
     /// Without an address, which has no sensible default.
     fn default() -> Self {
-        Self { url: SecretString::default(), journal_connections: 2, read_connections: 16, channel_connections: 2, max_wait_ms: 5_000 }
+        Self {
+            url: SecretString::default(),
+            journal_connections: 2,
+            read_connections: 16,
+            channel_connections: 2,
+            max_wait_ms: 5_000,
+            replica_url: None,
+            replica_connections: 8,
+            replica_max_lag_ms: 2_000,
+        }
     }
 }
 
@@ -451,6 +473,7 @@ fn parse(text: &str, faults: &Faults<'_>) -> Option<Table> {
 
 fn server(mut section: Section<'_>, faults: &Faults<'_>) -> ServerSettings {
     const NETWORK: &str = "give a network or an address, such as \"10.0.0.0/8\" or \"::1\"";
+    const ROLES: &str = "use some of payment, refund, poller, notifier, ops, or leave it out for all";
     const ADDRESS: &str = "give an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
     let default = ServerSettings::default();
     let listen = section.parsed("listen", ADDRESS, |text| text.parse().ok()).unwrap_or(default.listen);
@@ -475,7 +498,11 @@ fn server(mut section: Section<'_>, faults: &Faults<'_>) -> ServerSettings {
         trusted_proxies: section.parsed_list("trusted_proxies", NETWORK, Network::parse).unwrap_or_default(),
         tls: certificate::read(section.section("tls"), folder, now),
         operations_tls: certificate::read(section.section("operations_tls"), folder, now),
+        roles: section.parsed_list("roles", ROLES, |text| text.parse::<Part>().ok()).map_or(default.roles, |parts| parts.into_iter().collect()),
     };
+    if settings.roles.are_none() {
+        section.fault("roles", "there is none", ROLES);
+    }
     if settings.operations_tls.is_some() && settings.operations_listen.is_none() {
         section.fault(
             "operations_tls",
@@ -514,12 +541,20 @@ fn database(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>, faul
     if url.as_ref().is_some_and(|url| tokio_postgres::Config::from_str(url.expose_secret()).is_err()) {
         section.fault("url", "it is not an address of a Postgres database", FORM);
     }
+    let replica_url =
+        section.take("replica_url").and_then(|value| secret::read(&value, &section.place("replica_url"), Sources { env, literal: true }, faults));
+    if replica_url.as_ref().is_some_and(|url| tokio_postgres::Config::from_str(url.expose_secret()).is_err()) {
+        section.fault("replica_url", "it is not an address of a Postgres database", FORM);
+    }
     let settings = DatabaseSettings {
         url: url.unwrap_or_default(),
         journal_connections: section.number("journal_connections", default.journal_connections, 2, 16),
         read_connections: section.number("read_connections", default.read_connections, 1, 256),
         channel_connections: section.number("channel_connections", default.channel_connections, 1, 16),
         max_wait_ms: section.number("max_wait_ms", default.max_wait_ms, 10, 60_000),
+        replica_url,
+        replica_connections: section.number("replica_connections", default.replica_connections, 1, 256),
+        replica_max_lag_ms: section.number("replica_max_lag_ms", default.replica_max_lag_ms, 500, 600_000),
     };
     section.end();
     settings

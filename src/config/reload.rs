@@ -28,6 +28,7 @@ impl Settings {
         };
         note(self.server != new.server, "server");
         let same_database = self.database.url.expose_secret() == new.database.url.expose_secret()
+            && self.database.replica_url.as_ref().map(ExposeSecret::expose_secret) == new.database.replica_url.as_ref().map(ExposeSecret::expose_secret)
             // The address is masked in it, and was compared.
             && format!("{:?}", self.database) == format!("{:?}", new.database);
         note(!same_database, "database");

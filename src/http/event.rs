@@ -30,7 +30,12 @@ pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespo
         order: query.name("merchant_order_id")?,
         limit: limit + 1,
     };
-    let events = api.read(move |store| async move { store.events_of(merchant.id, &page).await }).await?;
+    let events = api
+        .read_list(move |store| {
+            let page = page.clone();
+            async move { store.events_of(merchant.id, &page).await }
+        })
+        .await?;
     let rows = events.iter().map(|event| (event.row.id.0, shown(event))).collect();
     Ok(answers::json(StatusCode::OK, &Page::of(rows, limit, &api.fingerprint_secret, LIST)))
 }

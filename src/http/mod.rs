@@ -55,7 +55,7 @@ pub use self::routes::{operations_routes, routes};
 pub use self::server::{serve, serve_operations};
 use crate::alert::Acknowledge;
 use crate::clock::Clock;
-use crate::domain::Network;
+use crate::domain::{Network, Parts};
 use crate::notifier::desk::{Desk, DeskError};
 use crate::router::Router;
 use crate::router::operator::Switchboard;
@@ -120,6 +120,8 @@ pub struct ApiSettings {
     /// Whether `/metrics` on the merchants' listener needs an operator's token. Default true; false is for a listener that only the machine
     /// itself reaches. On the operators' own listener it never does.
     pub metrics_need_token: bool,
+    /// The parts of the work that this process takes on. Default all.
+    pub parts: Parts,
     /// Proxies of our own, whose `X-Forwarded-For` is believed; default none.
     pub trusted_proxies: Vec<Network>,
     /// What a problem's `type` begins with, before `/errors/<code>`. Default `https://breakwater.example`.
@@ -135,6 +137,7 @@ impl Default for ApiSettings {
             max_requests: 4_096,
             serve_operations: false,
             metrics_need_token: true,
+            parts: Parts::all(),
             trusted_proxies: Vec::new(),
             problem_base: "https://breakwater.example".to_owned(),
         }
@@ -159,6 +162,30 @@ impl Api {
                 Err(Problem::internal())
             }
         }
+    }
+
+    /// Runs a read of a list, which may be a little old: on the replica while there is one that keeps up, else, or if it fails there, on the primary.
+    ///
+    /// # Errors
+    /// As [`Api::read`].
+    pub(super) async fn read_list<T, F>(&self, read: impl Fn(Store) -> F) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let count = |source: &'static str| metrics::counter!("breakwater_db_list_reads_total", "source" => source).increment(1);
+        if let Some(replica) = self.store.bounded() {
+            match self.runtime.spawn(read(replica)).await {
+                Ok(Ok(found)) => {
+                    count("replica");
+                    return Ok(found);
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "the replica did not answer: the primary is asked"),
+                Err(error) => tracing::error!(%error, "a read did not end on the replica: the primary is asked"),
+            }
+        }
+        count("primary");
+        self.read(read).await
     }
 
     /// Runs a read where the database's connections live, to its end even if the client goes away.

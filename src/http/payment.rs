@@ -108,7 +108,12 @@ pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespo
         channel: query.name("channel")?,
         limit: limit + 1,
     };
-    let payments = api.read(move |store| async move { store.payments(merchant.id, &page).await }).await?;
+    let payments = api
+        .read_list(move |store| {
+            let page = page.clone();
+            async move { store.payments(merchant.id, &page).await }
+        })
+        .await?;
     let now = api.clock.wall();
     let rows = payments.iter().map(|payment| (payment.id.0, render::payment(payment).at(now))).collect();
     Ok(answers::json(StatusCode::OK, &Page::of(rows, limit, &api.fingerprint_secret, LIST)))

@@ -160,6 +160,8 @@ problem_codes! {
     EveryChannelShut = "every_channel_shut", 503, Channel, SameKey, "Every channel is shut for now";
     /// The database is away; nothing was sent.
     DatabaseUnavailable = "database_unavailable", 503, Breakwater, SameKey, "The database is away";
+    /// This process does not take on that part of the work; another one does. Nothing was written.
+    RoleNotServed = "role_not_served", 503, Breakwater, SameKey, "This process does not serve that";
     /// The process is starting or stopping.
     NotReady = "not_ready", 503, Breakwater, After, "The process is not ready";
 }
@@ -392,6 +394,7 @@ mod tests {
         503 overloaded Breakwater SameKey
         503 every_channel_shut Channel SameKey
         503 database_unavailable Breakwater SameKey
+        503 role_not_served Breakwater SameKey
         503 not_ready Breakwater After
         "#);
         let names: BTreeSet<_> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();

@@ -91,7 +91,12 @@ pub async fn list(request: HttpRequest, api: web::Data<Api>) -> Result<HttpRespo
         name: query.name("merchant_refund_id")?,
         limit: limit + 1,
     };
-    let refunds = api.read(move |store| async move { store.refunds(merchant.id, &page).await }).await?;
+    let refunds = api
+        .read_list(move |store| {
+            let page = page.clone();
+            async move { store.refunds(merchant.id, &page).await }
+        })
+        .await?;
     let now = api.clock.wall();
     let rows =
         refunds.iter().filter_map(|(payment, n)| payment.refund(*n).map(|refund| (refund.id.0, render::refund(payment, refund).at(now)))).collect();

@@ -100,7 +100,7 @@ pub fn desk_problem(error: &DeskError) -> Problem {
 /// The problem that tells a client that a read failed.
 pub fn store_problem(error: &StoreError) -> Problem {
     match error {
-        StoreError::Away(_) => {
+        StoreError::Away(_) | StoreError::Standby(_) => {
             tracing::warn!(%error, "the database cannot be reached");
             database_away()
         }

@@ -8,7 +8,7 @@ use actix_web::{Resource, Scope, web};
 use super::document::page;
 use super::problem::{Problem, ProblemCode};
 use super::{Api, alerts, event, notification, observe, operations, payment, refund, webhook};
-use crate::domain::Role;
+use crate::domain::{Part, Parts, Role};
 
 /// The templates of all addresses, each with its methods and the code that a method usually answers. The templates are the only values of the
 /// metrics' label `route`, beside `unmatched`.
@@ -76,13 +76,14 @@ pub(super) fn role_needed(template: &str, method: &Method) -> Option<Role> {
 
 /// The merchants' and providers' routes, and the operators' too where the settings say so. Register it last: it answers every address.
 pub fn routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
-    let operators = api.settings.serve_operations;
+    let (operators, parts) = (api.settings.serve_operations, api.settings.parts);
+    let part = |part| parts.have(part);
     let mut scope = with_probes(whole(api))
-        .service(on("/v1/payments", "GET, HEAD, POST").route(web::post().to(payment::create)).route(get(payment::list)))
+        .service(on("/v1/payments", "GET, HEAD, POST").route(post(part(Part::Payment), payment::create)).route(get(payment::list)))
         .service(on("/v1/payments/{id}", "GET, HEAD").route(get(payment::read)))
-        .service(on("/v1/payments/{id}/capture", "POST").route(web::post().to(payment::capture)))
-        .service(on("/v1/payments/{id}/cancel", "POST").route(web::post().to(payment::cancel)))
-        .service(on("/v1/refunds", "GET, HEAD, POST").route(web::post().to(refund::create)).route(get(refund::list)))
+        .service(on("/v1/payments/{id}/capture", "POST").route(post(part(Part::Payment), payment::capture)))
+        .service(on("/v1/payments/{id}/cancel", "POST").route(post(part(Part::Payment), payment::cancel)))
+        .service(on("/v1/refunds", "GET, HEAD, POST").route(post(part(Part::Refund), refund::create)).route(get(refund::list)))
         .service(on("/v1/refunds/{id}", "GET, HEAD").route(get(refund::read)))
         .service(on("/v1/events", "GET, HEAD").route(get(event::list)))
         .service(on("/v1/events/{id}", "GET, HEAD").route(get(event::read)))
@@ -97,16 +98,17 @@ pub fn routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
         .service(on("/v1/webhook_endpoints/{id}/rotate_secret", "POST").route(web::post().to(webhook::rotate_secret)))
         .service(on("/v1/webhook_endpoints/{id}/deliveries", "GET, HEAD").route(get(webhook::deliveries)))
         .service(on("/v1/webhook_endpoints/{id}/replay", "POST").route(web::post().to(webhook::replay)))
-        .service(on("/v1/notifications/{channel}", "POST").route(web::post().to(notification::receive)));
+        .service(on("/v1/notifications/{channel}", "POST").route(post(parts.have_one_of(&HEARS), notification::receive)));
     if operators {
-        scope = with_operations(scope);
+        scope = with_operations(scope, parts);
     }
     config.service(scope.wrap(from_fn(observe::observe)));
 }
 
 /// The operators' routes alone, for a listener of their own. Register it last: it answers every address.
 pub fn operations_routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
-    config.service(with_operations(with_probes(whole(api))).app_data(operations::Apart).wrap(from_fn(observe::observe)));
+    let parts = api.settings.parts;
+    config.service(with_operations(with_probes(whole(api)), parts).app_data(operations::Apart).wrap(from_fn(observe::observe)));
 }
 
 fn whole(api: web::Data<Api>) -> Scope {
@@ -125,9 +127,12 @@ fn with_probes(scope: Scope) -> Scope {
         .service(on("/docs/{file}", "GET, HEAD").route(get(page::file)))
 }
 
-fn with_operations(scope: Scope) -> Scope {
+fn with_operations(scope: Scope, parts: Parts) -> Scope {
+    let scope = scope.service(on("/metrics", "GET, HEAD").route(get(operations::metrics)));
+    if !parts.have(Part::Ops) {
+        return scope.service(web::resource("/ops/v1/{rest:.*}").to(elsewhere));
+    }
     scope
-        .service(on("/metrics", "GET, HEAD").route(get(operations::metrics)))
         .service(on("/ops/v1/channels", "GET, HEAD").route(get(operations::channels)))
         .service(
             on("/ops/v1/channels/{id}/override", "DELETE, PUT")
@@ -151,6 +156,24 @@ fn on(template: &'static str, methods: &'static str) -> Resource {
     web::resource(template).default_service(web::to(move || async move {
         Err::<&str, _>(Problem::new(ProblemCode::MethodNotAllowed, format!("This address takes {methods}.")).allowing(methods))
     }))
+}
+
+/// The parts of which each takes in what providers tell: all of them change payments.
+const HEARS: [Part; 3] = [Part::Payment, Part::Refund, Part::Poller];
+
+/// `POST`, where this process takes on that part of the work.
+fn post<H, Args>(served: bool, handler: H) -> actix_web::Route
+where
+    H: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    H::Output: actix_web::Responder + 'static,
+{
+    if served { web::post().to(handler) } else { web::post().to(elsewhere) }
+}
+
+/// Nothing was read, and nothing written: another process is asked with the same key.
+async fn elsewhere() -> Result<&'static str, Problem> {
+    Err(Problem::new(ProblemCode::RoleNotServed, "This process does not take on this part of the work; another one does."))
 }
 
 /// `GET`, and `HEAD`, which is a `GET` whose body the server leaves out (RFC 9110, 9.3.2).

@@ -102,7 +102,7 @@ pub async fn deliveries(request: HttpRequest, api: web::Data<Api>) -> Result<Htt
     let state = query.parsed("state", &format!("one of {states}"), DeliveryState::parse)?;
     let id = endpoint_id(&request)?;
     find(&api, merchant, id).await?;
-    let log = api.read(move |store| async move { store.delivery_log(merchant.id, id, before, state, limit + 1).await }).await?;
+    let log = api.read_list(move |store| async move { store.delivery_log(merchant.id, id, before, state, limit + 1).await }).await?;
     let rows = log.iter().map(|row| (row.event.0, delivery(row))).collect();
     Ok(answers::json(StatusCode::OK, &Page::of(rows, limit, &api.fingerprint_secret, LOG)))
 }

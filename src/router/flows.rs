@@ -22,8 +22,8 @@ use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
 use crate::domain::{Attempt, AttemptState, Candidate, Lease, Operation, OperationClass, Payment, Subject};
 use crate::provider::{Call, Credentials, Notification, NotificationError, Undone, Verb};
-use crate::store::Store;
 use crate::store::inbox::Inbox;
+use crate::store::{Share, Store, share};
 
 /// Notifications that are applied at once.
 const APPLYING: usize = 256;
@@ -259,21 +259,21 @@ impl Flows {
         &self,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        self.start(&self.shared.payment_flows, "payment", flow)
+        self.start(&self.shared.payment_flows, "payment", Share::Payments, flow)
     }
 
     pub(super) fn start_refund_flow<T: Send + 'static>(
         &self,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        self.start(&self.shared.refund_flows, "refund", flow)
+        self.start(&self.shared.refund_flows, "refund", Share::Refunds, flow)
     }
 
     pub(super) fn start_inquiry<T: Send + 'static>(
         &self,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        self.start(&self.shared.inquiries, "inquiry", flow)
+        self.start(&self.shared.inquiries, "inquiry", Share::Poller, flow)
     }
 
     /// Starts a flow as a task of its own. Whoever waits for the answer may go away: the flow goes on.
@@ -281,6 +281,7 @@ impl Flows {
         &self,
         room: &Arc<Semaphore>,
         name: &'static str,
+        share: Share,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
         let Ok(place) = Arc::clone(room).try_acquire_owned() else {
@@ -292,7 +293,7 @@ impl Flows {
         self.shared.runtime.spawn(async move {
             // Both go back even if the flow panics.
             let _place = (place, Leaving(in_flight));
-            let _gone = answer.send(flow.await);
+            let _gone = answer.send(share.carry(flow).await);
         });
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(without_answer())) })
     }
@@ -309,15 +310,15 @@ impl Flows {
     /// Runs the part of a flow that goes on when its caller was answered; a stop waits for it.
     pub(super) fn go_on<T: Send + 'static>(&self, part: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         let under_way = UnderWay::begin(&self.shared.carrying);
-        self.shared.runtime.spawn(async move {
+        self.shared.runtime.spawn(share::inherited(async move {
             let _under_way = under_way;
             part.await
-        })
+        }))
     }
 
     /// Runs a follow-up of a flow as a task of its own.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.shared.runtime.spawn(task);
+        self.shared.runtime.spawn(share::inherited(task));
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -169,12 +169,12 @@ impl Flows {
 
     /// Whether the channel could not even say it: an amount between two of its steps, for one.
     fn refuses(&self, channel: &Channel, request: &PaymentRequest, card: Option<&CardData>) -> Option<Failure> {
-        let provider = channel.handle.provider();
+        let (provider, now) = (channel.handle.provider(), self.now());
         let trial = NewAttempt {
             operation: Operation::Pay,
             channel: channel.handle.id().to_owned(),
             // Of the form that the channel's have; it is never sent.
-            key: provider.mint_key(0, provider.needs_numbers().then_some(1), self.now()),
+            key: provider.mint_key(0, provider.needs_numbers().then_some(1), now),
             amount: request.amount,
             refund_n: None,
             undoes: None,

@@ -3,8 +3,10 @@
 //! Query comes before everything that cannot be undone. A channel that does not have what we ask about is believed only where its contract
 //! says so; a channel that says nothing is asked again, a rung of the ladder later, for ever.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::SignedDuration;
 
 use super::answer::FlowError;
@@ -25,18 +27,37 @@ const HASTEN_OVER: SignedDuration = SignedDuration::from_secs(2);
 /// How many looks at what the channel does not have may repeat it. A channel may answer a number with its first failure for ever.
 const REPEATS: i32 = 5;
 
+/// Whether a look failed by a fault of ours, which the next look will meet again: not for want of the database, or of room.
+const fn is_ours(error: &FlowError) -> bool {
+    use crate::store::{JournalError, StoreError};
+    match error {
+        FlowError::Internal(_) | FlowError::Journal(JournalError::Refused(_)) => true,
+        FlowError::Store(error) => matches!(error, StoreError::Refused { .. } | StoreError::Unreadable(_)),
+        _ => false,
+    }
+}
+
 impl Flows {
     /// Looks at an attempt that is due. Whatever comes of it, the attempt is due again some day, or over.
     pub(super) async fn inquire(&self, claim: Claim) -> Result<(), FlowError> {
         let channel_label = claim.channel.clone();
-        let result = self.look(&claim).await;
+        // A panic here would be forgotten with its task, and its attempt come back for ever.
+        let looked = AssertUnwindSafe(self.look(&claim)).catch_unwind().await;
+        let result = looked.unwrap_or_else(|_| Err(FlowError::Internal("a look at an attempt panicked".to_owned())));
         let name = match &result {
             Ok(name) => *name,
             Err(error) => {
                 tracing::error!(payment = %claim.payment, attempt = claim.n, channel = %claim.channel, error = %error, "a look at a due attempt failed");
                 // Its lease lapses by itself; a rung later somebody looks again.
                 let later = self.now() + SignedDuration::from_secs(15);
-                let _away = self.shared.store.postpone(&claim, Some(later), true).await;
+                // A channel that is no longer in the settings may be in another process's.
+                if is_ours(error) && self.channel(&claim.channel).is_some() {
+                    if let Ok(true) = self.shared.store.note_fault(&claim, later, self.now()).await {
+                        tracing::error!(payment = %claim.payment, attempt = claim.n, "an attempt is set aside: looking at it fails by a fault of ours");
+                    }
+                } else {
+                    let _away = self.shared.store.postpone(&claim, Some(later), true).await;
+                }
                 "failed"
             }
         };

@@ -17,15 +17,16 @@ pub const REQUERY_MOST: i64 = 10_000;
 pub(super) const TOTALS: &str = "SELECT a.channel, a.operation, p.currency, count(*), sum(a.amount)::int8, min(a.created_at) \
      FROM attempt a JOIN payment p ON p.id = a.payment_id WHERE a.due_at IS NOT NULL AND a.state IN ('unknown', 'reversing') \
      GROUP BY a.channel, a.operation, p.currency ORDER BY a.channel, a.operation, p.currency";
-pub(super) const LIST: &str = "WITH d AS (SELECT DISTINCT payment_id FROM attempt WHERE due_at IS NOT NULL AND state IN ('unknown', 'reversing') \
+pub(super) const LIST: &str = "WITH d AS (SELECT DISTINCT payment_id FROM attempt WHERE due_at IS NOT NULL AND (state IN ('unknown', 'reversing') OR set_aside_at IS NOT NULL) \
        AND payment_id > $1 AND ($2::text IS NULL OR channel = $2) ORDER BY payment_id LIMIT $3) \
      SELECT p.id, p.merchant_id, p.livemode, p.merchant_order_id, p.status, p.amount, p.currency, \
-       a.n, a.operation, a.channel, a.amount, a.state, a.key, a.reference, a.created_at, a.due_at, a.tries \
+       a.n, a.operation, a.channel, a.amount, a.state, a.key, a.reference, a.created_at, a.due_at, a.tries, a.set_aside_at \
      FROM d JOIN payment p ON p.id = d.payment_id JOIN attempt a ON a.payment_id = d.payment_id \
-     WHERE a.due_at IS NOT NULL AND a.state IN ('unknown', 'reversing') ORDER BY p.id, a.n";
+     WHERE a.due_at IS NOT NULL AND (a.state IN ('unknown', 'reversing') OR a.set_aside_at IS NOT NULL) ORDER BY p.id, a.n";
 /// Whoever holds a lease now keeps it: a time that is set meanwhile stands when the lease is given back.
-pub(super) const REQUERY: &str = "WITH due AS (UPDATE attempt SET due_at = $1::timestamptz WHERE (payment_id, n) IN ( \
-         SELECT payment_id, n FROM attempt WHERE due_at > $1::timestamptz AND state IN ('unknown', 'reversing', 'accepted', 'not_sent') \
+pub(super) const REQUERY: &str = "WITH due AS (UPDATE attempt SET due_at = $1::timestamptz, set_aside_at = NULL, failures = 0 WHERE (payment_id, n) IN ( \
+         SELECT payment_id, n FROM attempt WHERE due_at IS NOT NULL \
+         AND (set_aside_at IS NOT NULL OR due_at > $1::timestamptz AND state IN ('unknown', 'reversing', 'accepted', 'not_sent')) \
          AND ($2::uuid[] IS NULL OR payment_id = ANY($2)) AND ($3::text IS NULL OR channel = $3) \
          AND ($4::timestamptz IS NULL OR created_at >= $4) ORDER BY due_at LIMIT $5) RETURNING payment_id), \
      told AS (INSERT INTO audit (at, who, act, subject, why, after) \
@@ -110,6 +111,8 @@ pub struct DoubtfulAttempt {
     pub due_at: Timestamp,
     /// How many times it was asked in vain.
     pub tries: i32,
+    /// Since when nobody looks at it any more, because looking failed by faults of ours; asking after it again takes it back.
+    pub set_aside_at: Option<Timestamp>,
 }
 
 /// What is to be asked after at once. What is left out does not filter.
@@ -198,6 +201,7 @@ impl Store {
                 created_at: row.try_get(14)?,
                 due_at: row.try_get(15)?,
                 tries: row.try_get(16)?,
+                set_aside_at: row.try_get(17)?,
             };
             if let Some(payment) = payments.get_mut(&id) {
                 payment.attempts.push(attempt);

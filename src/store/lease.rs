@@ -10,7 +10,9 @@ use crate::domain::PaymentId;
 /// Takes what is due and free, oldest first, past whatever other sweepers hold.
 pub(super) const CLAIM: &str = "UPDATE attempt SET lease_owner = $1, lease_until = $2, fence = fence + 1, asked_at = $3 \
      WHERE (payment_id, n) IN (SELECT payment_id, n FROM attempt WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3) \
-       AND NOT (channel = ANY($5::text[])) ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
+       AND set_aside_at IS NULL AND NOT (channel = ANY($5::text[])) \
+       AND CASE WHEN operation = 'refund' AND state = 'not_sent' THEN $6::bool WHEN operation = 'refund' THEN $6::bool OR $7::bool ELSE $7::bool END \
+       ORDER BY due_at, payment_id, n LIMIT $4 FOR UPDATE SKIP LOCKED) \
      RETURNING payment_id, n, fence, channel, operation, due_at";
 /// Takes one attempt that is free and was not asked about lately, due or not.
 pub(super) const CLAIM_ONE: &str = "UPDATE attempt SET lease_owner = $3, lease_until = $4, fence = fence + 1, asked_at = $5 \
@@ -23,9 +25,15 @@ pub(super) const RENEW: &str = "UPDATE attempt SET lease_until = $4 WHERE paymen
 /// Gives a lease back and looks again later, unless somebody has set another time since the lease was taken (a cancel, news that calls for a
 /// follow-up): theirs stands, or what they asked for would be put off by a rung of the ladder, or forgotten.
 pub(super) const POSTPONE: &str = "UPDATE attempt SET due_at = CASE WHEN due_at = $6 THEN $4 ELSE due_at END, tries = tries + $5, \
-     lease_owner = NULL, lease_until = NULL WHERE payment_id = $1 AND n = $2 AND fence = $3";
+     failures = CASE WHEN $5 > 0 THEN 0 ELSE failures END, lease_owner = NULL, lease_until = NULL WHERE payment_id = $1 AND n = $2 AND fence = $3";
+/// Counts a fault of ours, and sets the attempt aside with the last that it may have.
+pub(super) const FAULT: &str = "UPDATE attempt SET failures = least(failures + 1, 1000), due_at = $4, tries = tries + 1, lease_owner = NULL, lease_until = NULL, \
+     set_aside_at = CASE WHEN failures + 1 >= $5 THEN coalesce(set_aside_at, $6::timestamptz) ELSE set_aside_at END \
+     WHERE payment_id = $1 AND n = $2 AND fence = $3 RETURNING set_aside_at IS NOT NULL";
 /// How much is due, and since when.
-pub(super) const BACKLOG: &str = "SELECT count(*), min(due_at) FROM attempt WHERE due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)";
+pub(super) const BACKLOG: &str = "SELECT count(*) FILTER (WHERE set_aside_at IS NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)), \
+     min(due_at) FILTER (WHERE set_aside_at IS NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)), \
+     count(*) FILTER (WHERE set_aside_at IS NOT NULL) FROM attempt WHERE due_at <= $1 + interval '1 minute'";
 /// Makes what is in doubt at a channel, or waits in its queue, due now, spread over a while: it answers again.
 pub(super) const HASTEN: &str = "UPDATE attempt SET due_at = $2::timestamptz + random() * $4::float8 * interval '1 second' WHERE channel = $1 \
      AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3";
@@ -65,6 +73,34 @@ pub struct Asking {
     pub not_asked_since: Timestamp,
 }
 
+/// Which of what is due is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Refunds, and those that wait in their queue.
+    pub refunds: bool,
+    /// Everything but that queue.
+    pub rest: bool,
+}
+
+impl Wanted {
+    /// All that is due.
+    pub const ALL: Self = Self { refunds: true, rest: true };
+}
+
+/// What waits for somebody to look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Attempts that are due and free.
+    pub due: i64,
+    /// Since when the oldest of them is.
+    pub oldest: Option<Timestamp>,
+    /// Attempts that were set aside for faults of ours.
+    pub set_aside: i64,
+}
+
+/// Faults of ours in a row after which an attempt is set aside.
+pub const FAULTS_MOST: i32 = 5;
+
 impl Store {
     /// Takes up to `limit` attempts that are due at `now`, for `owner`, until `until`, leaving out those of `channels_without_room`.
     ///
@@ -78,9 +114,25 @@ impl Store {
         limit: i64,
         channels_without_room: &[String],
     ) -> Result<Vec<Claim>, StoreError> {
+        self.claim_wanted(owner, now, until, limit, channels_without_room, Wanted::ALL).await
+    }
+
+    /// The same, of what is wanted alone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claim_wanted(
+        &self,
+        owner: Uuid,
+        now: Timestamp,
+        until: Timestamp,
+        limit: i64,
+        channels_without_room: &[String],
+        wanted: Wanted,
+    ) -> Result<Vec<Claim>, StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(CLAIM).await?;
-        let rows = client.query(&statement, &[&owner, &until, &now, &limit, &channels_without_room]).await?;
+        let rows = client.query(&statement, &[&owner, &until, &now, &limit, &channels_without_room, &wanted.refunds, &wanted.rest]).await?;
         rows.iter()
             .map(|row| {
                 Ok(Claim {
@@ -144,14 +196,25 @@ impl Store {
         Ok(())
     }
 
-    /// How many attempts are due and free at `now`, and since when the oldest is.
+    /// A look at the attempt failed by a fault of ours: it is looked at again at `later`, or, at the [`FAULTS_MOST`]th time in a row, set aside until
+    /// an operator has it asked after. Answers whether it is.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn backlog(&self, now: Timestamp) -> Result<(i64, Option<Timestamp>), StoreError> {
+    pub async fn note_fault(&self, claim: &Claim, later: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let row = client.query_opt(FAULT, &[&claim.payment.0, &claim.n, &claim.fence, &later, &FAULTS_MOST, &now]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
+    }
+
+    /// How many attempts are due and free at `now`, since when the oldest is, and how many were set aside.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
         let client = self.client().await?;
         let row = client.query_one(BACKLOG, &[&now]).await?;
-        Ok((row.try_get(0)?, row.try_get(1)?))
+        Ok(Backlog { due: row.try_get(0)?, oldest: row.try_get(1)?, set_aside: row.try_get(2)? })
     }
 
     /// A channel answers again: what is in doubt there and not due before `later` becomes due now, spread over `over`. Answers how many.

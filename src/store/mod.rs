@@ -19,11 +19,14 @@ pub mod notification;
 pub mod number;
 pub mod payment;
 pub mod pool;
+pub mod replica;
 pub mod schema;
+pub mod share;
 pub mod statements;
 pub mod webhook;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
 use thiserror::Error;
@@ -31,6 +34,9 @@ use tokio::runtime::Handle;
 
 pub use self::journal::{ChangeVerdict, Intent, IntentVerdict, Journal, JournalError};
 use self::pool::Purpose;
+use self::replica::Replica;
+pub use self::replica::ReplicaSettings;
+pub use self::share::Share;
 
 /// Why the database did not do as asked.
 #[derive(Debug, Error)]
@@ -52,6 +58,9 @@ pub enum StoreError {
     /// The settings of a pool or an address are wrong.
     #[error("the database settings are wrong: {0}")]
     Settings(String),
+    /// The hosts of the address that answer are all standbys: these.
+    #[error("{0} takes no writes, it is a standby; name the primary, or all hosts: postgres://host1,host2/name?target_session_attrs=read-write")]
+    Standby(String),
     /// A migration failed, or was edited after it had run.
     #[error("the schema could not be migrated: {0}")]
     Migration(#[source] sqlx::migrate::MigrateError),
@@ -104,9 +113,25 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub struct Store {
     /// Where every change of money goes.
     pub journal: Journal,
-    reads: Pool,
+    pools: Arc<Pools>,
+    replica: Option<Replica>,
     url: Arc<str>,
+    max_wait: Duration,
     runtime: Handle,
+}
+
+/// Connections for everything that is not the journal's: a pool for each share, where there are shares, and one for the rest.
+#[derive(Debug)]
+struct Pools {
+    rest: Pool,
+    shares: Vec<(Share, Pool)>,
+}
+
+impl Pools {
+    fn mine(&self) -> &Pool {
+        let share = Share::current();
+        self.shares.iter().find(|(owner, _)| Some(*owner) == share).map_or(&self.rest, |(_, pool)| pool)
+    }
 }
 
 /// How many connections a process uses.
@@ -114,30 +139,62 @@ pub struct Store {
 pub struct PoolSizes {
     /// For the journal's writers: 2.
     pub journal: usize,
-    /// For everything else.
+    /// For everything else; [`Share::of`] says who has how many of them.
     pub reads: usize,
     /// Over all channels, for what each does for itself.
     pub channels: usize,
+}
+
+impl PoolSizes {
+    /// All of them.
+    pub const fn sum(&self) -> usize {
+        self.journal + self.reads + self.channels
+    }
+}
+
+/// What a process that serves opens its database with, beside the address.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// How many connections.
+    pub sizes: PoolSizes,
+    /// How long whoever wants a connection waits for a free one.
+    pub max_wait: Duration,
+    /// Where lists may be read instead.
+    pub replica: Option<ReplicaSettings>,
 }
 
 impl Store {
     /// Opens the pools and starts the journal's writers on `runtime`. The schema must have been migrated.
     ///
     /// # Errors
-    /// [`StoreError`] when the address cannot be read, the database does not answer, or the pools do not fit its `max_connections`.
+    /// [`StoreError`] when the address cannot be read or is a standby's, the database does not answer, or the pools do not fit its
+    /// `max_connections`.
     pub async fn open(url: &str, sizes: PoolSizes, runtime: &Handle) -> Result<Self, StoreError> {
-        let reads = pool::connect(url, Purpose::Reads, sizes.reads, runtime)?;
-        let client = reads.get().await?;
-        let allowed: i32 = client.query_one(statements::MAX_CONNECTIONS, &[]).await?.try_get(0)?;
-        let wanted = sizes.journal + sizes.reads + sizes.channels;
-        if usize::try_from(allowed).unwrap_or(0) < wanted {
-            return Err(StoreError::Settings(format!(
-                "the pools add up to {wanted} connections, and the server allows {allowed}: lower [database] read_connections or channel_connections, or raise max_connections"
-            )));
+        Self::open_as(url, Opening { sizes, max_wait: pool::MAX_WAIT, replica: None }, runtime).await
+    }
+
+    /// The same, with everything that settings can say.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::Settings`] when the pools do not fit a replica that answers.
+    pub async fn open_as(url: &str, opening: Opening, runtime: &Handle) -> Result<Self, StoreError> {
+        let Opening { sizes, max_wait, replica } = opening;
+        pool::find_primary(url).await?;
+        let connect = |purpose, size| pool::connect_within(url, purpose, size, max_wait, runtime);
+        let mut shares = Vec::new();
+        for share in Share::ALL.into_iter().filter(|share| share.of(sizes.reads) > 0) {
+            shares.push((share, connect(Purpose::Reads, share.of(sizes.reads))?));
         }
-        drop(client);
-        let journal = Journal::start(runtime, &pool::connect(url, Purpose::Journal, sizes.journal, runtime)?);
-        Ok(Self { journal, reads, url: url.into(), runtime: runtime.clone() })
+        let shared: usize = Share::ALL.iter().map(|share| share.of(sizes.reads)).sum();
+        let rest = connect(Purpose::Reads, sizes.reads - shared)?;
+        check_room(&rest, sizes.sum(), "the server").await?;
+        let replica = match replica {
+            None => None,
+            Some(settings) => Some(Replica::open(&settings, &rest, max_wait, runtime).await?),
+        };
+        let journal = Journal::start(runtime, &connect(Purpose::Journal, sizes.journal)?);
+        let pools = Arc::new(Pools { rest, shares });
+        Ok(Self { journal, pools, replica, url: url.into(), max_wait, runtime: runtime.clone() })
     }
 
     /// The same store over a small pool of its own: what one channel does for itself (its inbox, its leases) takes no connection from
@@ -146,17 +203,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::Settings`].
     pub fn with_own_connections(&self, purpose: Purpose, connections: usize) -> Result<Self, StoreError> {
-        Ok(Self {
-            journal: self.journal.clone(),
-            reads: pool::connect(&self.url, purpose, connections, &self.runtime)?,
-            url: Arc::clone(&self.url),
-            runtime: self.runtime.clone(),
-        })
+        let rest = pool::connect_within(&self.url, purpose, connections, self.max_wait, &self.runtime)?;
+        Ok(Self { pools: Arc::new(Pools { rest, shares: Vec::new() }), ..self.clone() })
     }
 
-    /// A connection for reads.
+    /// The same store, for reads that may be as old as the settings allow: over the replica's connections while it keeps up, and `None` while it
+    /// does not, or there is none. Never for what decides about money.
+    pub fn bounded(&self) -> Option<Self> {
+        let rest = self.replica.as_ref()?.fresh()?;
+        Some(Self { pools: Arc::new(Pools { rest, shares: Vec::new() }), ..self.clone() })
+    }
+
+    /// Whether lists may be read elsewhere at all.
+    pub fn has_replica(&self) -> bool {
+        self.replica.is_some()
+    }
+
+    /// A connection for reads, of the share of whoever asks.
     pub(crate) async fn client(&self) -> Result<Client, StoreError> {
-        Ok(self.reads.get().await?)
+        Ok(self.pools.mine().get().await?)
     }
 
     /// The address it was opened with, for whoever must print it.
@@ -180,10 +245,15 @@ impl Store {
         schema::ensure_partitions(&self.client().await?, now).await
     }
 
-    /// Connections of the read pool: (in use or idle, waiting for one).
-    pub fn pool_status(&self) -> (usize, usize, usize) {
-        let status = self.reads.status();
-        (status.size, status.available, status.waiting)
+    /// Each pool for reads by its name in metrics: how many connections it has, how many of them are idle, how many tasks wait for one.
+    pub fn pool_status(&self) -> Vec<(&'static str, usize, usize, usize)> {
+        let replica = self.replica.iter().map(|replica| ("replica", replica.pool()));
+        let pools = self.pools.shares.iter().map(|(share, pool)| (share.as_str(), pool)).chain([("reads", &self.pools.rest)]).chain(replica);
+        let status = |(name, pool): (&'static str, &Pool)| {
+            let status = pool.status();
+            (name, status.size, status.available, status.waiting)
+        };
+        pools.map(status).collect()
     }
 
     /// Prepares every statement, as a check that schema and binary fit. Answers the names and messages of those that do not.
@@ -200,4 +270,15 @@ impl Store {
         }
         Ok(unfit)
     }
+}
+
+/// Refuses pools that do not fit the server behind `pool`, before the first connection is missing under load.
+async fn check_room(pool: &Pool, wanted: usize, whose: &str) -> Result<(), StoreError> {
+    let allowed: i32 = pool.get().await?.query_one(statements::MAX_CONNECTIONS, &[]).await?.try_get(0)?;
+    if usize::try_from(allowed).unwrap_or(0) < wanted {
+        return Err(StoreError::Settings(format!(
+            "the pools add up to {wanted} connections, and {whose} allows {allowed}: lower [database] read_connections or channel_connections, or raise max_connections"
+        )));
+    }
+    Ok(())
 }

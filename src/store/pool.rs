@@ -1,5 +1,10 @@
 //! Connection pools, one a purpose, so that a flood of one takes nothing from another. Their sum is checked against the server's
 //! `max_connections` before anything is served.
+//!
+//! An address may name several hosts, of which one is the primary: every connection is then opened to whichever takes writes at that moment, so
+//! that a pool finds a promoted standby by itself, one connection after the other, as those to the lost primary break. A COMMIT is never
+//! cancelled: no statement is dropped half-way, and the server ends its own `statement_timeout` before it commits, so that what waits for a
+//! synchronous standby waits until it is there or the connection is gone. Then it is unknown, and the journal settles it.
 
 use std::time::Duration;
 
@@ -7,9 +12,15 @@ use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, 
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::config::{Host, LoadBalanceHosts, TargetSessionAttrs};
+use tokio_postgres::{Client, Config, NoTls};
 
 use super::StoreError;
+
+/// How long whoever wants a connection waits for a free one, unless the settings say otherwise.
+pub const MAX_WAIT: Duration = Duration::from_secs(5);
+/// How long one host may take to let us in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What sessions of a pool are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +31,8 @@ pub enum Purpose {
     Channel,
     /// Reads that must be exact, leases, keys.
     Reads,
+    /// Lists, from a server that only replays what another writes.
+    Replica,
 }
 
 impl Purpose {
@@ -28,6 +41,7 @@ impl Purpose {
             Self::Journal => "breakwater journal",
             Self::Channel => "breakwater channel",
             Self::Reads => "breakwater",
+            Self::Replica => "breakwater lists",
         }
     }
 
@@ -45,6 +59,7 @@ impl Purpose {
                  -c jit=off -c synchronous_commit=on -c statement_timeout=10s"
             }
             Self::Reads => "-c jit=off -c synchronous_commit=on -c statement_timeout=10s",
+            Self::Replica => "-c jit=off -c default_transaction_read_only=on -c statement_timeout=10s",
         }
     }
 }
@@ -75,26 +90,111 @@ impl Connect for OnRuntime {
     }
 }
 
-/// A pool of at most `size` connections to `url`, driven by `runtime`. Connects nothing yet.
+/// A pool of at most `size` connections to `url`, driven by `runtime`, whose users wait [`MAX_WAIT`] at most. Connects nothing yet.
 ///
 /// # Errors
 /// [`StoreError::Settings`] when the address cannot be read.
 pub fn connect(url: &str, purpose: Purpose, size: usize, runtime: &Handle) -> Result<Pool, StoreError> {
-    let mut config: tokio_postgres::Config =
-        url.parse().map_err(|error: tokio_postgres::Error| StoreError::Settings(StoreError::from(error).to_string()))?;
+    connect_within(url, purpose, size, MAX_WAIT, runtime)
+}
+
+/// The same, whose users wait for a free connection for `max_wait` at most.
+///
+/// # Errors
+/// [`StoreError::Settings`] when the address cannot be read.
+pub fn connect_within(url: &str, purpose: Purpose, size: usize, max_wait: Duration, runtime: &Handle) -> Result<Pool, StoreError> {
+    let mut config = parse(url)?;
     let options = match config.get_options() {
         Some(given) => format!("{given} {}", purpose.options()),
         None => purpose.options().to_owned(),
     };
-    config.options(options).application_name(purpose.name()).connect_timeout(Duration::from_secs(3));
-    // A server that is gone without a word (a lost machine, a cut cable) is noticed, or a writer would wait for it as long as the kernel repeats.
-    config.keepalives_idle(Duration::from_secs(5)).tcp_user_timeout(Duration::from_secs(10));
+    config.options(options).application_name(purpose.name());
+    let hosts = config.get_hosts().len().max(1);
+    // Of several hosts only one takes writes, whatever the address says. A single one is taken as it is, and told what it is.
+    if purpose == Purpose::Replica {
+        config.load_balance_hosts(LoadBalanceHosts::Random);
+    } else if hosts > 1 {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
     let manager = Manager::from_connect(config, OnRuntime(runtime.clone()), ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let create = CONNECT_TIMEOUT * u32::try_from(hosts).unwrap_or(u32::MAX) + Duration::from_secs(2);
     Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
         // Waiting for a connection may be given up; a statement that has begun never is.
-        .timeouts(Timeouts { wait: Some(Duration::from_secs(5)), create: Some(Duration::from_secs(5)), recycle: None })
+        .timeouts(Timeouts { wait: Some(max_wait), create: Some(create), recycle: None })
         .build()
         .map_err(|error| StoreError::Settings(error.to_string()))
+}
+
+/// The address, with what every connection of ours has.
+fn parse(url: &str) -> Result<Config, StoreError> {
+    let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| StoreError::Settings(StoreError::from(error).to_string()))?;
+    config.connect_timeout(CONNECT_TIMEOUT);
+    // A server that is gone without a word (a lost machine, a cut cable) is noticed, or a writer would wait for it as long as the kernel repeats.
+    config.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2)).keepalives_retries(3);
+    config.tcp_user_timeout(Duration::from_secs(10));
+    Ok(config)
+}
+
+/// The one host of `url` that takes writes now, as an address of its own. Asks each in turn.
+///
+/// # Errors
+/// [`StoreError::Standby`] when those that answer are all standbys; what the last one said when none answers; [`StoreError::Settings`].
+pub async fn find_primary(url: &str) -> Result<Config, StoreError> {
+    let config = parse(url)?;
+    let (mut standbys, mut last) = (Vec::new(), None);
+    for (place, host) in config.get_hosts().iter().enumerate() {
+        let mut single = without_hosts(&config);
+        let port = config.get_ports().get(place).or_else(|| config.get_ports().first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(name) => single.host(name).port(port),
+            Host::Unix(path) => single.host_path(path).port(port),
+        };
+        if let Some(address) = config.get_hostaddrs().get(place) {
+            single.hostaddr(*address);
+        }
+        match takes_writes(&single).await {
+            Ok(true) => return Ok(single),
+            Ok(false) => standbys.push(match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(path) => path.display().to_string(),
+            }),
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        // One of several that is away may be the primary: that is an absence, and no mistake in the settings.
+        Some(error) => Err(error),
+        None if standbys.is_empty() => Err(StoreError::Settings("the address names no host".to_owned())),
+        None => Err(StoreError::Standby(standbys.join(", "))),
+    }
+}
+
+async fn takes_writes(config: &Config) -> Result<bool, StoreError> {
+    let (client, connection) = config.connect(NoTls).await?;
+    let driver = tokio::spawn(connection);
+    let answer = client.query_one(super::statements::ALIVE, &[]).await;
+    drop(client);
+    let _ended = driver.await;
+    Ok(answer?.try_get(0)?)
+}
+
+/// The address with everything but its hosts.
+fn without_hosts(config: &Config) -> Config {
+    let mut single = Config::new();
+    if let Some(user) = config.get_user() {
+        single.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        single.password(password);
+    }
+    if let Some(name) = config.get_dbname() {
+        single.dbname(name);
+    }
+    if let Some(options) = config.get_options() {
+        single.options(options);
+    }
+    single.application_name("breakwater").connect_timeout(CONNECT_TIMEOUT);
+    single
 }

@@ -7,9 +7,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::Handle;
+use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 
 use super::StoreError;
@@ -38,11 +39,39 @@ const PARTITIONED: [(&str, &str); 5] = [
 ///
 /// # Errors
 /// [`StoreError::Migration`] names the migration that failed or was edited after it had run.
+/// [`StoreError::Standby`] when the address has no primary.
 pub async fn migrate(url: &str) -> Result<(), StoreError> {
-    let options: PgConnectOptions = url.parse().map_err(StoreError::Migrator)?;
+    let primary = pool::find_primary(url).await?;
+    // The migrator's own library knows addresses of one host only.
+    let several = url.parse::<tokio_postgres::Config>().is_ok_and(|config| config.get_hosts().len() > 1);
+    let options = if several { options_for(&primary) } else { url.parse().map_err(StoreError::Migrator)? };
     let mut connection = options.connect().await.map_err(StoreError::Migrator)?;
     MIGRATIONS.run(&mut connection).await.map_err(StoreError::Migration)?;
     connection.close().await.map_err(StoreError::Migrator)
+}
+
+fn options_for(primary: &tokio_postgres::Config) -> PgConnectOptions {
+    let mut options = PgConnectOptions::new_without_pgpass().ssl_mode(PgSslMode::Disable);
+    match primary.get_hosts().first() {
+        Some(Host::Tcp(name)) => options = options.host(name),
+        Some(Host::Unix(path)) => options = options.socket(path),
+        None => {}
+    }
+    if let Some(port) = primary.get_ports().first() {
+        options = options.port(*port);
+    }
+    if let Some(user) = primary.get_user() {
+        options = options.username(user);
+    }
+    if let Some(password) = primary.get_password().and_then(|password| std::str::from_utf8(password).ok()) {
+        options = options.password(password);
+    }
+    if let Some(name) = primary.get_dbname() {
+        options = options.database(name);
+    }
+    // As in "-c search_path=shop -c jit=off".
+    let given = primary.get_options().unwrap_or_default().split_whitespace();
+    options.options(given.filter_map(|word| word.strip_prefix("-c").unwrap_or(word).split_once('=')))
 }
 
 /// How the schema at an address stands to this program.

@@ -4,7 +4,7 @@
 use super::webhook::{self, delivery, endpoint};
 use super::{
     account, administration, alert, audit, books, card, channel_override, diagnosis, doubt, guard, inbox, integrity, journal, lease, notification,
-    number, payment, schema,
+    number, payment, replica, schema,
 };
 
 /// Whether a relation of that name exists.
@@ -21,6 +21,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("partition_exists", PARTITION_EXISTS),
     ("alive", ALIVE),
     ("max_connections", MAX_CONNECTIONS),
+    ("replica_written", replica::WRITTEN),
     ("journal_intent", journal::INTENT),
     ("journal_change", journal::CHANGE),
     ("journal_event_written", journal::EVENT_WRITTEN),
@@ -50,6 +51,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("lease_renew", lease::RENEW),
     ("lease_postpone", lease::POSTPONE),
     ("lease_backlog", lease::BACKLOG),
+    ("lease_fault", lease::FAULT),
     ("lease_hasten", lease::HASTEN),
     ("lease_hasten_one", lease::HASTEN_ONE),
     ("guard_key", guard::KEY),

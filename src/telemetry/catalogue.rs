@@ -127,6 +127,7 @@ pub const METRICS: &[Metric] = &[
         "How long an outcome stayed unknown, by who brought the news.",
     ),
     gauge("breakwater_poller_backlog", Unit::Count, &["kind"], "Attempts that are due and not taken."),
+    gauge("breakwater_poller_set_aside", Unit::Count, &[], "Attempts that nobody looks at any more, because looking failed by faults of ours."),
     gauge("breakwater_poller_oldest_due_age_seconds", Unit::Seconds, &["kind"], "How long the longest due attempt has waited; 0 when none is due."),
     counter("breakwater_poller_polls_total", &["channel", "result"], "Looks at open attempts, by what came of each."),
     gauge("breakwater_poller_last_success_timestamp_seconds", Unit::Seconds, &[], "When a sweep last succeeded, in Unix time; 0 before the first."),
@@ -143,6 +144,8 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_webhook_queue_depth", Unit::Count, &[], "Webhooks that wait for endpoints that are turned on."),
     gauge("breakwater_webhook_oldest_undelivered_age_seconds", Unit::Seconds, &[], "How long the oldest of them has waited; 0 when none waits."),
     gauge("breakwater_db_pool_connections", Unit::Count, &["pool", "state"], "Connections in use and idle, and tasks that wait for one."),
+    gauge("breakwater_db_replica_lag_seconds", Unit::Seconds, &[], "How old what the replica shows may be; 0 without a replica."),
+    counter("breakwater_db_list_reads_total", &["source"], "Lists read from the replica, or from the primary: none is there, it lags, or it failed."),
     Metric {
         name: "breakwater_journal_batch_size",
         kind: Kind::Histogram(BATCH),

@@ -37,10 +37,10 @@ const TLS_LISTENERS: [&str; 2] = ["server.tls", "server.operations_tls"];
 /// The fields of a channel's account that hold certificates.
 const CERTIFICATE_FIELDS: [&str; 2] = ["certificate", "authority"];
 
-const POOLS: [&str; 2] = ["journal", "reads"];
+const POOLS: [&str; 6] = ["journal", "payments", "refunds", "poller", "reads", "replica"];
 const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
 const LANES: [&str; 2] = ["intent", "change"];
-const ACTORS: [&str; 4] = ["router", "poller", "notifier", "alerter"];
+const ACTORS: [&str; 6] = ["router", "poller", "notifier", "alerter", "journal_intent", "journal_change"];
 const ALERT_TRANSPORTS: [&str; 2] = ["email", "sms"];
 const ALERT_RESULTS: [&str; 3] = ["sent", "retried", "failed"];
 /// Why an alert got no message of its own: it was told in a digest; it was over before anybody was told; nobody is to be told; too many at once.
@@ -93,6 +93,7 @@ fn zero_of_process() {
         let _ = histogram!("breakwater_unknown_outcome_resolution_seconds", "resolved_by" => source.as_str());
     }
     gauge!("breakwater_poller_backlog", "kind" => "due").increment(0.0);
+    gauge!("breakwater_poller_set_aside").increment(0.0);
     gauge!("breakwater_poller_oldest_due_age_seconds", "kind" => "due").increment(0.0);
     gauge!("breakwater_poller_last_success_timestamp_seconds").increment(0.0);
     for outcome in WEBHOOK_OUTCOMES {
@@ -105,6 +106,10 @@ fn zero_of_process() {
         for state in POOL_STATES {
             gauge!("breakwater_db_pool_connections", "pool" => pool, "state" => state).increment(0.0);
         }
+    }
+    gauge!("breakwater_db_replica_lag_seconds").increment(0.0);
+    for source in ["replica", "primary"] {
+        counter!("breakwater_db_list_reads_total", "source" => source).increment(0);
     }
     for lane in LANES {
         let _ = histogram!("breakwater_journal_batch_size", "lane" => lane);

@@ -14,6 +14,7 @@ mod lists;
 mod operations;
 mod operators;
 mod overrides;
+mod parts;
 mod races;
 mod review;
 mod secrets;

@@ -38,6 +38,8 @@ pub struct Setup {
     pub provider: fn(&str) -> &'static dyn Provider,
     /// Whether operators have a listener of their own.
     pub operators_apart: bool,
+    /// The database's address; a fresh one's when left out.
+    pub database_url: Option<String>,
 }
 
 pub struct World {
@@ -122,7 +124,7 @@ impl Setup {
         settings.webhooks.sweep_every_ms = 50;
         settings.webhooks.timeout_ms = 1_000;
         settings.webhooks.connections = 2;
-        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, pay_rate: None, provider: stripe, operators_apart: false }
+        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, pay_rate: None, provider: stripe, operators_apart: false, database_url: None }
     }
 }
 
@@ -135,7 +137,10 @@ impl World {
         let directory = tempfile::tempdir().expect("a directory");
         let mut setup = Setup::new(&directory);
         adapt(&mut setup);
-        let database_url = database::fresh().await;
+        let database_url = match setup.database_url.take() {
+            Some(url) => url,
+            None => database::fresh().await,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         setup.sandbox.notify_url = Some(url.clone());
@@ -196,10 +201,16 @@ impl World {
 
     /// Starts another process on the same database.
     pub async fn peer(&self) -> Peer {
+        self.peer_with(|_| {}).await
+    }
+
+    pub async fn peer_with(&self, adapt: impl FnOnce(&mut Settings)) -> Peer {
+        let mut settings = self.settings.clone();
+        adapt(&mut settings);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let plan = Plan {
-            settings: self.settings.clone(),
+            settings,
             database_url: self.database_url.clone(),
             channels: self.channels.clone(),
             clock: self.clock.clone(),

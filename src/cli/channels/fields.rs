@@ -57,6 +57,7 @@ fn held(kind: FieldKind) -> String {
         FieldKind::Flag => "true or false".to_owned(),
         FieldKind::Choice(choices) => choices.join(" | "),
         FieldKind::Secret => "secret: { env } or { file }".to_owned(),
+        FieldKind::Store => "PKCS#12 store: { file }".to_owned(),
         FieldKind::PrivateKey => "private key in PEM: { env } or { file }".to_owned(),
         FieldKind::PublicKey => "public key in PEM".to_owned(),
     }
@@ -69,6 +70,7 @@ fn in_json(field: &AccountField) -> Value {
         FieldKind::Flag => ("flag", None, None),
         FieldKind::Choice(choices) => ("choice", Some(choices), None),
         FieldKind::Secret => ("secret", None, None),
+        FieldKind::Store => ("store", None, None),
         FieldKind::PrivateKey => ("private_key", None, None),
         FieldKind::PublicKey => ("public_key", None, None),
     };

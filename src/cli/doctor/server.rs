@@ -6,13 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::machine;
 use super::{Check, Verdict};
+use crate::app::pool_sizes;
 use crate::cli::database::complaint;
 use crate::clock::Clock;
 use crate::cluster::EARLIEST_MAJOR;
 use crate::config::Settings;
 use crate::store::diagnosis::ServerFacts;
 use crate::store::schema::{self, Standing};
-use crate::store::{PoolSizes, Store};
+use crate::store::{PoolSizes, Store, StoreError};
 
 /// Few, so that the doctor is let in where connections are scarce.
 const SIZES: PoolSizes = PoolSizes { journal: 2, reads: 1, channels: 0 };
@@ -33,6 +34,14 @@ pub(super) async fn checks(url: &str, words: &str, settings: Option<&Settings>) 
     }
     let store = match Store::open(url, SIZES, &runtime).await {
         Ok(store) => store,
+        Err(StoreError::Standby(hosts)) => {
+            let found = format!("{hosts} answers, but is a standby, which takes no writes");
+            return vec![Check::fail(
+                "database",
+                found,
+                "name the primary, or all hosts: postgres://host1,host2/name?target_session_attrs=read-write",
+            )];
+        }
         Err(error) => return vec![Check::fail("database", error.to_string(), "free some connections of the server, and look again")],
     };
     let asked = Clock::system().wall();
@@ -112,8 +121,7 @@ async fn operators(store: &Store, words: &str) -> Check {
 
 /// This process's pools against what the server allows, and against what others hold already.
 fn pools(facts: &ServerFacts, settings: &Settings) -> Check {
-    let database = &settings.database;
-    let wanted = database.journal_connections + database.read_connections + database.channel_connections * settings.channels.len();
+    let wanted = pool_sizes(settings, settings.channels.len()).sum();
     let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
     let (allowed, held) = (i64::from(facts.allowed_connections), facts.held_connections);
     let found = format!("one process takes up to {wanted} connections; the server allows {allowed}, {held} are held now");
@@ -203,9 +211,9 @@ mod tests {
     #[test]
     fn pools_must_fit_and_should_fit_twice() {
         let verdict = |allowed| pools(&ServerFacts { allowed_connections: allowed, ..facts() }, &Settings::default()).verdict;
-        assert_eq!(verdict(17), Verdict::Fail);
-        assert_eq!(verdict(35), Verdict::Warn);
-        assert_eq!(verdict(36), Verdict::Ok);
+        assert_eq!(verdict(23), Verdict::Fail);
+        assert_eq!(verdict(47), Verdict::Warn);
+        assert_eq!(verdict(48), Verdict::Ok);
     }
 
     #[test]

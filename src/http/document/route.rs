@@ -95,7 +95,7 @@ impl Route {
             ]),
             // Also for what a viewer may do: a merchant's key opens nothing there.
             Caller::Operator => self.refuses(&[Code::Unauthenticated, Code::Forbidden, Code::InternalFault, Code::DatabaseUnavailable]),
-            Caller::Provider => self.refuses(&[Code::InternalFault, Code::Overloaded, Code::DatabaseUnavailable]),
+            Caller::Provider => self.refuses(&[Code::InternalFault, Code::Overloaded, Code::DatabaseUnavailable, Code::RoleNotServed]),
             Caller::Anybody => self,
         }
     }
@@ -111,6 +111,7 @@ impl Route {
             Code::IdempotencyKeyInFlight,
             Code::IdempotencyKeyReused,
             Code::EveryChannelShut,
+            Code::RoleNotServed,
         ])
     }
 

@@ -98,6 +98,7 @@ fn shown(payment: &DoubtfulPayment) -> Value {
                 "n": attempt.n, "operation": attempt.operation, "channel": attempt.channel, "amount": attempt.amount, "state": attempt.state,
                 "key": attempt.key, "channel_reference": attempt.reference, "since": render::rfc3339(attempt.created_at),
                 "asked_next_at": render::rfc3339(attempt.due_at), "asked": attempt.tries,
+                "set_aside_at": attempt.set_aside_at.map(render::rfc3339),
             })
         })
         .collect();
@@ -127,6 +128,7 @@ mod tests {
             reference: None,
             created_at: then,
             due_at: now,
+            set_aside_at: None,
             tries: 3,
         };
         let payment = DoubtfulPayment {

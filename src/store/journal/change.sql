@@ -36,7 +36,7 @@ p AS (
   FROM w WHERE payment.id = w.id
 ),
 au AS (
-  UPDATE attempt SET state = u.state, reference = u.reference, failure = u.failure, next_action = u.next_action, due_at = u.due_at,
+  UPDATE attempt SET set_aside_at = NULL, failures = 0, state = u.state, reference = u.reference, failure = u.failure, next_action = u.next_action, due_at = u.due_at,
                      tries = u.tries, not_found_since = u.not_found_since, lease_owner = u.lease_owner, lease_until = u.lease_until,
                      updated_at = u.updated_at
   FROM unnest($25::uuid[], $26::int2[], $27::text[], $28::text[], $29::text[], $30::text[], $31::timestamptz[], $32::int4[],

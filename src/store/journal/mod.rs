@@ -13,15 +13,21 @@
 //! - A COMMIT whose answer was lost is settled by running the same statement again: a row that carries our own id is our success.
 //! - Its queues are bounded. Full means [`JournalError::Full`], at once: the caller answers 503, and nothing was written.
 //!
+//! A panic in a writer costs the batch that it held, whose waiters are told that the database is away; the writer goes on with its queue, and
+//! `breakwater_actor_restarts_total` counts it. A writer that hangs says so itself: [`Journal::complaint`].
+//!
 //! It refuses to decide anything: which change follows from which fact is `domain`'s business, and a command whose payment has moved on is
 //! told [`ChangeVerdict::Stale`].
 
 mod columns;
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Pool;
+use futures_util::FutureExt;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -50,6 +56,9 @@ const RACES: u32 = 3;
 const AWAY: Duration = Duration::from_secs(5);
 /// The pause between two tries of a database that is away.
 const AWAY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A batch under way for so long hangs: on a lock, or on a synchronous standby that is not there.
+const HANGS: Duration = Duration::from_secs(20);
 
 /// A new payment to write, perhaps on an order whose earlier payment ended unpaid.
 #[derive(Clone, Debug)]
@@ -105,6 +114,23 @@ pub enum JournalError {
 pub struct Journal {
     intents: mpsc::Sender<Pending<Intent>>,
     changes: mpsc::Sender<Pending<Change>>,
+    /// Since when each writer is at its batch.
+    since: [Since; 2],
+}
+
+/// Since when a writer is at one batch; nothing while it has none.
+#[derive(Clone, Debug, Default)]
+struct Since(Arc<Mutex<Option<Instant>>>);
+
+impl Since {
+    fn set(&self, at: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    fn for_long(&self) -> Option<Duration> {
+        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at.map(|at| at.elapsed()).filter(|elapsed| *elapsed >= HANGS)
+    }
 }
 
 impl Journal {
@@ -112,9 +138,22 @@ impl Journal {
     pub fn start(runtime: &Handle, pool: &Pool) -> Self {
         let (intents, intent_queue) = mpsc::channel(QUEUE);
         let (changes, change_queue) = mpsc::channel(QUEUE);
-        runtime.spawn(Writer::new(pool.clone(), intent_queue).run());
-        runtime.spawn(Writer::new(pool.clone(), change_queue).run());
-        Self { intents, changes }
+        let since = [Since::default(), Since::default()];
+        runtime.spawn(Writer::new(pool.clone(), intent_queue, since[0].clone()).run_on());
+        runtime.spawn(Writer::new(pool.clone(), change_queue, since[1].clone()).run_on());
+        Self { intents, changes, since }
+    }
+
+    /// Why nothing can be relied on to reach the disk now: a writer is gone, or has been at one batch for longer than anybody waits. `None` when
+    /// all is well.
+    pub fn complaint(&self) -> Option<String> {
+        if self.intents.is_closed() || self.changes.is_closed() {
+            return Some("a writer has ended: restart the process".to_owned());
+        }
+        let hangs = |(lane, since): (&str, &Since)| {
+            since.for_long().map(|long| format!("the writer of the {lane} lane has been at one batch for {} s", long.as_secs()))
+        };
+        [Intent::LANE, Change::LANE].into_iter().zip(&self.since).find_map(hangs)
     }
 
     /// Writes a new payment. Returns when it is on disk, or certainly is not.
@@ -251,6 +290,7 @@ struct Writer<C: Command> {
     pool: Pool,
     queue: mpsc::Receiver<Pending<C>>,
     waiting: VecDeque<Pending<C>>,
+    since: Since,
 }
 
 /// Why a batch was not written.
@@ -264,11 +304,20 @@ enum Fault {
 }
 
 impl<C: Command> Writer<C> {
-    fn new(pool: Pool, queue: mpsc::Receiver<Pending<C>>) -> Self {
-        Self { pool, queue, waiting: VecDeque::new() }
+    fn new(pool: Pool, queue: mpsc::Receiver<Pending<C>>, since: Since) -> Self {
+        Self { pool, queue, waiting: VecDeque::new(), since }
     }
 
-    async fn run(mut self) {
+    /// Runs until nobody can queue any more. A panic drops what was under way, and its waiters are told; the queue is kept.
+    async fn run_on(mut self) {
+        while AssertUnwindSafe(self.run()).catch_unwind().await.is_err() {
+            self.since.set(None);
+            tracing::error!(lane = C::LANE, "a writer of the journal panicked: it goes on with the next batch");
+            metrics::counter!("breakwater_actor_restarts_total", "actor" => format!("journal_{}", C::LANE)).increment(1);
+        }
+    }
+
+    async fn run(&mut self) {
         let mut arrived = Vec::with_capacity(BATCH);
         loop {
             if self.waiting.is_empty() {
@@ -285,7 +334,9 @@ impl<C: Command> Writer<C> {
             self.waiting.extend(arrived.drain(..));
             let batch = self.next_batch();
             metrics::histogram!("breakwater_journal_batch_size", "lane" => C::LANE).record(batch.len() as f64);
+            self.since.set(Some(Instant::now()));
             self.write(batch).await;
+            self.since.set(None);
         }
     }
 
@@ -396,5 +447,54 @@ fn fault(error: tokio_postgres::Error) -> Fault {
         Fault::Away(refusal.message().to_owned())
     } else {
         Fault::Refused(format!("{} ({})", refusal.message(), refusal.constraint().unwrap_or_else(|| code.code())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+    /// A command that a fault of ours makes a writer panic over, or an ordinary one.
+    struct Mine {
+        poison: bool,
+    }
+
+    impl Command for Mine {
+        type Verdict = ();
+        const LANE: &'static str = "intent";
+        const STATEMENT: &'static str = "";
+        fn exclusive(&self) -> [Option<Uuid>; 3] {
+            assert!(!self.poison, "a fault of ours");
+            SEEN.fetch_add(1, Ordering::SeqCst);
+            [None; 3]
+        }
+        fn id(&self) -> Uuid {
+            Uuid::nil()
+        }
+        fn verdict(&self, _: &Row) -> Result<(), tokio_postgres::Error> {
+            Ok(())
+        }
+        async fn execute(_: &deadpool_postgres::Client, _: &[Pending<Self>]) -> Result<Vec<Row>, tokio_postgres::Error> {
+            Ok(Vec::new())
+        }
+        async fn settle(&self, _: &deadpool_postgres::Client, (): ()) -> Result<(), tokio_postgres::Error> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_panicked_goes_on_with_its_queue() {
+        let (sender, queue) = mpsc::channel(4);
+        let pool = super::super::pool::connect("postgres:///?host=/nowhere&user=nobody", super::super::pool::Purpose::Journal, 1, &Handle::current());
+        let writer = tokio::spawn(Writer::new(pool.unwrap(), queue, Since::default()).run_on());
+        assert_eq!(submit(&sender, Mine { poison: true }).await, Err(JournalError::Away), "its waiter is told");
+        // There is no database here: it says so, and that is the writer's own answer.
+        assert_eq!(submit(&sender, Mine { poison: false }).await, Err(JournalError::Away));
+        assert_eq!(SEEN.load(Ordering::SeqCst), 1, "the second was taken up");
+        assert!(!writer.is_finished());
     }
 }

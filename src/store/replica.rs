@@ -1,0 +1,104 @@
+//! A replica for lists and search. What it shows may be old; how old at most is watched, and beyond the limit nobody is sent there.
+//!
+//! The age is measured without a write and without comparing two machines' clocks: every quarter of a second the primary is asked how far its
+//! log has come, and the replica how far it has replayed. What the replica shows is at most as old as the newest of our questions whose answer
+//! it has replayed since. An idle primary is therefore no lag: its log stands still, and the replica has all of it. A primary that does not
+//! answer makes the age grow, because nobody knows what it has taken meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::Pool;
+use tokio::runtime::Handle;
+use tokio_postgres::types::PgLsn;
+
+use super::pool::{self, Purpose};
+use super::{StoreError, check_room};
+
+/// How far the primary's log has come; on a standby how far it has replayed.
+pub(super) const WRITTEN: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END";
+
+/// How often both are asked.
+const EVERY: Duration = Duration::from_millis(250);
+/// Questions that are remembered: those of half a minute. A replica that is further behind is of no use to anybody.
+const REMEMBERED: usize = 120;
+/// Where lists are read.
+#[derive(Clone, Debug)]
+pub struct ReplicaSettings {
+    /// Its address; several hosts are tried in random order.
+    pub url: String,
+    /// Connections to it.
+    pub connections: usize,
+    /// How old what it shows may be.
+    pub max_lag: Duration,
+}
+
+/// The replica. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    pool: Pool,
+    max_lag: Duration,
+    began: Instant,
+    /// Of which moment what it shows is at least, in milliseconds since it was opened; 0 while that is not known.
+    shown: Arc<AtomicU64>,
+}
+
+impl Replica {
+    /// Opens the pool, and watches from now on how far it is behind the `primary`. One that is away is no error: it is not used until it comes.
+    ///
+    /// # Errors
+    /// [`StoreError::Settings`] when its address cannot be read, or it answers and has no room for the pool.
+    pub(super) async fn open(settings: &ReplicaSettings, primary: &Pool, max_wait: Duration, runtime: &Handle) -> Result<Self, StoreError> {
+        let pool = pool::connect_within(&settings.url, Purpose::Replica, settings.connections, max_wait, runtime)?;
+        match check_room(&pool, settings.connections, "the replica").await {
+            Err(error @ StoreError::Settings(_)) => return Err(error),
+            Err(error) => tracing::warn!(%error, "the replica does not answer: lists are read from the primary"),
+            Ok(()) => {}
+        }
+        let replica = Self { pool, max_lag: settings.max_lag, began: Instant::now(), shown: Arc::default() };
+        runtime.spawn(replica.clone().watch(primary.clone()));
+        Ok(replica)
+    }
+
+    /// Its connections, while it keeps up. A watch that waits for an answer makes it older too.
+    pub(super) fn fresh(&self) -> Option<Pool> {
+        self.lag().is_some_and(|lag| lag <= self.max_lag).then(|| self.pool.clone())
+    }
+
+    fn lag(&self) -> Option<Duration> {
+        let shown = Some(self.shown.load(Ordering::Relaxed)).filter(|shown| *shown > 0)?;
+        Some(self.began.elapsed().saturating_sub(Duration::from_millis(shown)))
+    }
+
+    pub(super) const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    async fn watch(self, primary: Pool) {
+        let mut asked: VecDeque<(PgLsn, Duration)> = VecDeque::new();
+        loop {
+            let now = self.began.elapsed();
+            if let Ok(written) = position(&primary).await {
+                asked.push_back((written, now));
+                if asked.len() > REMEMBERED {
+                    asked.pop_front();
+                }
+            }
+            if let Ok(replayed) = position(&self.pool).await {
+                while let Some((_, at)) = asked.front().filter(|(written, _)| *written <= replayed).copied() {
+                    self.shown.store(u64::try_from(at.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+                    asked.pop_front();
+                }
+            }
+            // What was never seen to follow is as old as our watch.
+            metrics::gauge!("breakwater_db_replica_lag_seconds").set(self.lag().unwrap_or_else(|| self.began.elapsed()).as_secs_f64());
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+}
+
+async fn position(pool: &Pool) -> Result<PgLsn, StoreError> {
+    Ok(pool.get().await?.query_one(WRITTEN, &[]).await?.try_get(0)?)
+}
