@@ -265,7 +265,10 @@ impl Flows {
                 Written::Done(after) => return Ok(Some(*after)),
                 Written::Overtaken => payment = self.reload(payment.id).await?,
             }
-            if payment.attempt(claim.n).is_none_or(|now| now.fence != claim.fence || !matches!(now.state, AttemptState::NotSent | AttemptState::Unknown)) {
+            if payment
+                .attempt(claim.n)
+                .is_none_or(|now| now.fence != claim.fence || !matches!(now.state, AttemptState::NotSent | AttemptState::Unknown))
+            {
                 return Ok(None);
             }
         }

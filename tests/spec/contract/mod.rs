@@ -49,8 +49,7 @@ pub struct Way {
 }
 
 const ALL: Lacks = Lacks { action: None, query: None, decline: None, hold: None, portal: None, dispute: None };
-const OF_ALIPAY: Lacks =
-    Lacks { hold: Some("Alipay takes the money at once"), dispute: Some("Alipay's disputes are not on this wire"), ..ALL };
+const OF_ALIPAY: Lacks = Lacks { hold: Some("Alipay takes the money at once"), dispute: Some("Alipay's disputes are not on this wire"), ..ALL };
 
 pub const STRIPE: Way = Way {
     name: "stripe",
