@@ -20,8 +20,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 async fn control(victim: &Victim, method: &str, path: &str, body: &Value) -> Value {
     let url = format!("{}/_control/{path}", victim.line().sandbox_url);
+    let url = url.trim_end_matches('/');
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    let answer = client::send(method, &url, &[("content-type", "application/json")], &body).await.expect("the sandbox answers");
+    let answer = client::send(method, url, &[("content-type", "application/json")], &body).await.expect("the sandbox answers");
     assert!(answer.status < 300, "{url}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
     serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
 }

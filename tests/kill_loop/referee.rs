@@ -29,6 +29,9 @@ const OPEN: &str = "SELECT payment_id, n, operation, state FROM attempt WHERE st
 /// One line of the third party's book.
 #[derive(Clone, Debug, Deserialize)]
 struct Entry {
+    /// Whose book it is in: two banks may be sent the same number in the same second.
+    #[serde(default)]
+    channel: String,
     reference: String,
     kind: String,
     amount: i64,
@@ -179,8 +182,8 @@ impl Referee {
 
     /// The third party's book against our tables.
     async fn compares_the_books(&self, verdict: &mut Verdict, suspects: &mut BTreeSet<String>) {
-        let rows = self.database.query("SELECT a.key, a.operation, a.payment_id, a.refund_n, a.state FROM attempt a", &[]).await.expect("readable");
-        let attempts: BTreeMap<String, &tokio_postgres::Row> = rows.iter().map(|row| (row.get::<_, String>(0), row)).collect();
+        let rows = self.database.query("SELECT a.key, a.operation, a.payment_id, a.refund_n, a.channel FROM attempt a", &[]).await.expect("readable");
+        let attempts: BTreeMap<(String, String), &tokio_postgres::Row> = rows.iter().map(|row| ((row.get(4), row.get(0)), row)).collect();
         // Of each payment: how often and how much was charged, and given back by refunds.
         let mut charged: BTreeMap<Uuid, (i64, i64)> = BTreeMap::new();
         let mut given_back: BTreeMap<Uuid, i64> = BTreeMap::new();
@@ -193,7 +196,7 @@ impl Referee {
                 // A bank's unanswered messages are undone one by one, its refunds too; a reversal bears the key of what it undoes.
                 _ => matches!(operation, "pay" | "capture" | "refund"),
             };
-            let Some(row) = attempts.get(&entry.reference).filter(|row| lawful(row.get(1))) else {
+            let Some(row) = attempts.get(&(entry.channel.clone(), entry.reference.clone())).filter(|row| lawful(row.get(1))) else {
                 verdict.orphan.push(format!("{entry:?}"));
                 continue;
             };
@@ -311,7 +314,8 @@ impl Referee {
     async fn book(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
         for channel in self.channels().await {
-            entries.extend::<Vec<Entry>>(serde_json::from_value(self.control(&format!("/{channel}/book")).await).expect("a book"));
+            let book: Vec<Entry> = serde_json::from_value(self.control(&format!("/{channel}/book")).await).expect("a book");
+            entries.extend(book.into_iter().map(|entry| Entry { channel: channel.clone(), ..entry }));
         }
         entries
     }
