@@ -55,7 +55,12 @@ fn cases() -> Vec<(&'static str, Operation)> {
     let (open, rated) = (guard(None), guard(Some(100_000)));
     let read = clock.clone();
     vec![
-        ("clock", Arc::new(move |_| drop(black_box(read.boot())))),
+        (
+            "clock",
+            Arc::new(move |_| {
+                black_box(read.boot());
+            }),
+        ),
         ("reject", Arc::new(move |now| drop(black_box(shut.admit(PAY, now))))),
         (
             "admit + record",
