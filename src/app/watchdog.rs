@@ -111,7 +111,7 @@ impl Watchdog {
 
 #[cfg(test)]
 mod tests {
-    use actix::{Arbiter, Handler, Message};
+    use actix::{Arbiter, Handler, Message, System};
 
     use super::*;
     use crate::http::Phase;
@@ -141,37 +141,41 @@ mod tests {
         readiness
     }
 
-    #[actix_web::test]
-    async fn an_actor_whose_handler_panicked_is_built_anew_and_until_then_the_process_is_not_ready() {
-        let arbiter = Arbiter::new();
-        let mut ward = Ward::new("poller", arbiter.handle(), || Fragile);
-        assert_eq!(ward.look(), None);
-        let lost = ward.address.clone();
-        assert!(lost.send(Break).await.is_err());
-        let readiness = ready();
-        let mut watchdog = Watchdog::new(vec![Box::new(ward)], Arc::clone(&readiness));
-        watchdog.look();
-        assert_eq!(readiness.reasons(), ["poller: it was lost and is being built anew, for the 1. time"]);
-        assert!(!lost.connected(), "a lost one does not come back by itself");
-        watchdog.look();
-        assert_eq!(readiness.reasons(), Vec::<String>::new());
+    #[test]
+    fn an_actor_whose_handler_panicked_is_built_anew_and_until_then_the_process_is_not_ready() {
+        System::new().block_on(async {
+            let arbiter = Arbiter::new();
+            let mut ward = Ward::new("poller", arbiter.handle(), || Fragile);
+            assert_eq!(ward.look(), None);
+            let lost = ward.address.clone();
+            assert!(lost.send(Break).await.is_err());
+            let readiness = ready();
+            let mut watchdog = Watchdog::new(vec![Box::new(ward)], Arc::clone(&readiness));
+            watchdog.look();
+            assert_eq!(readiness.reasons(), ["poller: it was lost and is being built anew, for the 1. time"]);
+            assert!(!lost.connected(), "a lost one does not come back by itself");
+            watchdog.look();
+            assert_eq!(readiness.reasons(), Vec::<String>::new());
+        });
     }
 
-    #[actix_web::test]
-    async fn one_that_others_hold_keeps_the_process_from_being_ready_for_good() {
-        let address = Fragile.start();
-        let readiness = ready();
-        let mut watchdog = Watchdog::new(vec![last(&address, "router")], Arc::clone(&readiness));
-        watchdog.look();
-        assert_eq!(readiness.reasons(), Vec::<String>::new());
-        // On an arbiter of its own the panic ends its task alone; here the mailbox is closed by hand.
-        let arbiter = Arbiter::new();
-        let address = Fragile::start_in_arbiter(&arbiter.handle(), |_| Fragile);
-        assert!(address.send(Break).await.is_err());
-        let mut watchdog = Watchdog::new(vec![last(&address, "router")], Arc::clone(&readiness));
-        for _ in 0..2 {
+    #[test]
+    fn one_that_others_hold_keeps_the_process_from_being_ready_for_good() {
+        System::new().block_on(async {
+            let address = Fragile.start();
+            let readiness = ready();
+            let mut watchdog = Watchdog::new(vec![last(&address, "router")], Arc::clone(&readiness));
             watchdog.look();
-            assert_eq!(readiness.reasons(), ["router: it was lost and cannot be replaced: restart the process"]);
-        }
+            assert_eq!(readiness.reasons(), Vec::<String>::new());
+            // On an arbiter of its own the panic ends its task alone; here the mailbox is closed by hand.
+            let arbiter = Arbiter::new();
+            let address = Fragile::start_in_arbiter(&arbiter.handle(), |_| Fragile);
+            assert!(address.send(Break).await.is_err());
+            let mut watchdog = Watchdog::new(vec![last(&address, "router")], Arc::clone(&readiness));
+            for _ in 0..2 {
+                watchdog.look();
+                assert_eq!(readiness.reasons(), ["router: it was lost and cannot be replaced: restart the process"]);
+            }
+        });
     }
 }

@@ -486,7 +486,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_writer_that_panicked_goes_on_with_its_queue() {
         let (sender, queue) = mpsc::channel(4);
         let pool = super::super::pool::connect("postgres:///?host=/nowhere&user=nobody", super::super::pool::Purpose::Journal, 1, &Handle::current());
