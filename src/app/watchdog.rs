@@ -135,6 +135,17 @@ mod tests {
         }
     }
 
+    /// Its caller hears of the panic a moment before the mailbox is gone.
+    async fn break_it(address: &Addr<Fragile>) {
+        assert!(address.send(Break).await.is_err());
+        let mut looks = 0;
+        while address.connected() {
+            assert!(looks < 2_000, "a panic closes the mailbox");
+            looks += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn ready() -> Arc<Readiness> {
         let readiness = Arc::new(Readiness::default());
         readiness.enter(Phase::Ready);
@@ -148,7 +159,7 @@ mod tests {
             let mut ward = Ward::new("poller", arbiter.handle(), || Fragile);
             assert_eq!(ward.look(), None);
             let lost = ward.address.clone();
-            assert!(lost.send(Break).await.is_err());
+            break_it(&lost).await;
             let readiness = ready();
             let mut watchdog = Watchdog::new(vec![Box::new(ward)], Arc::clone(&readiness));
             watchdog.look();
@@ -170,7 +181,7 @@ mod tests {
             // On an arbiter of its own the panic ends its task alone; here the mailbox is closed by hand.
             let arbiter = Arbiter::new();
             let address = Fragile::start_in_arbiter(&arbiter.handle(), |_| Fragile);
-            assert!(address.send(Break).await.is_err());
+            break_it(&address).await;
             let mut watchdog = Watchdog::new(vec![last(&address, "router")], Arc::clone(&readiness));
             for _ in 0..2 {
                 watchdog.look();

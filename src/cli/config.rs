@@ -114,7 +114,7 @@ mod tests {
         settings.database.url = "postgres://user:hunter2@host/db".into();
         let text = summary(&settings);
         assert!(text.contains("a (stripe, test) at http://localhost:1"), "{text}");
-        assert!(text.contains("20 connections to the database, 1 channel\n"), "{text}");
+        assert!(text.contains("26 connections to the database, 1 channel\n"), "{text}");
         assert!(!text.contains("sk_test_secret") && !text.contains("hunter2"), "{text}");
     }
 
