@@ -167,9 +167,21 @@ impl Transaction {
         self.carried_out(Some(approval), vec![paid], vec![entry])
     }
 
-    /// 25 when the original never came. What was declined or undone already is undone: there is nothing that stands.
+    /// 25 when the original has not come; it is remembered, so that one which was only held up on its way is not carried out behind its own
+    /// reversal. What was declined or undone already is undone: there is nothing that stands.
     fn undone(mut self, ledger: &Ledger, message: &Message, now: Timestamp) -> Decision {
-        let Some(original) = original(ledger, message) else { return self.declined("25") };
+        let Some(original) = original(ledger, message) else {
+            let named = named(message).map(|identity| Self {
+                number: format!("undone {identity}"),
+                identity,
+                reversed: true,
+                code: "25".to_owned(),
+                ..self.clone()
+            });
+            let mut decision = self.declined("25");
+            decision.change.transactions.extend(named);
+            return decision;
+        };
         self.original = Some(original.identity.clone());
         if !original.stands() {
             return self.carried_out(None, Vec::new(), Vec::new());
@@ -197,9 +209,14 @@ impl Transaction {
 
 /// What field 90 names, of the same terminal and merchant.
 fn original<'a>(ledger: &'a Ledger, message: &Message) -> Option<&'a Transaction> {
+    ledger.find(&named(message)?)
+}
+
+/// The identity that field 90 names.
+fn named(message: &Message) -> Option<String> {
     let data = message.get(90);
     let (mti, stan, transmitted) = (data.get(..4)?, data.get(4..10)?, data.get(10..20)?);
-    ledger.find(&Identity::of(mti, stan, transmitted, message.get(41), message.get(42)))
+    Some(Identity::of(mti, stan, transmitted, message.get(41), message.get(42)))
 }
 
 /// Six characters that depend on the number alone, so that a test knows them.

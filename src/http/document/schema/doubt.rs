@@ -64,6 +64,10 @@ fn unknown_attempt() -> Shape {
         .must("since", shape::time("When it was written down."))
         .must("asked_next_at", shape::time("When the channel is asked again."))
         .must("asked", shape::whole("How often it was asked in vain.", 0))
+        .must(
+            "set_aside_at",
+            or_null(shape::time("When it was set aside, after our own failures in a row: nobody asks until it is put back by a requery.")),
+        )
         .open()
 }
 
