@@ -39,7 +39,7 @@ use crate::channel::timeline::Timeline;
 use crate::channel::transport::Destination;
 use crate::clock::Clock;
 use crate::config::{ChannelSettings, DatabaseSettings, LimitSettings, Settings};
-use crate::domain::{Candidate, MethodKind, OperationClass, Part};
+use crate::domain::{Candidate, MethodKind, OperationClass, Part, Unanswered};
 use crate::http::limit::{Limits, Rate, Rates};
 use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, OverrideView, Phase, Readiness};
 use crate::notifier::client::system_resolver;
@@ -516,6 +516,9 @@ fn start_channel(
     guard_settings.max_in_flight = guard_settings.max_in_flight.min(u32::try_from(settings.pool_size).unwrap_or(u32::MAX)).max(3);
     if settings.address == plan.provider.default_address() {
         guard_settings.follow_contract(|class| plan.provider.documented_rate(class, settings.mode.livemode()));
+    }
+    if plan.provider.contract().unanswered == Unanswered::Reverse {
+        guard_settings.probe_by_time();
     }
     let seed = settings.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let guard = ChannelGuard::new(&guard_settings, seed, clock.boot()).map_err(|faults| fault(faults.join("; ")))?;

@@ -48,6 +48,13 @@ impl GuardSettings {
         }
     }
 
+    /// For a channel that cannot be asked anything: time alone leads to its probes, or each opening would wait for a query that never comes.
+    pub fn probe_by_time(&mut self) {
+        for breaker in [&mut self.pay, &mut self.resolve, &mut self.refund] {
+            breaker.probe_gate = ProbeGate::TimeOnly;
+        }
+    }
+
     /// Every fault at once, one sentence each, naming the field and its range.
     pub fn validate(&self) -> Result<(), Vec<String>> {
         let mut faults = Vec::new();
@@ -66,6 +73,13 @@ impl GuardSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_channel_that_cannot_be_asked_is_probed_by_time_alone() {
+        let mut settings = GuardSettings::default();
+        settings.probe_by_time();
+        assert!([settings.pay, settings.resolve, settings.refund].iter().all(|breaker| breaker.probe_gate == ProbeGate::TimeOnly));
+    }
 
     #[test]
     fn faults_of_every_class_are_reported_at_once_with_the_class_in_front() {
