@@ -21,6 +21,8 @@ use crate::router::flows::Channel;
 
 /// How often channels and poller are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So many looks in a row at paced queries are news: five minutes.
+const PACED_LOOKS: u32 = (5 * 60 * 1_000 / LOOK_EVERY.as_millis()) as u32;
 /// Looks in a row that must find the poller silent: a machine that wakes from sleep finds an old pulse, and gives it these seconds to beat.
 const SILENT_LOOKS: u32 = 5;
 
@@ -78,6 +80,8 @@ impl Carrier for PoolCarrier {
 /// Looks at channels and poller from outside of them, and rings the bell for what it sees.
 pub(super) struct Watch {
     channels: Vec<(Channel, u64)>,
+    /// For how many looks in a row each channel's queries were paced while its payments went on.
+    paced_looks: Vec<u32>,
     /// The poller's, where there is one.
     pulse: Option<Pulse>,
     readiness: Option<Arc<Readiness>>,
@@ -89,8 +93,9 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(channels: Vec<Channel>, pulse: Option<Pulse>, stalled_after: Duration, bell: Bell, clock: Clock) -> Self {
-        let channels = channels.into_iter().map(|channel| (channel, 0)).collect();
-        Self { channels, pulse, readiness: None, stalled_after, silent_looks: 0, bell, clock }
+        let channels: Vec<_> = channels.into_iter().map(|channel| (channel, 0)).collect();
+        let paced_looks = vec![0; channels.len()];
+        Self { channels, paced_looks, pulse, readiness: None, stalled_after, silent_looks: 0, bell, clock }
     }
 
     /// Tells `readiness` too when the poller is silent.
@@ -110,8 +115,8 @@ impl Watch {
     }
 
     /// By state and not by transition: what was missed is seen at the next look. Half open is not over yet, and an operator's override is no
-    /// news to operators.
-    fn look_at_breakers(&self) {
+    /// news to operators. A channel whose payments are shut too is told of once, by that; and paced queries are only news when they last.
+    fn look_at_breakers(&mut self) {
         let now = self.clock.boot();
         let pays = |channel: &Channel| channel.handle.guard().snapshot(OperationClass::Pay, now);
         let takes: Vec<&str> = self
@@ -120,7 +125,7 @@ impl Watch {
             .filter(|(channel, _)| matches!(pays(channel).state, State::Closed | State::ForcedClosed) && channel.handle.is_up())
             .map(|(channel, _)| channel.handle.id())
             .collect();
-        for (channel, _) in &self.channels {
+        for ((channel, _), looks) in self.channels.iter().zip(&mut self.paced_looks) {
             let snapshot = pays(channel);
             let open = matches!(snapshot.state, State::Open | State::HalfOpen);
             let condition = open.then(|| Condition::BreakerOpened {
@@ -132,7 +137,9 @@ impl Watch {
             });
             self.bell.tell(AlertKind::BreakerOpened, channel.handle.id(), condition);
             let resolves = channel.handle.guard().snapshot(OperationClass::Resolve, now);
-            let paced = matches!(resolves.state, State::Open | State::HalfOpen).then(|| Condition::QueriesPaced {
+            let paced = !open && matches!(resolves.state, State::Open | State::HalfOpen);
+            *looks = if paced { looks.saturating_add(1) } else { 0 };
+            let paced = (*looks >= PACED_LOOKS).then(|| Condition::QueriesPaced {
                 channel: channel.handle.id().to_owned(),
                 reason: resolves.reason.map_or("unknown", Reason::as_str),
             });
