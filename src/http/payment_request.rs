@@ -156,7 +156,8 @@ fn card(method: &Fields<'_>, now: Timestamp) -> Result<(PaymentMethod, Option<Ca
         .to_zoned(jiff::tz::TimeZone::UTC)
         .is_ok_and(|last| now.duration_since(last.timestamp()) > SignedDuration::from_hours(48));
     if ended {
-        return Err(method.wrong("exp_year", "must not be past: the card has expired"));
+        let name = method.name("exp_year");
+        return Err(Problem::new(ProblemCode::InvalidExpiry, format!("{name} is past: the card has expired.")).about(name));
     }
     let security_code = match method.text("cvc")? {
         None => None,
