@@ -30,7 +30,7 @@ const MOST: i64 = 100;
 /// Bytes of the seal behind the id.
 const SEAL: usize = 8;
 
-/// A request's query parameters, each known and given once.
+/// A request's query parameters, each known, given once, and not empty.
 #[derive(Clone, Debug)]
 pub struct Query(BTreeMap<String, String>);
 
@@ -38,7 +38,7 @@ impl Query {
     /// The parameters of `request`, which must be among `known`.
     ///
     /// # Errors
-    /// 400 `unknown_parameter` by name; 400 for one that is given twice or cannot be decoded.
+    /// 400 `unknown_parameter` by name; 400 for one that is given twice, is empty, or cannot be decoded.
     pub fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
             .map_err(|_| Problem::new(ProblemCode::InvalidRequest, "The address's query cannot be decoded."))?;
@@ -52,6 +52,9 @@ impl Query {
                 };
                 return Err(Problem::new(ProblemCode::UnknownParameter, detail).about(shown));
             }
+            if value.is_empty() {
+                return Err(Problem::new(ProblemCode::InvalidRequest, format!("The parameter {shown} is empty: leave it out.")).about(shown));
+            }
             if parameters.insert(name, value).is_some() {
                 return Err(Problem::new(ProblemCode::InvalidRequest, format!("The parameter {shown} is given twice.")).about(shown));
             }
@@ -59,9 +62,9 @@ impl Query {
         Ok(Self(parameters))
     }
 
-    /// The parameter's text, unless it is left out or empty.
+    /// The parameter's text, never empty, unless it is left out.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
+        self.0.get(name).map(String::as_str)
     }
 
     /// The parameter as `parse` reads it; `must` says what it must be.

@@ -362,6 +362,10 @@ async fn a_query_parameter_that_is_unknown_twice_or_out_of_range_is_refused_by_i
             let reply = world.get(&format!("{list}?cursor={cursor}")).await;
             assert_problem(cursor, &reply, &expect(400, "invalid_cursor", Some("cursor"), "next_cursor"));
         }
+        for name in ["limit", "cursor", "status"] {
+            let reply = world.get(&format!("{list}?{name}=")).await;
+            assert_problem(name, &reply, &expect(400, "invalid_request", Some(name), "is empty: leave it out"));
+        }
         let reply = world.get(&format!("{list}?limit=1&limit=2")).await;
         assert_problem(list, &reply, &expect(400, "invalid_request", Some("limit"), "given twice"));
         let reply = world.get(&format!("{list}?page=2")).await;

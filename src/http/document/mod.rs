@@ -41,7 +41,7 @@ const ABOUT: &str = "Breakwater carries payments and refunds over third-party pa
     payment is lost.\n\n\
     **Authenticate** with `Authorization: Bearer bwk_test_…`, or with the key as the user of HTTP Basic. **Amounts** are whole minor units. \
     **Times** are RFC 3339. Every POST that moves money needs an `Idempotency-Key`: send it again with the same key whenever you are in doubt, \
-    and it is never carried out twice. A field or parameter that is not known is refused by name; a parameter that is empty is left out.\n\n\
+    and it is never carried out twice. A field or parameter that is not known is refused by name, and so is a parameter that is empty.\n\n\
     **Status codes** are about the call, not about the money: a declined payment is 201 with its `failure`; 202 means that the end is not known \
     yet. Whatever is not a success is `application/problem+json` with a `code` from one closed list. An address that does not exist is 404 \
     `unknown_route`, another method on one that does is 405 `method_not_allowed` with `Allow`. `HEAD` is taken wherever `GET` is.";
