@@ -88,7 +88,7 @@ fn switching() -> Vec<Route> {
             .about("The one-off of these operations, or with the parameter `id` the override of that id, which may recur. Needs the role operator.")
             .query("operation", "Whose one-off ends: `pay` when left out.", classes())
             .query("id", "The override that ends.", shape::id("An override's id.", OverrideId::PREFIX))
-            .query("reason", "Why, for the audit.", shape::free_text("Why.", WORDS))
+            .query("reason", "Why, for the audit.", shape::filter_text("Why.", WORDS))
             .answers(200, "The override, as it ended.", "Override"),
         operator(Route::get("/ops/v1/overrides", "listOverrides", "List overrides, newest first"))
             .about("Those that stand, also what recurs and waits for its window; or those that have ended.")
@@ -151,7 +151,7 @@ fn doubt() -> Vec<Route> {
 }
 
 fn records() -> Vec<Route> {
-    let exactly = |about: &str| shape::free_text(about, FILTER);
+    let exactly = |about: &str| shape::filter_text(about, FILTER);
     vec![
         operator(Route::get("/ops/v1/notifications", "listNotifications", "List what providers told, newest first"))
             .about("What came and was believed, with what was made of it; without the messages themselves.")

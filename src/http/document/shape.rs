@@ -125,6 +125,11 @@ pub fn free_text(about: &str, longest: usize) -> Shape {
     string(about).max_length(Some(longest)).pattern(Some("^[^\\u0000]*$")).into()
 }
 
+/// The same in a query, where a parameter without a text is refused.
+pub fn filter_text(about: &str, longest: usize) -> Shape {
+    string(about).min_length(Some(1)).max_length(Some(longest)).pattern(Some("^[^\\u0000]*$")).into()
+}
+
 /// A text for people that must say something: blanks alone do not.
 pub fn words(about: &str, longest: usize) -> Shape {
     string(about).max_length(Some(longest)).pattern(Some(r"^[^\u0000]*[^\s\u0000][^\u0000]*$")).into()
