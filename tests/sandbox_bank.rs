@@ -277,6 +277,16 @@ async fn what_was_not_charged_and_never_answered_is_reversed_as_never_seen() {
 }
 
 #[tokio::test]
+async fn a_payment_that_comes_behind_its_own_reversal_is_not_carried_out() {
+    let world = World::start().await;
+    let held_up = world.pay(900);
+    assert_eq!(world.fact(&world.after(&held_up, Verb::Reverse, 900)).await, Fact::Approved, "25: it never came");
+    assert_eq!(world.fact(&held_up).await, Fact::Unknown, "94: it was undone before it came");
+    assert_eq!(world.book().await, []);
+    assert_eq!(world.fact(&world.pay(900)).await, Fact::Approved, "another payment is none of that");
+}
+
+#[tokio::test]
 async fn the_other_magic_amounts_do_what_the_table_says() {
     let world = World::start().await;
     assert_eq!(world.code(&world.pay(1_001)).await, "05");

@@ -91,6 +91,54 @@ impl Journal {
     }
 }
 
+/// What a channel's changes add up to.
+pub trait Books: Default {
+    /// What one request changed: a line of the journal.
+    type Change: Serialize + DeserializeOwned;
+
+    /// Takes a change in.
+    fn apply(&mut self, change: Self::Change);
+}
+
+/// Books that outlive the process: each change is on disk before it is made.
+#[derive(Debug)]
+pub struct Ledger<B> {
+    journal: Journal,
+    pub(super) books: B,
+}
+
+impl<B: Books> Ledger<B> {
+    /// Opens the file and replays it.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut books = B::default();
+        let journal = Journal::open(path, |change, _| books.apply(change))?;
+        Ok(Self { journal, books })
+    }
+
+    /// Writes a change to disk, then makes it.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing is changed then.
+    pub fn commit(&mut self, change: B::Change) -> io::Result<()> {
+        self.journal.append(&change)?;
+        self.books.apply(change);
+        Ok(())
+    }
+
+    /// Forgets everything, on disk too.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.journal.clear()?;
+        self.books = B::default();
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,14 +2,12 @@
 //! only then into memory, by the same code that replays the file.
 
 use std::collections::HashMap;
-use std::io;
-use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::book::Entry;
-use crate::sandbox::journal::Journal;
+use crate::sandbox::journal;
 
 /// How a trade came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,21 +123,20 @@ pub struct Change {
 }
 
 /// One account's memory. See the module.
-#[derive(Debug)]
-pub struct Ledger {
-    journal: Journal,
-    books: Books,
-}
+pub type Ledger = journal::Ledger<Books>;
 
+/// What its changes add up to.
 #[derive(Debug, Default)]
-struct Books {
+pub struct Books {
     trades: HashMap<String, Trade>,
     by_trade_no: HashMap<String, String>,
     refunds: HashMap<(String, String), Refund>,
     entries: Vec<Entry>,
 }
 
-impl Books {
+impl journal::Books for Books {
+    type Change = Change;
+
     fn apply(&mut self, change: Change) {
         if let Some(trade) = change.trade {
             self.by_trade_no.insert(trade.trade_no.clone(), trade.number.clone());
@@ -153,36 +150,6 @@ impl Books {
 }
 
 impl Ledger {
-    /// Opens the account's file and replays it.
-    ///
-    /// # Errors
-    /// As [`Journal::open`].
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut books = Books::default();
-        let journal = Journal::open(path, |change, _| books.apply(change))?;
-        Ok(Self { journal, books })
-    }
-
-    /// Writes a change to disk, then makes it.
-    ///
-    /// # Errors
-    /// When the disk refuses; nothing is changed then.
-    pub fn commit(&mut self, change: Change) -> io::Result<()> {
-        self.journal.append(&change)?;
-        self.books.apply(change);
-        Ok(())
-    }
-
-    /// Forgets everything, on disk too.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn clear(&mut self) -> io::Result<()> {
-        self.journal.clear()?;
-        self.books = Books::default();
-        Ok(())
-    }
-
     /// The trade of a merchant's number.
     pub fn trade(&self, number: &str) -> Option<&Trade> {
         self.books.trades.get(number)

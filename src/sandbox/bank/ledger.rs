@@ -4,13 +4,11 @@
 //! the same code that replays the file. Card numbers are not kept.
 
 use std::collections::HashMap;
-use std::io;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::book::Entry;
-use crate::sandbox::journal::Journal;
+use crate::sandbox::journal;
 
 /// What a message asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,20 +87,19 @@ pub struct Change {
 }
 
 /// See the module.
-#[derive(Debug)]
-pub struct Ledger {
-    journal: Journal,
-    books: Books,
-}
+pub type Ledger = journal::Ledger<Books>;
 
+/// What its changes add up to.
 #[derive(Debug, Default)]
-struct Books {
+pub struct Books {
     transactions: HashMap<String, Transaction>,
     numbers: HashMap<String, String>,
     entries: Vec<Entry>,
 }
 
-impl Books {
+impl journal::Books for Books {
+    type Change = Change;
+
     fn apply(&mut self, change: Change) {
         for transaction in change.transactions {
             if matches!(transaction.kind, Kind::Purchase | Kind::Hold | Kind::Refund) {
@@ -115,36 +112,6 @@ impl Books {
 }
 
 impl Ledger {
-    /// Opens the file and replays it.
-    ///
-    /// # Errors
-    /// As [`Journal::open`].
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut books = Books::default();
-        let journal = Journal::open(path, |change, _| books.apply(change))?;
-        Ok(Self { journal, books })
-    }
-
-    /// Writes a change to disk, then makes it.
-    ///
-    /// # Errors
-    /// When the disk refuses; nothing is changed then.
-    pub fn commit(&mut self, change: Change) -> io::Result<()> {
-        self.journal.append(&change)?;
-        self.books.apply(change);
-        Ok(())
-    }
-
-    /// Forgets everything, on disk too.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn clear(&mut self) -> io::Result<()> {
-        self.journal.clear()?;
-        self.books = Books::default();
-        Ok(())
-    }
-
     /// The transaction with that identity.
     pub fn find(&self, identity: &str) -> Option<&Transaction> {
         self.books.transactions.get(identity)
