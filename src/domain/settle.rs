@@ -111,24 +111,27 @@ impl Payment {
         self.updated_at = now;
         let waiting = self.current_pay().filter(|pay| pay.state.is_open() && pay.state != AttemptState::Sent).map(|pay| pay.n);
         if let Some(pay) = waiting.and_then(|n| self.attempt_mut(n)) {
+            // Asked out of turn: the look that follows costs no rung.
             pay.due_at = Some(now);
+            pay.tries = pay.tries.saturating_sub(1).max(0);
         }
         self.derive(now);
         self.call_for_follow_up(now);
     }
 
     /// Notes when the channel first said that it does not have attempt `n`, and looks again a rung later.
-    pub fn not_found(&mut self, n: i16, now: Timestamp) {
+    pub fn not_found(&mut self, n: i16, contract: &Contract, now: Timestamp) {
         if let Some(attempt) = self.attempt_mut(n) {
             attempt.not_found_since.get_or_insert(now);
             attempt.updated_at = now;
         }
         self.updated_at = now;
-        self.look_again(n, now);
+        self.look_again(n, contract, now);
     }
 
-    /// When attempt `n`, as it now is, must be looked at next. A customer who is waited for is looked after when the wait ends, at the latest.
-    pub fn next_look(&self, n: i16, now: Timestamp) -> Option<Timestamp> {
+    /// When attempt `n`, as it now is, must be looked at next. A customer who is waited for is looked after when the wait ends, at the latest; what
+    /// the channel did not have, when the contract lets a second such answer end it.
+    pub fn next_look(&self, n: i16, contract: &Contract, now: Timestamp) -> Option<Timestamp> {
         let attempt = self.attempt(n)?;
         // A refund that is refused for now under one number after the other waits longer each time, or they would follow each other without a pause.
         let earlier = match (attempt.operation, attempt.state) {
@@ -138,12 +141,16 @@ impl Payment {
         let tries = attempt.tries.saturating_add(i32::try_from(earlier).unwrap_or(i32::MAX));
         let due = due(attempt.operation, attempt.state, tries, None, self.capture_before, now)?;
         let waits = attempt.state == AttemptState::ActionRequired && self.request.expires_at > now;
-        Some(if waits { due.min(self.request.expires_at) } else { due })
+        let due = if waits { due.min(self.request.expires_at) } else { due };
+        let final_at =
+            attempt.not_found_since.filter(|_| matches!(attempt.state, AttemptState::Sent | AttemptState::Unknown | AttemptState::Accepted));
+        let final_at = final_at.and_then(|since| since.checked_add(contract.not_found_final_after).ok()).filter(|final_at| *final_at > now);
+        Some(final_at.map_or(due, |final_at| due.min(final_at)))
     }
 
     /// Moves attempt `n` one rung up the ladder, after a look that told nothing new.
-    pub fn look_again(&mut self, n: i16, now: Timestamp) {
-        let next_look = self.next_look(n, now);
+    pub fn look_again(&mut self, n: i16, contract: &Contract, now: Timestamp) {
+        let next_look = self.next_look(n, contract, now);
         if let Some(attempt) = self.attempt_mut(n) {
             if attempt.state != AttemptState::Sent {
                 attempt.due_at = next_look;
@@ -182,7 +189,7 @@ impl Payment {
             Operation::Reversal => self.reversal_entered(undoes, state, now),
             Operation::Refund => self.refund_entered(before, state, amount),
         }
-        let next_look = self.next_look(n, now);
+        let next_look = self.next_look(n, contract, now);
         if let Some(attempt) = self.attempt_mut(n) {
             attempt.due_at = next_look;
             attempt.tries = attempt.tries.saturating_add(1);

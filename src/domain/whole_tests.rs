@@ -366,14 +366,36 @@ fn a_refund_that_the_channel_takes_back_frees_what_it_had_reserved() {
 }
 
 #[test]
+fn what_a_channel_did_not_have_is_asked_after_when_a_second_such_answer_would_end_it_however_high_the_ladder() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::Unknown).expect("legal");
+    payment.attempts[0].tries = 12;
+    let waited = start() + SignedDuration::try_from(CONTRACT.not_found_final_after).expect("short");
+    assert!(payment.next_look(1, &CONTRACT, start()).is_some_and(|next| next > waited), "an hour's rung");
+    payment.not_found(1, &CONTRACT, start());
+    assert_eq!(payment.attempts[0].due_at, Some(waited));
+    assert!(payment.next_look(1, &CONTRACT, waited).is_some_and(|next| next > waited), "it never asks without a pause");
+}
+
+#[test]
+fn a_cancel_asks_out_of_turn_which_costs_no_rung() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn(&mut payment, 1, Fact::Unknown).expect("legal");
+    payment.attempts[0].tries = 5;
+    payment.request_cancel(start());
+    payment.look_again(1, &CONTRACT, start());
+    assert_eq!(payment.attempts[0].tries, 5);
+}
+
+#[test]
 fn a_customer_who_is_waited_for_is_looked_after_when_the_wait_ends_at_the_latest() {
     let mut payment = open(CaptureMethod::Automatic);
     learn(&mut payment, 1, Fact::ActionRequired).expect("legal");
     let expiry = payment.request.expires_at;
     let shortly_before = expiry - SignedDuration::from_secs(1);
     payment.attempts[0].tries = 100;
-    assert_eq!(payment.next_look(1, shortly_before), Some(expiry));
-    assert!(payment.next_look(1, expiry).is_some_and(|next| next > expiry));
+    assert_eq!(payment.next_look(1, &CONTRACT, shortly_before), Some(expiry));
+    assert!(payment.next_look(1, &CONTRACT, expiry).is_some_and(|next| next > expiry));
     assert_eq!(payment.duty(1, &CONTRACT, expiry), Duty::Close);
 }
 

@@ -78,7 +78,7 @@ impl Flows {
         match payment.duty(claim.n, contract, self.now()) {
             Duty::Nothing => {
                 // A hold is looked at before it lapses; what is over, never again, until news of it calls for something.
-                self.shared.store.postpone(claim, payment.next_look(claim.n, self.now()), false).await?;
+                self.shared.store.postpone(claim, payment.next_look(claim.n, contract, self.now()), false).await?;
                 Ok("nothing")
             }
             Duty::Query => self.query(payment, claim, &channel, false).await,
@@ -213,7 +213,7 @@ impl Flows {
             return self.apply(payment, claim, channel, &news).await;
         }
         if attempt.not_found_since.is_some() && !permanent {
-            self.postpone(claim, &payment).await?;
+            self.postpone(claim, &payment, channel).await?;
             return Ok("not_found");
         }
         if is_wanted(&payment, attempt) && self.key_is_alive(attempt, contract) {
@@ -232,7 +232,7 @@ impl Flows {
             }
         }
         let mut draft = payment.clone();
-        draft.not_found(claim.n, self.now());
+        draft.not_found(claim.n, contract, self.now());
         self.write(&payment, draft, Source::Query).await?;
         Ok("not_found")
     }
@@ -247,7 +247,7 @@ impl Flows {
         let contract = channel.handle.provider().contract();
         if !self.key_is_alive(&attempt, contract) && matches!(attempt.state, AttemptState::Unknown) {
             // Outside its life the same key would be another request: only a query may speak of this one.
-            self.postpone(claim, &payment).await?;
+            self.postpone(claim, &payment, channel).await?;
             return Ok("key_expired");
         }
         let verb = Verb::sending(attempt.operation);
@@ -400,14 +400,14 @@ impl Flows {
         if stands && news.fact == Fact::Authorized && payment.follow_up(self.now()) == Some(FollowUp::Void) {
             return Box::pin(self.follow(payment, claim, FollowUp::Void)).await;
         }
-        self.postpone(claim, &payment).await?;
+        self.postpone(claim, &payment, channel).await?;
         Ok(if learned == Learned::Seen { "unchanged" } else { "contradiction" })
     }
 
     /// Gives the lease back and sets the next look, a rung higher.
-    async fn postpone(&self, claim: &Claim, payment: &Payment) -> Result<(), FlowError> {
+    async fn postpone(&self, claim: &Claim, payment: &Payment, channel: &Channel) -> Result<(), FlowError> {
         let now = self.now();
-        let next = payment.next_look(claim.n, now).unwrap_or(now + SignedDuration::from_mins(1));
+        let next = payment.next_look(claim.n, channel.handle.provider().contract(), now).unwrap_or(now + SignedDuration::from_mins(1));
         Ok(self.shared.store.postpone(claim, Some(next), true).await?)
     }
 }

@@ -34,12 +34,13 @@ pub(super) const FAULT: &str = "UPDATE attempt SET failures = least(failures + 1
 pub(super) const BACKLOG: &str = "SELECT count(*) FILTER (WHERE set_aside_at IS NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)), \
      min(due_at) FILTER (WHERE set_aside_at IS NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)), \
      count(*) FILTER (WHERE set_aside_at IS NOT NULL) FROM attempt WHERE due_at <= $1 + interval '1 minute'";
-/// Makes what is in doubt at a channel, or waits in its queue, due now, spread over a while: it answers again.
-pub(super) const HASTEN: &str = "UPDATE attempt SET due_at = $2::timestamptz + random() * $4::float8 * interval '1 second' WHERE channel = $1 \
-     AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3";
+/// Makes what is in doubt at a channel, or waits in its queue, due now, spread over a while: it answers again. A look out of turn costs no rung.
+pub(super) const HASTEN: &str = "UPDATE attempt SET due_at = $2::timestamptz + random() * $4::float8 * interval '1 second', \
+     tries = greatest(tries - 1, 0) WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3";
 
-/// Makes one attempt due now.
-pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3 WHERE payment_id = $1 AND n = $2 AND (due_at IS NULL OR due_at > $3)";
+/// Makes one attempt due now, out of turn.
+pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3, tries = greatest(tries - 1, 0) \
+     WHERE payment_id = $1 AND n = $2 AND (due_at IS NULL OR due_at > $3)";
 
 /// An attempt that is ours to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -319,6 +319,7 @@ impl Shopper {
             // It became final before the cancel came.
             (409, "wrong_state") if wish.what == What::Cancel => {
                 wish.told.push((409, String::new(), code));
+                self.is_answered(&wish);
                 self.orders[wish.order].wishes.push(wish);
                 return;
             }
@@ -348,6 +349,10 @@ impl Shopper {
         self.waiting.push_back(wish);
     }
 
+    fn is_answered(&self, wish: &Wish) {
+        self.market.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&format!("{:?} {}", wish.what, wish.key));
+    }
+
     /// What a shopper does next, after an answer.
     fn go_on(&mut self, wish: Wish, reply: &Reply) {
         let order = wish.order;
@@ -363,7 +368,7 @@ impl Shopper {
             self.put_aside(wish, ASIDE);
             return;
         }
-        self.market.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&format!("{:?} {}", wish.what, wish.key));
+        self.is_answered(&wish);
         let canceled = self.orders[order].wishes.iter().chain(&self.waiting).any(|other| other.order == order && other.what == What::Cancel);
         let status = reply.text("status");
         let captured = reply.body["amount_captured"].as_i64().unwrap_or(0);
