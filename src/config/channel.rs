@@ -106,7 +106,7 @@ pub struct ChannelSettings {
     /// The merchants whose account it is, each by name or id: only their payments go through it; default empty, and all merchants of its mode
     /// share it. Names are looked up at the start, in the channel's mode; one that is unknown then stops the start.
     pub merchants: Vec<String>,
-    /// Its place in routing, lowest first; default 100, -1000 to 1000. Channels of equal priority are tried in the file's order.
+    /// Its place in routing, lowest first; default 100, -1000 to 1000. Channels of equal priority share the payments evenly.
     pub priority: i32,
     /// How long one call may take, in ms; default the provider's (3,000 for most), 50 to 120,000. Too low turns slow answers into unknowns; too
     /// high holds a payment that another channel could take.

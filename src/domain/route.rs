@@ -81,8 +81,9 @@ impl Plan {
     }
 }
 
-/// Plans over `candidates`. Of channels with the same priority the one that comes first in the settings is tried first. What belongs to one
-/// account (a card's token) is never offered to a second one: without a chosen channel the first that fits is the only one.
+/// Plans over `candidates`. Channels with the same priority share the payments evenly: each order has its own order among them, the same whenever it
+/// is asked for, so that what one of them cannot take falls on all others alike. What belongs to one account (a card's token) is never offered to
+/// a second one: without a chosen channel the first that fits, in the settings' order, is the only one.
 pub fn plan(request: &PaymentRequest, candidates: &[Candidate]) -> Plan {
     let mut plan = Plan::default();
     let mut fitting: Vec<&Candidate> = Vec::new();
@@ -92,12 +93,24 @@ pub fn plan(request: &PaymentRequest, candidates: &[Candidate]) -> Plan {
             None => fitting.push(candidate),
         }
     }
-    fitting.sort_by_key(|candidate| candidate.priority);
     if request.method.belongs_to_one_account() {
+        fitting.sort_by_key(|candidate| candidate.priority);
         fitting.truncate(1);
+    } else {
+        fitting.sort_by_cached_key(|candidate| (candidate.priority, turn(request, &candidate.channel)));
     }
     plan.channels = fitting.into_iter().map(|candidate| candidate.channel.clone()).collect();
     plan
+}
+
+/// A channel's place among its equals for this order: rendezvous hashing (Thaler and Ravishankar 1998) over FNV-1a, whose last bits a finalizer
+/// spreads over the whole number.
+fn turn(request: &PaymentRequest, channel: &str) -> u64 {
+    let bytes = request.merchant.as_bytes().iter().chain(request.order.as_bytes()).chain(&[0]).chain(channel.as_bytes());
+    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
 }
 
 fn misfit(request: &PaymentRequest, candidate: &Candidate) -> Option<Misfit> {
@@ -164,10 +177,39 @@ mod tests {
 
     #[test]
     fn a_payment_goes_through_its_merchants_own_channels_and_shared_ones_and_never_through_anothers() {
-        let candidates = [candidate("theirs", &[NEIGHBOUR]), candidate("ours", &[NEIGHBOUR, SHOP]), candidate("shared", &[])];
+        let mut candidates = [candidate("theirs", &[NEIGHBOUR]), candidate("ours", &[NEIGHBOUR, SHOP]), candidate("shared", &[])];
+        candidates[2].priority = 1;
         let plan = plan(&request(None), &candidates);
         assert_eq!(plan.channels, ["ours", "shared"]);
         assert_eq!(plan.misfits, [("theirs".to_owned(), Misfit::Owner)]);
+    }
+
+    #[test]
+    fn equal_channels_share_the_payments_and_what_one_cannot_take_falls_on_the_others_alike() {
+        let mut candidates: Vec<Candidate> = ["a", "b", "c", "d"].iter().map(|id| candidate(id, &[])).collect();
+        candidates.push(Candidate { priority: 1, ..candidate("last", &[]) });
+        candidates.push(Candidate { priority: -1, methods: vec![MethodKind::Barcode], ..candidate("unfit", &[]) });
+        let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();
+        for order in 0..12_000 {
+            let request = PaymentRequest { order: format!("A-{order}"), ..request(None) };
+            let first = plan(&request, &candidates);
+            assert_eq!(first, plan(&request, &candidates), "the same order goes the same way");
+            assert_eq!((first.channels.len(), first.channels.last().map(String::as_str)), (5, Some("last")));
+            *counts.entry((first.channels[0].clone(), first.channels[1].clone())).or_default() += 1;
+        }
+        assert_eq!(counts.len(), 12);
+        assert!(counts.values().all(|count| (850..1_150).contains(count)), "each first and each second about as often: {counts:?}");
+    }
+
+    #[test]
+    fn a_token_goes_to_the_first_account_that_fits_always() {
+        let mut candidates = [candidate("z", &[]), candidate("a", &[])];
+        candidates.iter_mut().for_each(|candidate| candidate.methods = vec![MethodKind::CardToken]);
+        for order in 0..50 {
+            let method = PaymentMethod::CardToken { token: "pm_1".to_owned() };
+            let request = PaymentRequest { order: format!("A-{order}"), method, ..request(None) };
+            assert_eq!(plan(&request, &candidates).channels, ["z"]);
+        }
     }
 
     #[test]
