@@ -30,6 +30,11 @@ pub enum External {
         /// How much.
         money: Money,
     },
+    /// Money went back to the customer, and the message does not say how much: the channel is asked before anything is booked.
+    RefundToMeasure {
+        /// The channel's name for the refund.
+        reference: String,
+    },
     /// The customer's bank asks for money back: it is held until that is decided.
     DisputeOpened {
         /// The channel's name for the dispute.
@@ -52,7 +57,7 @@ impl External {
     /// The name in metrics and logs.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Refund { .. } => "refund",
+            Self::Refund { .. } | Self::RefundToMeasure { .. } => "refund",
             Self::DisputeOpened { .. } => "dispute_opened",
             Self::DisputeClosed { .. } => "dispute_closed",
         }
@@ -61,14 +66,17 @@ impl External {
     /// The channel's name for it.
     pub fn reference(&self) -> &str {
         match self {
-            Self::Refund { reference, .. } | Self::DisputeOpened { reference, .. } | Self::DisputeClosed { reference, .. } => reference,
+            Self::Refund { reference, .. }
+            | Self::RefundToMeasure { reference }
+            | Self::DisputeOpened { reference, .. }
+            | Self::DisputeClosed { reference, .. } => reference,
         }
     }
 
     /// The event of the payment's timeline that tells of it, and by which a second message about the same is known; a refund is known by its row.
     pub fn event(&self) -> Option<(&'static str, String)> {
         match self {
-            Self::Refund { .. } => None,
+            Self::Refund { .. } | Self::RefundToMeasure { .. } => None,
             Self::DisputeOpened { reference, money } => Some(("dispute.created", json!({"dispute": reference, "amount": money.amount}).to_string())),
             Self::DisputeClosed { reference, money, won } => {
                 Some(("dispute.closed", json!({"dispute": reference, "amount": money.amount, "won": won}).to_string()))
@@ -76,9 +84,10 @@ impl External {
         }
     }
 
-    const fn money(&self) -> Money {
+    const fn money(&self) -> Option<Money> {
         match self {
-            Self::Refund { money, .. } | Self::DisputeOpened { money, .. } | Self::DisputeClosed { money, .. } => *money,
+            Self::Refund { money, .. } | Self::DisputeOpened { money, .. } | Self::DisputeClosed { money, .. } => Some(*money),
+            Self::RefundToMeasure { .. } => None,
         }
     }
 }
@@ -106,12 +115,13 @@ pub struct DisputeKnown {
 impl Payment {
     /// Adopts what happened at `channel` by itself. `key` is for the attempt of a refund; `dispute` is what the timeline tells of the same dispute.
     pub fn adopt(&mut self, external: &External, channel: &str, key: String, dispute: DisputeKnown, now: Timestamp) -> Adopted {
-        let money = external.money();
+        let Some(money) = external.money() else { return Adopted::DoesNotFit };
         if money.currency != self.request.currency || money.amount <= 0 {
             return Adopted::DoesNotFit;
         }
         match external {
             External::Refund { reference, .. } => self.adopt_refund(reference, money.amount, channel, key, now),
+            External::RefundToMeasure { .. } => Adopted::DoesNotFit,
             External::DisputeOpened { .. } if dispute.opened => Adopted::Seen,
             External::DisputeOpened { .. } => self.hold_for_dispute(money.amount, now),
             External::DisputeClosed { .. } if dispute.closed => Adopted::Seen,
@@ -136,9 +146,13 @@ impl Payment {
         Adopted::Changed
     }
 
+    /// Whether the channel's refund `reference` is booked, or asked for by us.
+    pub fn has_refund(&self, reference: &str) -> bool {
+        self.attempts.iter().any(|attempt| attempt.operation == Operation::Refund && attempt.reference.as_deref() == Some(reference))
+    }
+
     fn adopt_refund(&mut self, reference: &str, amount: i64, channel: &str, key: String, now: Timestamp) -> Adopted {
-        let known = |attempt: &super::attempt::Attempt| attempt.operation == Operation::Refund && attempt.reference.as_deref() == Some(reference);
-        if self.attempts.iter().any(known) {
+        if self.has_refund(reference) {
             return Adopted::Seen;
         }
         let before = self.clone();

@@ -5,10 +5,47 @@ use super::answer::FlowError;
 use super::carrying::touched;
 use super::flows::{Channel, Flows};
 use super::settle::{OVERTAKEN, Written};
-use crate::domain::{Adopted, Change, DisputeKnown, External, PaymentId, Source};
+use crate::domain::{Adopted, Attempt, CallClass, Change, DisputeKnown, External, Fact, Operation, OperationClass, PaymentId, Source};
+use crate::provider::{Reply, Verb};
 use crate::store::payment::EventRow;
 
+/// What the channel says of a refund that was made there.
+pub(super) enum Measured {
+    /// It was done, and is so much.
+    Refund(External),
+    /// It is booked here already.
+    Known,
+    /// The channel has no such refund.
+    NotThere,
+}
+
 impl Flows {
+    /// Asks `channel` how much its refund `reference` of the payment `id` gave back.
+    ///
+    /// # Errors
+    /// [`FlowError::NoWord`] while the channel does not say, besides what the database may fail with: then it is asked again later.
+    pub(super) async fn measure(&self, id: PaymentId, channel: &Channel, reference: &str) -> Result<Measured, FlowError> {
+        let payment = self.reload(id).await?;
+        if payment.has_refund(reference) {
+            return Ok(Measured::Known);
+        }
+        let Some(pay) = payment.current_pay() else { return Ok(Measured::NotThere) };
+        let guard = channel.handle.guard();
+        let permit = guard.admit(OperationClass::Resolve, self.shared.clock.boot()).map_err(|_| FlowError::NoWord)?;
+        let asked_about = Attempt { operation: Operation::Refund, key: reference.to_owned(), reference: None, ..pay.clone() };
+        let question = channel.call(&payment, &asked_about, Verb::QueryRefund, self.now());
+        let done = channel.handle.perform(question, permit, self.call_deadline(channel), None).await;
+        self.note(channel, &done);
+        match done.reply {
+            Reply::NotFound if done.class == CallClass::Success => Ok(Measured::NotThere),
+            Reply::News { news, .. } if news.fact == Fact::Approved => match news.money {
+                Some(money) => Ok(Measured::Refund(External::Refund { reference: reference.to_owned(), money })),
+                None => Err(FlowError::NoWord),
+            },
+            _ => Err(FlowError::NoWord),
+        }
+    }
+
     /// Adopts what happened at `channel` by itself to the payment `id`.
     pub(super) async fn adopt(&self, id: PaymentId, channel: &Channel, external: &External) -> Result<Adopted, FlowError> {
         for _ in 0..OVERTAKEN {

@@ -4,6 +4,7 @@
 use jiff::SignedDuration;
 
 use super::answer::FlowError;
+use super::external::Measured;
 use super::flows::{Channel, Flows};
 use super::{Acknowledgement, Notify};
 use crate::domain::{Adopted, Contract, External, Learned, News, PaymentId, Source};
@@ -15,6 +16,8 @@ use crate::store::notification::NotificationState;
 const INBOX_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// How long a notification waits for the flow that it has overtaken.
 const A_MOMENT: std::time::Duration = std::time::Duration::from_millis(250);
+/// How long a channel is asked what a notification of its own leaves open.
+const ASKED_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// Notifications taken from the inbox at a time.
 const INBOX_BATCH: i64 = 100;
 
@@ -43,7 +46,7 @@ impl Flows {
                 let flows = self.clone();
                 let channel = channel.clone();
                 self.spawn(async move {
-                    flows.apply_and_close(&channel, &notification).await;
+                    flows.apply_and_close(&channel, &notification, flows.now()).await;
                     drop(place);
                 });
             }
@@ -65,7 +68,7 @@ impl Flows {
                 protocol.read_notification(&waiting.body).ok().map(|read| (channel, read))
             });
             match read {
-                Some((channel, notification)) => self.apply_and_close(&channel, &notification).await,
+                Some((channel, notification)) => self.apply_and_close(&channel, &notification, waiting.received_at).await,
                 // Left as received, it would stand before later ones at every look.
                 None => {
                     let why = "its channel is not in the settings, or it cannot be read";
@@ -76,10 +79,17 @@ impl Flows {
         Ok(())
     }
 
-    async fn apply_and_close(&self, channel: &Channel, notification: &Notification) {
+    async fn apply_and_close(&self, channel: &Channel, notification: &Notification, received_at: jiff::Timestamp) {
         let id = channel.handle.id();
         let (state, note, payment) = match self.apply_notification(channel, notification).await {
             Ok(verdict) => verdict,
+            Err(FlowError::NoWord) if self.now() < received_at + ASKED_FOR => {
+                tracing::warn!(channel = id, event = %notification.event_id, "a notification waits for what its channel must say first");
+                return;
+            }
+            Err(FlowError::NoWord) => {
+                (NotificationState::Quarantined, Some("its channel was asked for an hour, and does not say what it is about"), None)
+            }
             Err(error) => {
                 // It stays in the inbox as received, and is taken up again.
                 tracing::error!(channel = id, event = %notification.event_id, error = %error, "a notification could not be applied yet");
@@ -166,7 +176,17 @@ impl Flows {
         let Some(id) = found else {
             return Ok((NotificationState::Quarantined, Some("money moved at the channel, and it is of no payment that was paid here"), None));
         };
-        Ok(match self.adopt(id, channel, external).await? {
+        let measured = match external {
+            External::RefundToMeasure { reference } => match self.measure(id, channel, reference).await? {
+                Measured::Refund(refund) => refund,
+                Measured::Known => return Ok((NotificationState::Applied, None, Some(id))),
+                Measured::NotThere => {
+                    return Ok((NotificationState::Quarantined, Some("it tells of a refund that the channel does not have"), Some(id)));
+                }
+            },
+            External::Refund { .. } | External::DisputeOpened { .. } | External::DisputeClosed { .. } => external.clone(),
+        };
+        Ok(match self.adopt(id, channel, &measured).await? {
             Adopted::Changed | Adopted::Seen => (NotificationState::Applied, None, Some(id)),
             Adopted::DoesNotFit => {
                 let why = "money moved at the channel, and it is more than there is of the payment's";

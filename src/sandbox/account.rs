@@ -42,11 +42,11 @@ pub trait Account: fmt::Debug + Send + Sync {
     fn clear(&self) -> io::Result<()>;
 
     /// Does what a customer, or a person in the provider's portal, is told to do. `reference` is the attempt's key, or the provider's own name
-    /// for the payment. Gives back the payment as the provider shows it then.
+    /// for the payment. `amount`, in minor units, is for a refund of a part. Gives back the payment as the provider shows it then.
     ///
     /// # Errors
     /// As [`ActRefusal`] says; nothing is changed then.
-    fn act(&self, reference: &str, act: Act) -> Result<Value, ActRefusal>;
+    fn act(&self, reference: &str, act: Act, amount: Option<i64>) -> Result<Value, ActRefusal>;
 }
 
 /// The sockets before an account: open, or shut and refusing. An account behind two addresses has one gate that opens and shuts both.
@@ -80,7 +80,7 @@ pub enum Act {
     Abandon,
     /// Tells the bank that it was not them.
     Dispute,
-    /// A refund of the rest, made in the portal.
+    /// A refund made in the portal: of the rest, unless it is said how much.
     PortalRefund,
 }
 

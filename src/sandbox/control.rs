@@ -9,7 +9,7 @@
 //! DELETE /_control/_books                 forgets everything that was charged, refunded and answered
 //! GET    /_control/{channel}/book         the book; ?from=N leaves out the first N entries
 //! GET|PUT|DELETE /_control/{channel}/faults
-//! POST   /_control/{channel}/customer     {"reference","act":"pay|abandon|dispute|portal_refund"}
+//! POST   /_control/{channel}/customer     {"reference","act":"pay|abandon|dispute|portal_refund","amount"}
 //! POST   /2010-04-01/Accounts/{sid}/Messages.json     Twilio's: the text message is kept, and goes nowhere
 //! ```
 
@@ -258,17 +258,19 @@ async fn heal(desk: Data<Desk>, id: Path<String>) -> HttpResponse {
 struct CustomerActs {
     reference: String,
     act: Act,
+    /// Minor units, of a refund of a part.
+    amount: Option<i64>,
 }
 
 async fn customer(desk: Data<Desk>, id: Path<String>, body: Bytes) -> HttpResponse {
     let Some(channel) = desk.channels.get(id.as_str()) else {
         return unknown_channel(&id);
     };
-    let CustomerActs { reference, act } = match parse(&body) {
+    let CustomerActs { reference, act, amount } = match parse(&body) {
         Ok(acts) => acts,
         Err(complaint) => return refusal(400, &complaint),
     };
-    match channel.account.act(&reference, act) {
+    match channel.account.act(&reference, act, amount) {
         Ok(shown) => HttpResponse::Ok().json(shown),
         Err(why) => {
             let status = match &why {

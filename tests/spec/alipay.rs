@@ -144,3 +144,22 @@ async fn a_refund_of_everything_in_alipays_portal_is_adopted() {
     world.running.stop();
     world.ended().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_refunded_in_the_portal_waits_until_alipay_says_how_much_it_was() {
+    let world = start().await;
+    let paid = world.create(&barcode(1_250)).await;
+    world.break_channel("alipay_main", &json!({"mode": "error_not_processed", "operations": ["query"]})).await;
+    let part = json!({"reference": paid.text("channel_reference"), "act": "portal_refund", "amount": 400});
+    world.control("POST", "alipay_main/customer", &part).await;
+    let asked = "breakwater_channel_attempts_total{channel=\"alipay_main\",operation=\"query_refund\",outcome=\"unknown\"}";
+    world.eventually_metric(asked, |count| count >= 1.0).await;
+    let waiting = world.ops("/ops/v1/notifications?state=received").await;
+    assert_eq!(waiting.body["data"].as_array().map(Vec::len), Some(1), "{:#}", waiting.body);
+    assert_eq!(world.payment(&paid.id()).await["amount_refunded"], 0, "nothing is booked that was not said");
+    world.heal("alipay_main").await;
+    let after = world.in_time(&paid.id(), |payment| payment["amount_refunded"] == 400).await;
+    assert_eq!(after["refunds"][0]["source"], "channel", "{after:#}");
+    world.running.stop();
+    world.ended().await;
+}

@@ -70,8 +70,8 @@ fn is_of_a_refund(parameters: &Parameters) -> Result<bool, NotificationError> {
     }
 }
 
-/// `refund_fee` is the sum of all refunds so far, so a notice tells *that* a refund of ours was done, and of one that is not ours how much it was
-/// only where nothing is left: then it was all of it, or an earlier one is known and the sum does not fit, which is for a person.
+/// `refund_fee` is the sum of all refunds so far, so a notice tells *that* a refund was done, and how much it was only where it is the first and
+/// gave back everything. Of another that is not ours Alipay is asked, by its number.
 fn of_a_refund(parameters: &Parameters, trade: &str) -> Told {
     let number = field(parameters, "out_biz_no").filter(|number| number.len() <= NAME_MAX);
     match number {
@@ -81,14 +81,15 @@ fn of_a_refund(parameters: &Parameters, trade: &str) -> Told {
             let news = News::of(Fact::Approved).with_reference(number);
             Told { attempt: Some(number.to_owned()), news: Some(news), external: None }
         }
-        _ => {
+        Some(number) => Told { external: Some(External::RefundToMeasure { reference: number.to_owned() }), ..Told::default() },
+        None => {
             let sum = field(parameters, "refund_fee").and_then(amount::incoming);
             let whole = field(parameters, "total_amount").and_then(amount::incoming);
-            let reference = number.or(field(parameters, "trade_no")).unwrap_or(trade);
+            let reference = field(parameters, "trade_no").unwrap_or(trade);
             let external = sum.filter(|_| sum == whole).map(|money| External::Refund { reference: reference.to_owned(), money });
-            // A part that nobody here asked for: the flow finds no such attempt, and sets it aside for a person.
+            // A part without a number: nobody can be asked about it. The flow finds no such attempt, and sets it aside for a person.
             let news = external.is_none().then(|| News::of(Fact::Approved));
-            Told { attempt: number.map(str::to_owned).filter(|_| news.is_some()), news, external }
+            Told { attempt: None, news, external }
         }
     }
 }

@@ -87,8 +87,8 @@ fn a_notice_of_a_refund_is_about_the_refund_and_a_closed_trade_that_was_refunded
     }
     let refunded = read(1);
     assert_eq!((refunded.kind.as_str(), refunded.news, refunded.pay_reference.as_deref()), ("TRADE_CLOSED", None, Some("BW20261120000002")));
-    let all = External::Refund { reference: "RF0002".to_owned(), money: super::sample::money(8888, "CNY") };
-    assert_eq!(refunded.external, Some(all), "under a number that is none of ours, and of all there was");
+    let stranger = External::RefundToMeasure { reference: "RF0002".to_owned() };
+    assert_eq!(refunded.external, Some(stranger), "under a number that is none of ours, and the fee is the sum of all refunds");
 }
 
 #[test]
@@ -115,8 +115,11 @@ fn a_notice_says_what_its_fields_say() {
     assert_eq!((partial.attempt_key.as_deref(), partial.payment.as_deref()), (Some(KEY), Some("pay_1")));
     assert_eq!(partial.news.map(|news| (news.fact, news.money)), Some((Fact::Approved, None)), "the fee is the sum of all refunds");
     let of_a_stranger = read(&[("refund_fee", "1.00"), ("out_biz_no", "RF1")]).expect("read");
-    let said = (of_a_stranger.attempt_key.as_deref(), of_a_stranger.news.is_some(), of_a_stranger.external);
-    assert_eq!(said, (Some("RF1"), true, None), "how much of the sum it was, a person must find out");
+    let said = (of_a_stranger.attempt_key, of_a_stranger.news, of_a_stranger.external);
+    assert_eq!(said, (None, None, Some(External::RefundToMeasure { reference: "RF1".to_owned() })), "Alipay can be asked how much of the sum it was");
+    let all = read(&[("refund_fee", "88.88")]).expect("read");
+    let money = super::sample::money(8888, "CNY");
+    assert!(matches!(all.external, Some(External::Refund { money: given_back, .. }) if given_back == money), "all there was, under no number");
 }
 
 #[test]

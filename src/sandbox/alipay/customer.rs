@@ -15,7 +15,7 @@ use crate::sandbox::fault::{Magic, Operation};
 
 impl Account {
     /// Does what a customer is told to do. `reference` is the merchant's number of the trade, or Alipay's.
-    pub(super) fn perform(&self, reference: &str, act: Act) -> Result<Value, ActRefusal> {
+    pub(super) fn perform(&self, reference: &str, act: Act, part: Option<i64>) -> Result<Value, ActRefusal> {
         let now = book::now();
         let mut ledger = self.ledger();
         let found = ledger.trade(reference).or_else(|| ledger.trade_by_no(reference));
@@ -25,7 +25,7 @@ impl Account {
             Act::Pay => pay(trade, now)?,
             Act::Abandon => abandon(trade)?,
             Act::Dispute => return Err(ActRefusal::WrongState("Alipay's customers have no disputes on this wire".to_owned())),
-            Act::PortalRefund => from_portal(trade, now)?,
+            Act::PortalRefund => from_portal(trade, part, now)?,
         };
         let (trade, refund) = (done.change.trade.clone(), done.change.refund.clone());
         ledger.commit(done.change)?;
@@ -69,7 +69,7 @@ impl Account {
             tokio::time::sleep(delay).await;
             let Some(account) = account.upgrade() else { return };
             let waits = account.ledger().trade(&trade).is_some_and(|trade| trade.is_open() && !trade.abandoned);
-            if waits && let Err(refusal) = account.perform(&trade, Act::Pay) {
+            if waits && let Err(refusal) = account.perform(&trade, Act::Pay, None) {
                 tracing::debug!(%trade, error = %refusal, "a customer of the sandbox did not pay");
             }
         });
@@ -119,10 +119,11 @@ fn abandon(mut trade: Trade) -> Result<Done, ActRefusal> {
     Ok(Done { change: Change { trade: Some(trade), ..Change::default() }, ..Done::default() })
 }
 
-fn from_portal(trade: Trade, now: Timestamp) -> Result<Done, ActRefusal> {
-    let amount = trade.left();
-    if trade.status != Status::Paid || amount == 0 {
-        return Err(ActRefusal::WrongState(format!("{} is {} and has nothing to give back", trade.number, trade.status.as_str())));
+fn from_portal(trade: Trade, part: Option<i64>, now: Timestamp) -> Result<Done, ActRefusal> {
+    let amount = part.unwrap_or(trade.left());
+    if trade.status != Status::Paid || amount < 1 || amount > trade.left() {
+        let (number, status, left) = (&trade.number, trade.status.as_str(), trade.left());
+        return Err(ActRefusal::WrongState(format!("{number} is {status} and has {left} left: {amount} cannot be given back")));
     }
     let number = format!("PORTAL{}", uuid::Uuid::new_v4().simple());
     Ok(trade::give_back(trade, Refund { trade: String::new(), number, amount, reason: None, due: None, done: None }, now))

@@ -223,7 +223,7 @@ impl Account for Host {
         self.ledger().clear()
     }
 
-    fn act(&self, reference: &str, _: Act) -> Result<Value, ActRefusal> {
+    fn act(&self, reference: &str, _: Act, _: Option<i64>) -> Result<Value, ActRefusal> {
         Err(ActRefusal::WrongState(format!("{reference}: nobody acts on a card payment at a bank; disputes come as files, which this bank has not")))
     }
 }

@@ -339,8 +339,8 @@ impl sandbox::Account for Account {
         self.ledger().clear()
     }
 
-    fn act(&self, reference: &str, act: Act) -> Result<Value, ActRefusal> {
-        self.perform(reference, act)
+    fn act(&self, reference: &str, act: Act, amount: Option<i64>) -> Result<Value, ActRefusal> {
+        self.perform(reference, act, amount)
     }
 }
 

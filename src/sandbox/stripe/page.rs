@@ -51,7 +51,7 @@ impl Account {
     ///
     /// # Errors
     /// As [`ActRefusal`] says; nothing is changed then.
-    pub(super) fn perform(&self, reference: &str, act: Act) -> Result<Value, ActRefusal> {
+    pub(super) fn perform(&self, reference: &str, act: Act, part: Option<i64>) -> Result<Value, ActRefusal> {
         let mut ledger = self.ledger();
         let found = ledger.intent(reference).or_else(|| ledger.intents_of_attempt(reference).next_back()).cloned();
         let intent = found.ok_or_else(|| ActRefusal::Unknown(reference.to_owned()))?;
@@ -61,7 +61,7 @@ impl Account {
             Act::Pay => pay(intent, &origin)?,
             Act::Abandon => abandon(intent, &origin)?,
             Act::Dispute => payment::dispute(intent, &origin).map_err(ActRefusal::WrongState)?,
-            Act::PortalRefund => refund::from_portal(intent, &origin).map_err(|refusal| {
+            Act::PortalRefund => refund::from_portal(intent, part, &origin).map_err(|refusal| {
                 let message = refusal.body()["error"]["message"].as_str().unwrap_or_default().to_owned();
                 ActRefusal::WrongState(message)
             })?,
@@ -111,7 +111,7 @@ impl Account {
                 return;
             };
             let waits = account.ledger().intent(&intent).is_some_and(|intent| intent.visited);
-            if waits && let Err(refusal) = account.perform(&intent, Act::Pay) {
+            if waits && let Err(refusal) = account.perform(&intent, Act::Pay, None) {
                 tracing::debug!(%intent, error = %refusal, "a customer of the sandbox did not pay");
             }
         });

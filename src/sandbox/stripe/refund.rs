@@ -58,8 +58,8 @@ pub fn create(intent: Intent, form: &Form, decline: bool, pending_for: Duration,
 ///
 /// # Errors
 /// As [`create`].
-pub fn from_portal(intent: Intent, origin: &Origin<'_>) -> Result<Done, StripeError> {
-    make(intent, None, None, BTreeMap::new(), false, Duration::ZERO, origin)
+pub fn from_portal(intent: Intent, part: Option<i64>, origin: &Origin<'_>) -> Result<Done, StripeError> {
+    make(intent, part, None, BTreeMap::new(), false, Duration::ZERO, origin)
 }
 
 fn make(

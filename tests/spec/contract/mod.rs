@@ -204,7 +204,12 @@ pub fn id(payment: &Value) -> &str {
 
 /// Asks the sandbox for an act, which may be refused: the status of its answer.
 pub async fn act(world: &World, way: Way, reference: &str, act: &str) -> u16 {
+    act_in_part(world, way, reference, act, None).await
+}
+
+/// As [`act`], of a part of the amount.
+pub async fn act_in_part(world: &World, way: Way, reference: &str, act: &str, part: Option<i64>) -> u16 {
     let url = format!("{}/_control/{}/customer", world.sandbox.as_ref().expect("open").control_url(), way.channel);
-    let body = json!({"reference": reference, "act": act}).to_string();
+    let body = json!({"reference": reference, "act": act, "amount": part}).to_string();
     client::send("POST", &url, &[("content-type", "application/json")], &body).await.expect("the sandbox answers").status
 }

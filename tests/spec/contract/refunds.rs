@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Way, act, each, id};
+use super::{Way, act, act_in_part, each, id};
 use crate::world::World;
 
 each! {
@@ -11,6 +11,7 @@ each! {
     a_refund_that_was_lost_on_its_way_is_made_once => lost;
     a_refund_that_is_pending_or_not_taken_yet_is_made_later => pending;
     a_refund_made_at_the_channel_is_adopted => portal;
+    parts_that_are_refunded_at_the_channel_are_adopted_one_by_one_between_ours => portal_parts;
     a_dispute_holds_its_amount => dispute;
 }
 
@@ -101,6 +102,36 @@ async fn portal(way: Way) {
         let more = world.refund(id(&paid), 1).await;
         assert_eq!((more.status, more.text("code")), (422, "refund_exceeds_captured"), "{:#}", more.body);
     }
+    world.close().await;
+}
+
+async fn portal_parts(way: Way) {
+    if way.lacks.portal.is_some() {
+        return;
+    }
+    let world = way.world().await;
+    let paid = way.paid(&world, 1_250).await;
+    let reference = paid["channel_reference"].as_str().expect("a name");
+    for (part, given_back) in [(400, 400), (250, 750)] {
+        assert_eq!(act_in_part(&world, way, reference, "portal_refund", Some(part)).await, 200);
+        let after = world.eventually(id(&paid), |payment| payment["amount_refunded"] == given_back).await;
+        assert_eq!(after["status"], "succeeded", "{after:#}");
+        if given_back == 400 {
+            // Alipay wants three seconds between two refunds of a trade.
+            assert!(matches!(world.refund(id(&paid), 100).await.status, 201 | 202));
+            world.in_time(id(&paid), |payment| payment["amount_refunded"] == 500).await;
+        }
+    }
+    let refunds = world.payment(id(&paid)).await["refunds"].clone();
+    let amounts: Vec<(&str, i64)> = refunds
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|refund| (refund["source"].as_str().expect("a source"), refund["amount"].as_i64().expect("minor units")))
+        .collect();
+    assert_eq!(amounts, [("channel", 400), ("merchant", 100), ("channel", 250)], "{refunds:#}");
+    let more = world.refund(id(&paid), 501).await;
+    assert_eq!((more.status, more.text("code")), (422, "refund_exceeds_captured"), "{:#}", more.body);
     world.close().await;
 }
 
