@@ -4,10 +4,12 @@
     python3 benches/flood.py [ROUNDS] [SECONDS]
 
 One Breakwater (whatever binary `.ci/stage.py` finds), one sandbox, two merchants. A quiet merchant pays forty times a second, each payment at its own
-time, and its latency is taken from that time. Rounds are interleaved: calm; as many requests for `/livez` as a flood has, which is what any such
-number of requests costs on this machine; a second merchant that sends ten times what it may; notifications with a wrong signature. Printed are the
-medians over the rounds of the quiet merchant's p50 and p99, and their ratio to the calm ones. The quiet merchant and each flooder are processes of
-their own, and the flood has a fixed pace: without one, a machine of two cores measures the flooder.
+time, and its latency is taken from that time. Rounds are interleaved: calm; `livez`, as many requests that do nothing as a flood has, which is what
+any such number of requests costs on this machine; `lawful`, a second merchant at its limit; `merchant`, the same one at ten times its limit;
+`notifications`, as many with a wrong signature. Printed are the medians over the rounds of the quiet merchant's p50 and p99, and their ratio to the
+calm ones. What a flood does to others is the difference between `merchant` and `lawful`, which is paid work, and between `notifications` and `calm`;
+both with `livez` in mind. The quiet merchant and each flooder are processes of their own, and the flood has a fixed pace: without one, a machine of
+two cores measures the flooder.
 """
 import http.client
 import json
@@ -24,10 +26,11 @@ import stage  # noqa: E402
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 6
 PACE = 40
+LAWFUL_PACE = 60
 FLOOD_PACE = 600
-FLOODERS = 2
+FLOODERS = 4
 
-LIMITS = "[limits]\nmerchant_writes_per_second = 60\nmerchant_writes_burst = 120\n"
+LIMITS = "[limits]\nmerchant_writes_per_second = 60\nmerchant_writes_burst = 60\n"
 
 
 def post(connection, path, body, headers):
@@ -68,11 +71,11 @@ def pay_at_a_pace(place, key, results):
     results.put((latencies[len(latencies) // 2], latencies[int(len(latencies) * 0.99) - 1], bad))
 
 
-def flood(place, make, over, results):
+def flood(place, make, pace, over, results):
     connection = http.client.HTTPConnection(place, timeout=30)
     began, n, counts = time.monotonic(), 0, {}
     while not over.is_set():
-        time.sleep(max(0, began + n * FLOODERS / FLOOD_PACE - time.monotonic()))
+        time.sleep(max(0, began + n * FLOODERS / pace - time.monotonic()))
         n += 1
         request = make()
         try:
@@ -86,9 +89,9 @@ def flood(place, make, over, results):
     results.put(counts)
 
 
-def one_round(place, quiet, make):
+def one_round(place, quiet, make, pace):
     over, paid, flooded = multiprocessing.Event(), multiprocessing.Queue(), multiprocessing.Queue()
-    flooders = [multiprocessing.Process(target=flood, args=(place, make, over, flooded)) for _ in range(FLOODERS)] if make else []
+    flooders = [multiprocessing.Process(target=flood, args=(place, make, pace, over, flooded)) for _ in range(FLOODERS)] if make else []
     payer = multiprocessing.Process(target=pay_at_a_pace, args=(place, quiet, paid))
     for process in [*flooders, payer]:
         process.start()
@@ -109,12 +112,19 @@ def main():
     installation.command("merchants", "add", "Flooder")
     greedy = installation.command("keys", "add", "Flooder").strip()
     place = installation.url.removeprefix("http://")
-    kinds = {"calm": None, "livez": lambda: "/livez", "merchant": lambda: payment(greedy), "notifications": forged}
+    paid = lambda: payment(greedy)  # noqa: E731
+    kinds = {
+        "calm": (None, 0),
+        "livez": (lambda: "/livez", FLOOD_PACE),
+        "lawful": (paid, LAWFUL_PACE),
+        "merchant": (paid, FLOOD_PACE),
+        "notifications": (forged, FLOOD_PACE),
+    }
     seen = {name: [] for name in kinds}
-    one_round(place, installation.key, None)
+    one_round(place, installation.key, None, 0)
     for _ in range(ROUNDS):
-        for name, make in kinds.items():
-            seen[name].append(one_round(place, installation.key, make))
+        for name, (make, pace) in kinds.items():
+            seen[name].append(one_round(place, installation.key, make, pace))
     calm = [statistics.median(round_[place_] for round_ in seen["calm"]) for place_ in (0, 1)]
     for name, rounds in seen.items():
         p50, p99 = (statistics.median(round_[place_] for round_ in rounds) for place_ in (0, 1))
