@@ -416,6 +416,12 @@ fn rates(limits: &LimitSettings) -> Rates {
 /// The merchants that the channel's settings name.
 async fn owners_of(settings: &ChannelSettings, store: &Store, clock: &Clock) -> Result<Vec<Uuid>, StartError> {
     let mode = settings.mode.livemode();
+    if mode && cfg!(feature = "unguarded") {
+        return Err(StartError::Setting(format!(
+            "channel {}: this program was built without guards, to measure what they cost, and serves no live channel",
+            settings.id
+        )));
+    }
     let mut owners = Vec::with_capacity(settings.merchants.len());
     for name in &settings.merchants {
         match store.find_merchant(name, Some(mode), clock.wall()).await? {
