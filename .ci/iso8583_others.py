@@ -84,4 +84,5 @@ def main(ours, theirs):
     print(f"pyiso8583 read {checked} of our messages and wrote {len(written)}")
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

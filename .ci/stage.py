@@ -233,10 +233,10 @@ class Sandbox:
 class Installation:
     """`breakwater serve` on a PostgreSQL of its own, with one merchant. `channels` is the settings file's part about channels."""
 
-    def __init__(self, channels, settings=""):
+    def __init__(self, channels, settings="", environment={}):
         self.database = Postgres()
         self.home = folder()
-        self.environment = {"PATH": os.environ["PATH"], "BREAKWATER_DATABASE_URL": self.database.url}
+        self.environment = {"PATH": os.environ["PATH"], "BREAKWATER_DATABASE_URL": self.database.url, **environment}
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         head = f'[server]\nlisten = "127.0.0.1:{port}"\noperations_on_main = true\n'

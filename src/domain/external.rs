@@ -2,6 +2,8 @@
 //! is true whether it suits us or not, so it is adopted: the ceilings move, the merchant is told. What cannot be true together with what is known
 //! is left for a person.
 //!
+//! Messages overtake each other. The end of something whose beginning was not heard yet is adopted with its beginning, which then tells nothing new.
+//!
 //! A refund of ours that was only reserved, and not sent yet, gives way to one that has happened. One that is on its way does not.
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::attempt::AttemptState;
+use super::attempt::{Attempt, AttemptState};
 use super::failure::{Failure, FailureCode};
 use super::id::RefundId;
 use super::money::Money;
@@ -35,6 +37,13 @@ pub enum External {
         /// The channel's name for the refund.
         reference: String,
     },
+    /// Such a refund did not arrive, or came back: the money is the merchant's.
+    RefundReturned {
+        /// The channel's name for the refund.
+        reference: String,
+        /// How much.
+        money: Money,
+    },
     /// The customer's bank asks for money back: it is held until that is decided.
     DisputeOpened {
         /// The channel's name for the dispute.
@@ -58,6 +67,7 @@ impl External {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Refund { .. } | Self::RefundToMeasure { .. } => "refund",
+            Self::RefundReturned { .. } => "refund_returned",
             Self::DisputeOpened { .. } => "dispute_opened",
             Self::DisputeClosed { .. } => "dispute_closed",
         }
@@ -68,25 +78,32 @@ impl External {
         match self {
             Self::Refund { reference, .. }
             | Self::RefundToMeasure { reference }
+            | Self::RefundReturned { reference, .. }
             | Self::DisputeOpened { reference, .. }
             | Self::DisputeClosed { reference, .. } => reference,
         }
     }
 
-    /// The event of the payment's timeline that tells of it, and by which a second message about the same is known; a refund is known by its row.
-    pub fn event(&self) -> Option<(&'static str, String)> {
+    /// The events of the payment's timeline that tell of it, beside what is `known` of the same dispute, and by which a second message about it is
+    /// known; a refund is known by its row.
+    pub fn events(&self, known: DisputeKnown) -> Vec<(&'static str, String)> {
+        let opened = |reference: &str, money: &Money| ("dispute.created", json!({"dispute": reference, "amount": money.amount}).to_string());
         match self {
-            Self::Refund { .. } | Self::RefundToMeasure { .. } => None,
-            Self::DisputeOpened { reference, money } => Some(("dispute.created", json!({"dispute": reference, "amount": money.amount}).to_string())),
+            Self::Refund { .. } | Self::RefundToMeasure { .. } | Self::RefundReturned { .. } => Vec::new(),
+            Self::DisputeOpened { reference, money } => vec![opened(reference, money)],
             Self::DisputeClosed { reference, money, won } => {
-                Some(("dispute.closed", json!({"dispute": reference, "amount": money.amount, "won": won}).to_string()))
+                let closed = ("dispute.closed", json!({"dispute": reference, "amount": money.amount, "won": won}).to_string());
+                if known.opened { vec![closed] } else { vec![opened(reference, money), closed] }
             }
         }
     }
 
     const fn money(&self) -> Option<Money> {
         match self {
-            Self::Refund { money, .. } | Self::DisputeOpened { money, .. } | Self::DisputeClosed { money, .. } => Some(*money),
+            Self::Refund { money, .. }
+            | Self::RefundReturned { money, .. }
+            | Self::DisputeOpened { money, .. }
+            | Self::DisputeClosed { money, .. } => Some(*money),
             Self::RefundToMeasure { .. } => None,
         }
     }
@@ -122,12 +139,14 @@ impl Payment {
         match external {
             External::Refund { reference, .. } => self.adopt_refund(reference, money.amount, channel, key, now),
             External::RefundToMeasure { .. } => Adopted::DoesNotFit,
+            External::RefundReturned { reference, .. } => self.adopt_return(reference, money.amount, channel, key, now),
             External::DisputeOpened { .. } if dispute.opened => Adopted::Seen,
             External::DisputeOpened { .. } => self.hold_for_dispute(money.amount, now),
             External::DisputeClosed { .. } if dispute.closed => Adopted::Seen,
-            // Its beginning is told by another message, which comes later or never: of money that was never held nothing is let go.
-            External::DisputeClosed { .. } if !dispute.opened => Adopted::DoesNotFit,
             External::DisputeClosed { won, .. } => {
+                if !dispute.opened && self.hold_for_dispute(money.amount, now) != Adopted::Changed {
+                    return Adopted::DoesNotFit;
+                }
                 if *won {
                     self.disputed = (self.disputed - money.amount).max(0);
                 }
@@ -141,6 +160,8 @@ impl Payment {
         if amount > self.captured - self.disputed {
             return Adopted::DoesNotFit;
         }
+        // The channel would refuse them now. What is on its way is true or not whatever we wish.
+        self.release_unsent(self.refund_reserved + self.disputed + amount - self.captured, now);
         self.disputed += amount;
         self.updated_at = now;
         Adopted::Changed
@@ -161,10 +182,44 @@ impl Payment {
             *self = before;
             return Adopted::DoesNotFit;
         }
-        let n = i16::try_from(self.refunds.len() + 1).unwrap_or(i16::MAX);
-        let named: String = reference.chars().take(NAME_MAX).collect();
         self.refund_reserved += amount;
         self.refunded += amount;
+        self.book_refund(reference, amount, channel, key, AttemptState::Succeeded, now);
+        Adopted::Changed
+    }
+
+    /// A refund that was made at the channel did not arrive in the end. One that we had not heard of is booked as failed, so that a message about its
+    /// success that comes later is not believed.
+    fn adopt_return(&mut self, reference: &str, amount: i64, channel: &str, key: String, now: Timestamp) -> Adopted {
+        let known = |attempt: &&mut Attempt| attempt.operation == Operation::Refund && attempt.reference.as_deref() == Some(reference);
+        let Some(attempt) = self.attempts.iter_mut().find(known) else {
+            self.book_refund(reference, amount, channel, key, AttemptState::Declined, now);
+            if let Some(booked) = self.attempts.last_mut() {
+                booked.failure = Some(came_back());
+            }
+            return Adopted::Changed;
+        };
+        if attempt.state != AttemptState::Succeeded {
+            return Adopted::Seen;
+        }
+        attempt.state = AttemptState::Returned;
+        attempt.failure = Some(came_back());
+        attempt.updated_at = now;
+        let (amount, refund) = (attempt.amount, attempt.refund_n);
+        self.refunded -= amount;
+        self.refund_reserved -= amount;
+        if let Some(refund) = refund {
+            self.derive_refund(refund, now);
+        }
+        self.updated_at = now;
+        self.derive(now);
+        Adopted::Changed
+    }
+
+    /// Writes down a refund that was made at the channel, with its attempt, which ended as `state`.
+    fn book_refund(&mut self, reference: &str, amount: i64, channel: &str, key: String, state: AttemptState, now: Timestamp) {
+        let n = i16::try_from(self.refunds.len() + 1).unwrap_or(i16::MAX);
+        let named: String = reference.chars().take(NAME_MAX).collect();
         self.refunds.push(Refund {
             n,
             id: RefundId::mint(now, self.id.bucket()),
@@ -173,8 +228,8 @@ impl Payment {
             reason: Some("made at the channel".to_owned()),
             metadata: BTreeMap::new(),
             source: RefundSource::Channel,
-            status: RefundStatus::Succeeded,
-            outcome: Outcome::Approved,
+            status: RefundStatus::Processing,
+            outcome: Outcome::None,
             created_at: now,
             updated_at: now,
         });
@@ -189,15 +244,15 @@ impl Payment {
         };
         let attempt = self.add_attempt(attempt, Lease { owner: uuid::Uuid::nil(), until: now }, now);
         if let Some(attempt) = self.attempt_mut(attempt) {
-            attempt.state = AttemptState::Succeeded;
+            attempt.state = state;
             attempt.reference = Some(reference.to_owned());
             attempt.due_at = None;
             attempt.lease_owner = None;
             attempt.lease_until = None;
         }
+        self.derive_refund(n, now);
         self.updated_at = now;
         self.derive(now);
-        Adopted::Changed
     }
 
     /// Gives up refunds that were not sent yet, the latest first, until `missing` is free.
@@ -213,8 +268,11 @@ impl Payment {
             };
             let Some(attempt) = self.attempt_mut(attempt) else { continue };
             attempt.state = AttemptState::Declined;
-            attempt.failure =
-                Some(Failure::new(FailureCode::RefundExceedsChannel, None, "the money went back at the channel before this refund was sent"));
+            attempt.failure = Some(Failure::new(
+                FailureCode::RefundExceedsChannel,
+                None,
+                "the money went back at the channel, or is disputed there, since before this refund was sent",
+            ));
             attempt.due_at = None;
             attempt.lease_owner = None;
             attempt.lease_until = None;
@@ -225,6 +283,10 @@ impl Payment {
             self.derive_refund(n, now);
         }
     }
+}
+
+fn came_back() -> Failure {
+    Failure::new(FailureCode::RefundFailed, None, "the refund, which was made at the channel, did not arrive or came back")
 }
 
 #[cfg(test)]
@@ -253,6 +315,38 @@ mod tests {
         assert_eq!(payment.refunds[0].source, RefundSource::Channel);
         assert_eq!(adopt(&mut payment, &refund("re_9", 30), DisputeKnown::default()), Adopted::Seen);
         assert_eq!(payment.refunded, 30);
+    }
+
+    #[test]
+    fn a_refund_made_at_the_channel_that_comes_back_frees_its_amount_whichever_is_heard_first() {
+        let returned = External::RefundReturned { reference: "re_9".to_owned(), money: money(30) };
+        let mut payment = paid();
+        assert_eq!(adopt(&mut payment, &refund("re_9", 30), DisputeKnown::default()), Adopted::Changed);
+        assert_eq!(adopt(&mut payment, &returned, DisputeKnown::default()), Adopted::Changed);
+        assert_eq!((payment.refunded, payment.refund_reserved, payment.refundable()), (0, 0, 100));
+        assert_eq!((payment.refunds[0].status, payment.refunds.len()), (RefundStatus::Returned, 1));
+        let mut overtaken = paid();
+        assert_eq!(adopt(&mut overtaken, &returned, DisputeKnown::default()), Adopted::Changed);
+        assert_eq!((overtaken.refunds[0].status, overtaken.refundable()), (RefundStatus::Failed, 100), "nothing was ever given back");
+        for payment in [&mut payment, &mut overtaken] {
+            assert_eq!(adopt(payment, &refund("re_9", 30), DisputeKnown::default()), Adopted::Seen);
+            assert_eq!(adopt(payment, &returned, DisputeKnown::default()), Adopted::Seen);
+            assert_eq!((payment.refunded, payment.refund_reserved), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_refund_that_waits_gives_way_to_a_dispute_of_the_same_money() {
+        let opened = External::DisputeOpened { reference: "dp_1".to_owned(), money: money(60) };
+        for (amount, status) in [(80, RefundStatus::Failed), (40, RefundStatus::Processing)] {
+            let mut payment = paid();
+            happen(&mut payment, &Happening::Refund(amount));
+            let n = payment.attempts.last().expect("a refund").n;
+            let contract = super::super::whole_tests::CONTRACT;
+            assert_eq!(payment.learn(n, &News::of(Fact::NotSent), Source::Reply, &contract, start()), Ok(Learned::Changed));
+            assert_eq!(adopt(&mut payment, &opened, DisputeKnown::default()), Adopted::Changed);
+            assert_eq!((payment.refunds[0].status, payment.disputed), (status, 60), "{amount}");
+        }
     }
 
     #[test]
@@ -285,7 +379,14 @@ mod tests {
         let closed = |won| External::DisputeClosed { reference: "dp_1".to_owned(), money: money(60), won };
         let known = DisputeKnown { opened: true, closed: false };
         let mut payment = paid();
-        assert_eq!(adopt(&mut payment, &closed(true), DisputeKnown::default()), Adopted::DoesNotFit, "it was never opened");
+        let mut overtaken = payment.clone();
+        assert_eq!(adopt(&mut overtaken, &closed(false), DisputeKnown::default()), Adopted::Changed, "the end is heard before the beginning");
+        assert_eq!((overtaken.disputed, overtaken.refundable()), (60, 40));
+        assert_eq!(adopt(&mut overtaken, &opened, DisputeKnown { opened: true, closed: true }), Adopted::Seen);
+        let told: Vec<_> = closed(false).events(DisputeKnown::default()).into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(told, ["dispute.created", "dispute.closed"]);
+        let told: Vec<_> = closed(false).events(known).into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(told, ["dispute.closed"]);
         assert_eq!(adopt(&mut payment, &opened, DisputeKnown::default()), Adopted::Changed);
         assert_eq!((payment.disputed, payment.refundable()), (60, 40));
         assert_eq!(adopt(&mut payment, &opened, known), Adopted::Seen);

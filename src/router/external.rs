@@ -59,7 +59,7 @@ impl Flows {
                 return Ok(adopted);
             }
             let mut change = Change::between(&payment, touched(draft, now), Source::Notification);
-            if let Some((kind, body)) = external.event() {
+            for (kind, body) in external.events(dispute) {
                 change = change.telling(kind, body);
             }
             if let Written::Done(after) = self.write_change(change).await? {

@@ -184,7 +184,9 @@ impl Flows {
                     return Ok((NotificationState::Quarantined, Some("it tells of a refund that the channel does not have"), Some(id)));
                 }
             },
-            External::Refund { .. } | External::DisputeOpened { .. } | External::DisputeClosed { .. } => external.clone(),
+            External::Refund { .. } | External::RefundReturned { .. } | External::DisputeOpened { .. } | External::DisputeClosed { .. } => {
+                external.clone()
+            }
         };
         Ok(match self.adopt(id, channel, &measured).await? {
             Adopted::Changed | Adopted::Seen => (NotificationState::Applied, None, Some(id)),

@@ -47,6 +47,15 @@ pub trait Account: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`ActRefusal`] says; nothing is changed then.
     fn act(&self, reference: &str, act: Act, amount: Option<i64>) -> Result<Value, ActRefusal>;
+
+    /// Does what the payer's bank is told to do, days after the payment. `reference` is the key of the refund's attempt, or of the payment's, or the
+    /// provider's own name for either. Gives back what it is about, as the provider shows it then. Most providers' wires tell nothing of it.
+    ///
+    /// # Errors
+    /// As [`ActRefusal`] says; nothing is changed then.
+    fn bank_acts(&self, reference: &str, _act: BankAct) -> Result<Value, ActRefusal> {
+        Err(ActRefusal::WrongState(format!("{reference}: the wire of {} tells nothing of what the payer's bank does", self.provider())))
+    }
 }
 
 /// The sockets before an account: open, or shut and refusing. An account behind two addresses has one gate that opens and shuts both.
@@ -82,6 +91,18 @@ pub enum Act {
     Dispute,
     /// A refund made in the portal: of the rest, unless it is said how much.
     PortalRefund,
+}
+
+/// What the payer's bank can be told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BankAct {
+    /// Sends a refund back that had arrived, because the payer's account is closed: the merchant has the money again.
+    ReturnRefund,
+    /// Decides a dispute for the merchant, who keeps the money.
+    DisputeWon,
+    /// Decides a dispute for the payer.
+    DisputeLost,
 }
 
 /// Why an act did not happen.

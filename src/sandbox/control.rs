@@ -10,6 +10,7 @@
 //! GET    /_control/{channel}/book         the book; ?from=N leaves out the first N entries
 //! GET|PUT|DELETE /_control/{channel}/faults
 //! POST   /_control/{channel}/customer     {"reference","act":"pay|abandon|dispute|portal_refund","amount"}
+//! POST   /_control/{channel}/bank         {"reference","act":"return_refund|dispute_won|dispute_lost"}
 //! POST   /2010-04-01/Accounts/{sid}/Messages.json     Twilio's: the text message is kept, and goes nowhere
 //! ```
 
@@ -26,7 +27,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::account::{Account, Act, ActRefusal, Gate};
+use super::account::{Account, Act, ActRefusal, BankAct, Gate};
 use super::fault::{Fault, Mode};
 use super::mail::PostOffice;
 use super::watching::{Known, Orchestrator};
@@ -90,6 +91,7 @@ pub fn serve(listener: TcpListener, desk: Arc<Desk>) -> std::io::Result<(Server,
             .route("/_control/{channel}/book", web::get().to(book))
             .service(web::resource("/_control/{channel}/faults").get(faults).put(set_fault).delete(heal))
             .route("/_control/{channel}/customer", web::post().to(customer))
+            .route("/_control/{channel}/bank", web::post().to(bank))
             .default_service(web::to(|| async { refusal(404, "there is no such control route") }))
     })
     .workers(1)
@@ -255,9 +257,9 @@ async fn heal(desk: Data<Desk>, id: Path<String>) -> HttpResponse {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CustomerActs {
+struct Acts<A> {
     reference: String,
-    act: Act,
+    act: A,
     /// Minor units, of a refund of a part.
     amount: Option<i64>,
 }
@@ -266,11 +268,27 @@ async fn customer(desk: Data<Desk>, id: Path<String>, body: Bytes) -> HttpRespon
     let Some(channel) = desk.channels.get(id.as_str()) else {
         return unknown_channel(&id);
     };
-    let CustomerActs { reference, act, amount } = match parse(&body) {
+    let Acts::<Act> { reference, act, amount } = match parse(&body) {
         Ok(acts) => acts,
         Err(complaint) => return refusal(400, &complaint),
     };
-    match channel.account.act(&reference, act, amount) {
+    done(channel.account.act(&reference, act, amount))
+}
+
+async fn bank(desk: Data<Desk>, id: Path<String>, body: Bytes) -> HttpResponse {
+    let Some(channel) = desk.channels.get(id.as_str()) else {
+        return unknown_channel(&id);
+    };
+    let (reference, act) = match parse(&body) {
+        Ok(Acts::<BankAct> { reference, act, amount: None }) => (reference, act),
+        Ok(_) => return refusal(400, "amount: what a bank does is of the whole of it"),
+        Err(complaint) => return refusal(400, &complaint),
+    };
+    done(channel.account.bank_acts(&reference, act))
+}
+
+fn done(outcome: Result<Value, ActRefusal>) -> HttpResponse {
+    match outcome {
         Ok(shown) => HttpResponse::Ok().json(shown),
         Err(why) => {
             let status = match &why {

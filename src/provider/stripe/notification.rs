@@ -77,7 +77,8 @@ fn read(kind: &str, object: Value) -> Result<Told, NotificationError> {
         };
         return Ok(Told { news, metadata: intent.metadata.unwrap_or_default(), ..Told::default() });
     }
-    if kind.starts_with("refund.") {
+    // Of a refund that comes back after it succeeded, older accounts hear by the second name alone.
+    if kind.starts_with("refund.") || kind == "charge.refund.updated" {
         let refund: RefundObject = serde_json::from_value(object).map_err(malformed)?;
         let metadata = refund.metadata.clone().unwrap_or_default();
         if metadata.attempt.is_none() {
@@ -88,7 +89,8 @@ fn read(kind: &str, object: Value) -> Result<Told, NotificationError> {
         let news = refund.read(None).map(|news| if metadata.reverses.is_some() { News { money: None, ..news } } else { news });
         return Ok(Told { news, metadata, ..Told::default() });
     }
-    if matches!(kind, "charge.dispute.created" | "charge.dispute.closed") {
+    // Whatever the event is called: an inquiry that becomes a dispute is told as an update. Its status says where it stands.
+    if kind.starts_with("charge.dispute.") {
         let dispute: Dispute = serde_json::from_value(object).map_err(malformed)?;
         let pay_reference = dispute.payment_intent.as_str().filter(|id| is_id("pi_", id)).map(str::to_owned);
         return Ok(Told { external: dispute.read(), pay_reference, ..Told::default() });
@@ -283,6 +285,8 @@ mod tests {
             let closed = External::DisputeClosed { reference: "dp_1".to_owned(), money: money(60, "CNY"), won };
             assert_eq!(heard("charge.dispute.closed", status).external, Some(closed));
         }
+        let escalated = heard("charge.dispute.updated", "needs_response").external;
+        assert_eq!(escalated, opened.external, "an inquiry that has become a dispute");
         assert_eq!(heard("charge.dispute.created", "warning_needs_response").external, None);
         assert_eq!(heard("charge.dispute.closed", "warning_closed").external, None);
     }

@@ -240,9 +240,13 @@ impl RefundObject {
 
     /// What it says when it is none of ours: somebody made it on Stripe's own pages. One that is still pending is told of again.
     pub(super) fn read_external(&self) -> Option<External> {
-        let succeeded = self.status.as_deref() == Some("succeeded") && is_refund_id(&self.id);
-        let money = self.money().filter(|money| succeeded && money.amount > 0)?;
-        Some(External::Refund { reference: self.id.clone(), money })
+        let reference = Some(self.id.clone()).filter(|id| is_refund_id(id))?;
+        let money = self.money().filter(|money| money.amount > 0)?;
+        match self.status.as_deref()? {
+            "succeeded" => Some(External::Refund { reference, money }),
+            "failed" | "canceled" => Some(External::RefundReturned { reference, money }),
+            _ => None,
+        }
     }
 
     /// The payment that it is of.

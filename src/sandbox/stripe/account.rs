@@ -14,7 +14,7 @@ use super::error::StripeError;
 use super::form::Form;
 use super::ledger::{Change, Kept, KeyState, Ledger};
 use super::{Call, Done, Event, Origin, Outcome, base64, id, payment, read, refund, render, signature, too_large};
-use crate::sandbox::account::{Act, ActRefusal};
+use crate::sandbox::account::{Act, ActRefusal, BankAct};
 use crate::sandbox::book::{self, Entry};
 use crate::sandbox::fault::{Draw, Faults, Magic, Mode, Operation};
 use crate::sandbox::listener::{self, Ending, HttpAccount};
@@ -341,6 +341,10 @@ impl sandbox::Account for Account {
 
     fn act(&self, reference: &str, act: Act, amount: Option<i64>) -> Result<Value, ActRefusal> {
         self.perform(reference, act, amount)
+    }
+
+    fn bank_acts(&self, reference: &str, act: BankAct) -> Result<Value, ActRefusal> {
+        self.perform_at_the_bank(reference, act)
     }
 }
 

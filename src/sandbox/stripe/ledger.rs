@@ -131,8 +131,52 @@ pub struct Charge {
     pub amount_refunded: i64,
     /// Why it was declined.
     pub failure: Option<Decline>,
-    /// The cardholder disputes it.
+    /// The cardholder has disputed it; it stays so when that is decided.
     pub disputed: bool,
+    /// The dispute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispute: Option<Dispute>,
+}
+
+impl Charge {
+    /// Whether its money is not the merchant's to give back: a dispute is open, or was lost.
+    pub fn is_withheld(&self) -> bool {
+        self.disputed && self.dispute.as_ref().is_none_or(|dispute| dispute.status != DisputeStatus::Won)
+    }
+}
+
+/// A dispute of a charge, for all of what was taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// `dp_…`
+    pub id: String,
+    /// When it was opened.
+    pub created: Timestamp,
+    /// Where it stands.
+    pub status: DisputeStatus,
+}
+
+/// Where a dispute stands. The names are the wire's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeStatus {
+    /// Open.
+    NeedsResponse,
+    /// The merchant keeps the money.
+    Won,
+    /// The cardholder has it back.
+    Lost,
+}
+
+impl DisputeStatus {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NeedsResponse => "needs_response",
+            Self::Won => "won",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// Where a refund stands.
@@ -143,7 +187,7 @@ pub enum RefundStatus {
     Pending,
     /// Done.
     Succeeded,
-    /// Not done; the money stays with the merchant.
+    /// Not done, or it came back: the money is the merchant's.
     Failed,
 }
 

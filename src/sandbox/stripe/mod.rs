@@ -14,6 +14,7 @@
 //! goes out.
 
 mod account;
+mod bank;
 pub mod card;
 pub mod error;
 pub mod form;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::account::manner;
 use super::form::Form;
 use super::ledger::{Change, Intent, IntentStatus, RefundStatus};
-use super::{Account, Call, Done, Origin, payment, refund, render};
+use super::{Account, Call, Done, Origin, bank, payment, refund, render};
 use crate::sandbox::account::{Act, ActRefusal};
 use crate::sandbox::book;
 use crate::sandbox::fault::{Magic, Operation};
@@ -60,7 +60,7 @@ impl Account {
         let done = match act {
             Act::Pay => pay(intent, &origin)?,
             Act::Abandon => abandon(intent, &origin)?,
-            Act::Dispute => payment::dispute(intent, &origin).map_err(ActRefusal::WrongState)?,
+            Act::Dispute => bank::dispute(intent, &origin).map_err(ActRefusal::WrongState)?,
             Act::PortalRefund => refund::from_portal(intent, part, &origin).map_err(|refusal| {
                 let message = refusal.body()["error"]["message"].as_str().unwrap_or_default().to_owned();
                 ActRefusal::WrongState(message)
@@ -148,7 +148,7 @@ impl Account {
     }
 
     /// The origin of what no request caused.
-    fn nobody(&self) -> Origin<'_> {
+    pub(super) fn nobody(&self) -> Origin<'_> {
         Origin { now: book::now(), key: None, request_id: None, base_url: &self.base_url, expand_charge: false }
     }
 }

@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::card::{self, CardAnswer};
 use super::error::{Decline, StripeError};
 use super::form::Form;
 use super::ledger::{CaptureMethod, Change, Charge, Intent, IntentStatus};
-use super::{Done, Event, Origin, id, render};
+use super::{Done, Event, Origin, id};
 use crate::sandbox::book::{Entry, Kind};
 
 /// Twelve digits, as Stripe allows for the currencies of large numbers.
@@ -209,7 +208,7 @@ fn new_charge(intent: &mut Intent, now: Timestamp) -> Charge {
     intent.tries += 1;
     // Stripe's charge shares the tail of its intent's id; so the intent is found without an index.
     let id = format!("ch_{}_{}", intent.id.trim_start_matches("pi_"), intent.tries);
-    Charge { id, created: now, amount_captured: 0, amount_refunded: 0, failure: None, disputed: false }
+    Charge { id, created: now, amount_captured: 0, amount_refunded: 0, failure: None, disputed: false, dispute: None }
 }
 
 fn declined(mut intent: Intent, mut why: Decline, origin: &Origin<'_>) -> Done {
@@ -324,25 +323,5 @@ pub fn cancel(mut intent: Intent, form: &Form, origin: &Origin<'_>) -> Result<Do
     intent.canceled_at = Some(origin.now);
     let shown = origin.show(&intent);
     let events = vec![Event { kind: "payment_intent.canceled", object: shown.clone() }];
-    Ok(Done::new(Change { intent: Some(intent), ..Change::default() }, shown, events))
-}
-
-/// The cardholder tells the bank that it was not them.
-///
-/// # Errors
-/// A sentence, where nothing was taken, or it is disputed already.
-pub fn dispute(mut intent: Intent, origin: &Origin<'_>) -> Result<Done, String> {
-    let status = intent.status;
-    let shown: Value = match &mut intent.charge {
-        Some(charge) if status == IntentStatus::Succeeded && !charge.disputed => {
-            charge.disputed = true;
-            let charge = charge.clone();
-            render::dispute(&id("dp_"), &intent, &charge, origin.now)
-        }
-        _ => {
-            return Err(format!("{} is {} and has nothing new to dispute", intent.id, status.as_str()));
-        }
-    };
-    let events = vec![Event { kind: "charge.dispute.created", object: shown.clone() }];
     Ok(Done::new(Change { intent: Some(intent), ..Change::default() }, shown, events))
 }

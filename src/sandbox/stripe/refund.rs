@@ -83,7 +83,7 @@ fn make(
     if left == 0 {
         return Err(StripeError::already_refunded(&charge.id));
     }
-    if charge.disputed {
+    if charge.is_withheld() {
         return Err(StripeError::disputed(&charge.id));
     }
     if amount < 1 {
@@ -146,7 +146,7 @@ fn told(intent: Intent, refund: Refund, now: Timestamp) -> Done {
     Done::new(Change { intent: Some(intent), refund: Some(refund), entry, ..Change::default() }, shown, events)
 }
 
-fn booked(intent: &Intent, refund: &Refund, now: Timestamp) -> Entry {
+pub(super) fn booked(intent: &Intent, refund: &Refund, now: Timestamp) -> Entry {
     let (kind, reference) = match refund.metadata.get("reverses") {
         Some(reverses) => (Kind::Reversal, reverses.clone()),
         None => {

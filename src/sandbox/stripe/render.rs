@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::Decline;
-use super::ledger::{CaptureMethod, Charge, Intent, IntentStatus, Refund, RefundStatus};
+use super::ledger::{CaptureMethod, Charge, Dispute, DisputeStatus, Intent, IntentStatus, Refund, RefundStatus};
 
 /// The version whose shapes these are.
 pub const API_VERSION: &str = "2026-10-28.endive";
@@ -167,23 +167,24 @@ pub fn refund(refund: &Refund) -> Value {
 }
 
 /// The dispute of a charge.
-pub fn dispute(id: &str, intent: &Intent, charge: &Charge, now: Timestamp) -> Value {
+pub fn dispute(dispute: &Dispute, intent: &Intent, charge: &Charge) -> Value {
+    let created = dispute.created.as_second();
     json!({
-        "id": id,
+        "id": dispute.id,
         "object": "dispute",
         "amount": charge.amount_captured,
         "balance_transactions": [],
         "charge": charge.id,
-        "created": now.as_second(),
+        "created": created,
         "currency": intent.currency,
         "evidence": {},
-        "evidence_details": {"due_by": now.as_second() + 7 * 24 * 3600, "has_evidence": false, "past_due": false, "submission_count": 0},
-        "is_charge_refundable": false,
+        "evidence_details": {"due_by": created + 7 * 24 * 3600, "has_evidence": false, "past_due": false, "submission_count": 0},
+        "is_charge_refundable": dispute.status == DisputeStatus::Won,
         "livemode": false,
         "metadata": {},
         "payment_intent": intent.id,
         "reason": "fraudulent",
-        "status": "needs_response",
+        "status": dispute.status.as_str(),
     })
 }
 

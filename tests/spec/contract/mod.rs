@@ -31,6 +31,8 @@ pub struct Lacks {
     pub portal: Option<&'static str>,
     /// A dispute that is told.
     pub dispute: Option<&'static str>,
+    /// A refund that arrived, and comes back days later.
+    pub returned: Option<&'static str>,
 }
 
 /// One way to pay at one provider.
@@ -48,8 +50,13 @@ pub struct Way {
     pub lacks: Lacks,
 }
 
-const ALL: Lacks = Lacks { action: None, query: None, decline: None, hold: None, portal: None, dispute: None };
-const OF_ALIPAY: Lacks = Lacks { hold: Some("Alipay takes the money at once"), dispute: Some("Alipay's disputes are not on this wire"), ..ALL };
+const ALL: Lacks = Lacks { action: None, query: None, decline: None, hold: None, portal: None, dispute: None, returned: None };
+const OF_ALIPAY: Lacks = Lacks {
+    hold: Some("Alipay takes the money at once"),
+    dispute: Some("Alipay's disputes are not on this wire"),
+    returned: Some("Alipay's refunds go to a balance at Alipay, which does not close"),
+    ..ALL
+};
 
 pub const STRIPE: Way = Way {
     name: "stripe",
@@ -105,6 +112,7 @@ pub const BANK: Way = Way {
         query: Some("a bank cannot be asked: what it did not answer is undone"),
         portal: Some("a bank tells nobody anything by itself"),
         dispute: Some("a bank's disputes come as files"),
+        returned: Some("what comes back to a bank is in its settlement file"),
         ..ALL
     },
 };
@@ -202,14 +210,22 @@ pub fn id(payment: &Value) -> &str {
     payment["id"].as_str().expect("an id")
 }
 
-/// Asks the sandbox for an act, which may be refused: the status of its answer.
+/// Asks the sandbox for a customer's act, which may be refused: the status of its answer.
 pub async fn act(world: &World, way: Way, reference: &str, act: &str) -> u16 {
     act_in_part(world, way, reference, act, None).await
 }
 
 /// As [`act`], of a part of the amount.
 pub async fn act_in_part(world: &World, way: Way, reference: &str, act: &str, part: Option<i64>) -> u16 {
-    let url = format!("{}/_control/{}/customer", world.sandbox.as_ref().expect("open").control_url(), way.channel);
-    let body = json!({"reference": reference, "act": act, "amount": part}).to_string();
-    client::send("POST", &url, &[("content-type", "application/json")], &body).await.expect("the sandbox answers").status
+    ask(world, way, "customer", &json!({"reference": reference, "act": act, "amount": part})).await
+}
+
+/// The same of an act of the payer's bank.
+pub async fn bank_acts(world: &World, way: Way, reference: &str, act: &str) -> u16 {
+    ask(world, way, "bank", &json!({"reference": reference, "act": act})).await
+}
+
+async fn ask(world: &World, way: Way, whom: &str, acts: &Value) -> u16 {
+    let url = format!("{}/_control/{}/{whom}", world.sandbox.as_ref().expect("open").control_url(), way.channel);
+    client::send("POST", &url, &[("content-type", "application/json")], &acts.to_string()).await.expect("the sandbox answers").status
 }

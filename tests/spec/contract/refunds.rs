@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Way, act, act_in_part, each, id};
+use super::{Way, act, act_in_part, bank_acts, each, id};
 use crate::world::World;
 
 each! {
@@ -13,6 +13,9 @@ each! {
     a_refund_made_at_the_channel_is_adopted => portal;
     parts_that_are_refunded_at_the_channel_are_adopted_one_by_one_between_ours => portal_parts;
     a_dispute_holds_its_amount => dispute;
+    a_refund_that_comes_back_frees_its_amount => returned;
+    a_refund_made_at_the_channel_that_comes_back_frees_its_amount => portal_returned;
+    a_dispute_that_is_won_frees_its_amount_and_one_that_is_lost_keeps_it => decided;
 }
 
 async fn given_back(world: &World, payment: &str, amount: i64) -> Value {
@@ -146,6 +149,88 @@ async fn dispute(way: Way) {
         world.eventually(id(&paid), |payment| payment["amount_disputed"] == 1_250).await;
         let refund = world.refund(id(&paid), 1).await;
         assert_eq!((refund.status, refund.text("code")), (422, "refund_exceeds_captured"), "{:#}", refund.body);
+    }
+    world.close().await;
+}
+
+/// The key of the last refund's attempt.
+fn refund_key(payment: &Value) -> String {
+    let attempts = payment["attempts"].as_array().expect("attempts");
+    attempts.iter().rev().find(|attempt| attempt["operation"] == "refund").expect("a refund")["key"].as_str().expect("a key").to_owned()
+}
+
+fn told(payment: &Value, kind: &str) -> usize {
+    payment["events"].as_array().expect("events").iter().filter(|event| event["type"] == kind).count()
+}
+
+async fn returned(way: Way) {
+    let world = way.world().await;
+    let paid = way.paid(&world, 1_250).await;
+    let refund = world.refund(id(&paid), 500).await;
+    let before = given_back(&world, id(&paid), 500).await;
+    let done = bank_acts(&world, way, &refund_key(&before), "return_refund").await;
+    if let Some(why) = way.lacks.returned {
+        assert_eq!(done, 409, "{why}");
+        return world.close().await;
+    }
+    assert_eq!(done, 200);
+    let after = world.in_time(id(&paid), |payment| payment["amount_refunded"] == 0).await;
+    assert_eq!((&after["refunds"][0]["status"], &after["refunds"][0]["outcome"]), (&json!("returned"), &json!("declined")), "{after:#}");
+    assert_eq!((&after["status"], &after["amount_captured"]), (&json!("succeeded"), &json!(1_250)));
+    assert_eq!((told(&after, "refund.succeeded"), told(&after, "refund.returned")), (1, 1), "{after:#}");
+    let shown = world.get(&format!("/v1/refunds/{}?sync=true", refund.id())).await;
+    assert_eq!((shown.status, shown.text("status"), &shown.body["failure"]["code"]), (200, "returned", &json!("refund_failed")), "{:#}", shown.body);
+    assert_eq!(way.taken(&world).await, 1_250);
+    // All of it may be given back anew, and the first refund stays what it is.
+    world.refund(id(&paid), 1_250).await;
+    let anew = world.in_time(id(&paid), |payment| payment["amount_refunded"] == 1_250).await;
+    assert_eq!(anew["refunds"][0]["status"], "returned", "{anew:#}");
+    assert_eq!(way.taken(&world).await, 0);
+    world.close().await;
+}
+
+async fn portal_returned(way: Way) {
+    let world = way.world().await;
+    let paid = way.paid(&world, 1_250).await;
+    let (portal, back) = (way.lacks.portal, way.lacks.returned);
+    if let Some(why) = portal.or(back) {
+        let refused = bank_acts(&world, way, paid["channel_reference"].as_str().expect("a name"), "return_refund").await;
+        assert_eq!(refused, 409, "{why}");
+        return world.close().await;
+    }
+    assert_eq!(act(&world, way, paid["channel_reference"].as_str().expect("a name"), "portal_refund").await, 200);
+    let adopted = world.in_time(id(&paid), |payment| payment["amount_refunded"] == 1_250).await;
+    let attempts = adopted["attempts"].as_array().expect("attempts");
+    let reference = attempts.iter().find(|attempt| attempt["operation"] == "refund").expect("a refund")["reference"].as_str().expect("a name");
+    assert_eq!(bank_acts(&world, way, reference, "return_refund").await, 200);
+    let after = world.in_time(id(&paid), |payment| payment["amount_refunded"] == 0).await;
+    assert_eq!((&after["refunds"][0]["status"], &after["refunds"][0]["source"]), (&json!("returned"), &json!("channel")), "{after:#}");
+    assert_eq!((told(&after, "refund.returned"), way.taken(&world).await), (1, 1_250), "{after:#}");
+    world.close().await;
+}
+
+async fn decided(way: Way) {
+    let world = way.world().await;
+    for (act_of_bank, disputed) in [("dispute_won", 0), ("dispute_lost", 1_250)] {
+        let paid = way.paid(&world, 1_250).await;
+        let reference = paid["channel_reference"].as_str().expect("a name");
+        if let Some(why) = way.lacks.dispute {
+            assert_eq!(bank_acts(&world, way, reference, act_of_bank).await, 409, "{why}");
+            continue;
+        }
+        assert_eq!(bank_acts(&world, way, reference, act_of_bank).await, 409, "nothing is disputed yet");
+        assert_eq!(act(&world, way, reference, "dispute").await, 200);
+        world.in_time(id(&paid), |payment| payment["amount_disputed"] == 1_250).await;
+        assert_eq!(bank_acts(&world, way, reference, act_of_bank).await, 200);
+        let after = world.in_time(id(&paid), |payment| told(payment, "dispute.closed") == 1).await;
+        assert_eq!((&after["amount_disputed"], told(&after, "dispute.created")), (&json!(disputed), 1), "{act_of_bank}: {after:#}");
+        let refund = world.refund(id(&paid), 1_250).await;
+        if disputed == 0 {
+            assert!(matches!(refund.status, 201 | 202), "{:#}", refund.body);
+            world.in_time(id(&paid), |payment| payment["amount_refunded"] == 1_250).await;
+        } else {
+            assert_eq!((refund.status, refund.text("code")), (422, "refund_exceeds_captured"), "{:#}", refund.body);
+        }
     }
     world.close().await;
 }
