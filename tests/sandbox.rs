@@ -765,6 +765,46 @@ async fn what_the_customer_is_told_to_do_is_done_and_told() {
 }
 
 #[tokio::test]
+async fn what_the_payers_bank_does_days_later_is_booked_and_told() {
+    let mut ear = Ear::listen(|_| 200).await;
+    let url = ear.url();
+    let world = World::with(|settings| settings.notify_url = Some(url)).await;
+    let bank =
+        async |reference: &str, act: &str| world.control("POST", "/_control/stripe_main/bank", json!({"reference": reference, "act": act})).await;
+    world.pay("a1", 1250).await;
+    assert_eq!(ear.hear_type().await, "payment_intent.succeeded");
+    assert_eq!(bank("nobody", "return_refund").await.status, 404);
+    assert_eq!(bank("a1", "dispute_won").await.status, 409, "nothing is disputed");
+    let intent = world.customer("a1", "dispute").await.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(ear.hear_type().await, "charge.dispute.created");
+    let refund = |amount: i64| format!("payment_intent={intent}&amount={amount}&metadata[attempt]=r1");
+    assert_eq!(world.post("/v1/refunds", "r0", &refund(50)).await.error_code(), "charge_disputed");
+    assert_eq!(bank("a1", "dispute_won").await.json()["status"], "won");
+    assert_eq!(ear.hear_type().await, "charge.dispute.closed");
+    assert_eq!(bank("a1", "dispute_lost").await.status, 409, "it was decided");
+
+    assert_eq!(world.post("/v1/refunds", "r1", &refund(50)).await.json()["status"], "succeeded");
+    let mut made = [ear.hear_type().await, ear.hear_type().await];
+    made.sort();
+    assert_eq!(made, ["charge.refunded", "refund.updated"]);
+    assert_eq!(bank("r1", "return_refund").await.json()["status"], "failed");
+    let mut told = [ear.hear_type().await, ear.hear_type().await];
+    told.sort();
+    assert_eq!(told, ["charge.refund.updated", "refund.failed"]);
+    assert_eq!(bank("r1", "return_refund").await.status, 409, "it came back already");
+    let book = world.book().await;
+    assert_eq!(book.iter().map(|entry| (entry.0.as_str(), entry.2)).collect::<Vec<_>>(), [("charge", 1250), ("refund", 50), ("reversal", 50)]);
+    assert_eq!(world.post("/v1/refunds", "r2", &refund(1250)).await.json()["status"], "succeeded", "all of it may be given back again");
+
+    world.pay("a2", 300).await;
+    world.customer("a2", "dispute").await;
+    let lost = bank("a2", "dispute_lost").await.json();
+    assert_eq!((&lost["status"], &lost["amount"]), (&json!("lost"), &json!(300)));
+    let intent = lost["payment_intent"].as_str().unwrap();
+    assert_eq!(world.post("/v1/refunds", "r3", &format!("payment_intent={intent}")).await.error_code(), "charge_disputed");
+}
+
+#[tokio::test]
 async fn notifications_are_signed_and_tell_of_the_request_that_caused_them() {
     let mut ear = Ear::listen(|_| 200).await;
     let world = World::start().await;

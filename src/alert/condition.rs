@@ -46,11 +46,15 @@ pub enum AlertKind {
     WebhooksUndelivered,
     /// Attempts were set aside, because looking at them fails by faults of ours.
     AttemptsSetAside,
+    /// Money moved at a channel without us, or came back.
+    MoneyMoved,
+    /// A channel tells of money that cannot have moved as it says.
+    MoneyDoesNotFit,
 }
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::BreakerOpened,
         Self::QueriesPaced,
         Self::ChannelRestarted,
@@ -58,6 +62,8 @@ impl AlertKind {
         Self::PollerStalled,
         Self::WebhooksUndelivered,
         Self::AttemptsSetAside,
+        Self::MoneyMoved,
+        Self::MoneyDoesNotFit,
     ];
 
     /// The name in rows, answers and the runbook's anchors.
@@ -70,6 +76,8 @@ impl AlertKind {
             Self::PollerStalled => "poller_stalled",
             Self::WebhooksUndelivered => "webhooks_undelivered",
             Self::AttemptsSetAside => "attempts_set_aside",
+            Self::MoneyMoved => "money_moved",
+            Self::MoneyDoesNotFit => "money_does_not_fit",
         }
     }
 
@@ -81,14 +89,14 @@ impl AlertKind {
     /// How soon somebody must look.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::BreakerOpened | Self::UnknownOld | Self::PollerStalled | Self::AttemptsSetAside => Severity::Page,
-            Self::QueriesPaced | Self::ChannelRestarted | Self::WebhooksUndelivered => Severity::Ticket,
+            Self::BreakerOpened | Self::UnknownOld | Self::PollerStalled | Self::AttemptsSetAside | Self::MoneyDoesNotFit => Severity::Page,
+            Self::QueriesPaced | Self::ChannelRestarted | Self::WebhooksUndelivered | Self::MoneyMoved => Severity::Ticket,
         }
     }
 
     /// Whether it happens at a moment instead of lasting: it is raised once and never resolved by who raised it.
     pub const fn is_event(self) -> bool {
-        matches!(self, Self::ChannelRestarted)
+        matches!(self, Self::ChannelRestarted | Self::MoneyMoved | Self::MoneyDoesNotFit)
     }
 
     /// How long nobody must have seen it for it to have ended. A condition is seen again every second, so a minute bridges a breaker's probes
@@ -155,6 +163,26 @@ pub enum Condition {
         /// How many.
         attempts: u64,
     },
+    /// Money moved at a channel without us, or came back: it is booked, and the merchants are told. Each figure is of what was seen at one look.
+    MoneyMoved {
+        /// The channel.
+        channel: String,
+        /// Refunds that were made there.
+        refunds: u64,
+        /// Refunds that had succeeded, and came back.
+        returned: u64,
+        /// Disputes that were opened.
+        opened: u64,
+        /// Disputes that were decided.
+        closed: u64,
+    },
+    /// A channel tells of money that cannot have moved as it says, if what we know is true.
+    MoneyDoesNotFit {
+        /// The channel.
+        channel: String,
+        /// Messages that were set aside at one look.
+        messages: u64,
+    },
 }
 
 impl Condition {
@@ -168,13 +196,19 @@ impl Condition {
             Self::PollerStalled { .. } => AlertKind::PollerStalled,
             Self::WebhooksUndelivered { .. } => AlertKind::WebhooksUndelivered,
             Self::AttemptsSetAside { .. } => AlertKind::AttemptsSetAside,
+            Self::MoneyMoved { .. } => AlertKind::MoneyMoved,
+            Self::MoneyDoesNotFit { .. } => AlertKind::MoneyDoesNotFit,
         }
     }
 
     /// The channel that it is about; empty when it is about none in particular.
     pub fn channel(&self) -> &str {
         match self {
-            Self::BreakerOpened { channel, .. } | Self::QueriesPaced { channel, .. } | Self::ChannelRestarted { channel, .. } => channel,
+            Self::BreakerOpened { channel, .. }
+            | Self::QueriesPaced { channel, .. }
+            | Self::ChannelRestarted { channel, .. }
+            | Self::MoneyMoved { channel, .. }
+            | Self::MoneyDoesNotFit { channel, .. } => channel,
             Self::UnknownOld { .. } | Self::PollerStalled { .. } | Self::WebhooksUndelivered { .. } | Self::AttemptsSetAside { .. } => "",
         }
     }
@@ -231,6 +265,20 @@ impl Condition {
                     "When it is mended, have them asked after again: POST /ops/v1/unknowns/requery".to_owned(),
                 ],
             },
+            Self::MoneyMoved { channel, refunds, returned, opened, closed } => money_moved(channel, [*refunds, *returned, *opened, *closed]),
+            Self::MoneyDoesNotFit { channel, messages } => Story {
+                headline: format!("{channel}: {} not fit our books", counted(*messages, "message about money does", "messages about money do")),
+                impact: vec!["Money may have moved that no payment here shows; its merchant was told nothing.".to_owned()],
+                cause: vec![
+                    "A refund or dispute that happened at the channel by itself, and is more than its payment has, or in another currency."
+                        .to_owned(),
+                ],
+                done: vec!["The message is kept as it came; nothing was booked.".to_owned()],
+                next: vec![
+                    "See what it says: GET /ops/v1/notifications?state=quarantined".to_owned(),
+                    format!("Compare the payment with {channel}'s own back office, and see that our books hold: GET /ops/v1/integrity"),
+                ],
+            },
             Self::WebhooksUndelivered { age, waiting, endpoints } => Story {
                 headline: format!("webhooks have waited for {}", lasted(*age)),
                 impact: vec![format!("{waiting} webhooks to {endpoints} endpoints are not delivered; payments are not affected.")],
@@ -272,6 +320,34 @@ fn breaker_opened(channel: &str, reason: &str, calls: u64, failures: u64, others
     }
 }
 
+fn money_moved(channel: &str, [refunds, returned, opened, closed]: [u64; 4]) -> Story {
+    let parts = [
+        (refunds, "refund was made there", "refunds were made there"),
+        (returned, "refund came back", "refunds came back"),
+        (opened, "dispute was opened", "disputes were opened"),
+        (closed, "dispute was decided", "disputes were decided"),
+    ];
+    let seen: Vec<String> = parts.iter().filter(|(count, ..)| *count > 0).map(|&(count, one, many)| counted(count, one, many)).collect();
+    let mut next = vec!["See which, by source or type: GET /ops/v1/notifications, and the payment's events".to_owned()];
+    if opened > 0 {
+        next.push("A dispute has a date until which the provider takes evidence: answer it in the provider's own pages.".to_owned());
+    }
+    if returned > 0 {
+        next.push("A payer whose refund came back has to be given the money another way: tell the merchant.".to_owned());
+    }
+    Story {
+        headline: format!("{channel}: {}", seen.join(", ")),
+        impact: vec!["What may still be refunded of these payments has changed; no other payment is affected.".to_owned()],
+        cause: vec!["It happened without us: on the channel's own pages, or at a payer's bank.".to_owned()],
+        done: vec!["It was booked with its payment, and the merchant's endpoints are told.".to_owned()],
+        next,
+    }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 fn unknown_old(age: Duration, channels: &[(String, i64)]) -> Story {
     let total: i64 = channels.iter().map(|(_, count)| count).sum();
     let list: Vec<String> = channels.iter().map(|(channel, count)| format!("{channel} {count}")).collect();
@@ -299,6 +375,17 @@ mod tests {
         assert_eq!(Severity::parse("page"), Some(Severity::Page));
         assert_eq!(Severity::parse("loud"), None);
         assert_eq!(AlertKind::parse(""), None);
+    }
+
+    #[test]
+    fn money_that_moved_by_itself_is_told_in_words_with_what_to_do_about_it() {
+        let moved = |refunds, returned, opened| Condition::MoneyMoved { channel: "stripe_main".to_owned(), refunds, returned, opened, closed: 0 };
+        assert_eq!(moved(0, 1, 0).story().headline, "stripe_main: 1 refund came back");
+        assert_eq!(moved(2, 0, 1).story().headline, "stripe_main: 2 refunds were made there, 1 dispute was opened");
+        assert!(moved(0, 0, 1).story().next.iter().any(|step| step.contains("evidence")));
+        let odd = Condition::MoneyDoesNotFit { channel: "stripe_main".to_owned(), messages: 1 };
+        assert_eq!(odd.story().headline, "stripe_main: 1 message about money does not fit our books");
+        assert_eq!((odd.channel(), odd.kind().severity()), ("stripe_main", Severity::Page));
     }
 
     #[test]

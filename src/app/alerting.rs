@@ -18,6 +18,7 @@ use crate::http::Readiness;
 use crate::poller::Pulse;
 use crate::provider::HttpRequest;
 use crate::router::flows::Channel;
+use crate::router::moved::MovedCounts;
 
 /// How often channels and poller are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -82,6 +83,8 @@ pub(super) struct Watch {
     channels: Vec<(Channel, u64)>,
     /// For how many looks in a row each channel's queries were paced while its payments went on.
     paced_looks: Vec<u32>,
+    /// What each channel had counted of money that moved without us at the last look.
+    moved: Vec<MovedCounts>,
     /// The poller's, where there is one.
     pulse: Option<Pulse>,
     readiness: Option<Arc<Readiness>>,
@@ -95,7 +98,8 @@ impl Watch {
     pub(super) fn new(channels: Vec<Channel>, pulse: Option<Pulse>, stalled_after: Duration, bell: Bell, clock: Clock) -> Self {
         let channels: Vec<_> = channels.into_iter().map(|channel| (channel, 0)).collect();
         let paced_looks = vec![0; channels.len()];
-        Self { channels, paced_looks, pulse, readiness: None, stalled_after, silent_looks: 0, bell, clock }
+        let moved = vec![MovedCounts::default(); channels.len()];
+        Self { channels, paced_looks, moved, pulse, readiness: None, stalled_after, silent_looks: 0, bell, clock }
     }
 
     /// Tells `readiness` too when the poller is silent.
@@ -110,6 +114,7 @@ impl Watch {
             self.look_at_breakers();
             self.look_at_actors();
             self.look_at_poller();
+            self.look_at_money();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -154,6 +159,21 @@ impl Watch {
                 self.bell.report(Condition::ChannelRestarted { channel: channel.handle.id().to_owned(), generation });
             }
             *seen = generation;
+        }
+    }
+
+    fn look_at_money(&mut self) {
+        for ((channel, _), before) in self.channels.iter().zip(&mut self.moved) {
+            let counts = channel.moved();
+            let MovedCounts { refunds, returned, opened, closed, misfits: messages } = counts.since(*before);
+            *before = counts;
+            let channel = channel.handle.id().to_owned();
+            if messages > 0 {
+                self.bell.report(Condition::MoneyDoesNotFit { channel: channel.clone(), messages });
+            }
+            if refunds + returned + opened + closed > 0 {
+                self.bell.report(Condition::MoneyMoved { channel, refunds, returned, opened, closed });
+            }
         }
     }
 

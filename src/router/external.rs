@@ -64,6 +64,12 @@ impl Flows {
             }
             if let Written::Done(after) = self.write_change(change).await? {
                 self.tell(&payment, &after, Source::Notification);
+                match external {
+                    External::DisputeOpened { .. } => channel.moved.a_dispute(),
+                    External::DisputeClosed { .. } => channel.moved.a_decision(),
+                    // Refunds are counted by their states, whoever brought the news.
+                    External::Refund { .. } | External::RefundReturned { .. } => {}
+                }
                 metrics::counter!("breakwater_external_events_total", "channel" => channel.handle.id().to_owned(), "kind" => external.as_str())
                     .increment(1);
                 tracing::warn!(payment = %id, channel = channel.handle.id(), kind = external.as_str(), reference = external.reference(),

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::answer::{Answer, FlowError, is_settled};
+use super::moved::{Moved, MovedCounts};
 use super::numbers::Numbers;
 use super::recent::Recent;
 use super::vault::Vault;
@@ -89,6 +90,8 @@ pub struct Channel {
     /// Room for questions that merchants want put.
     asking: Arc<Semaphore>,
     numbers: Numbers,
+    /// What happened to money there by itself.
+    pub(super) moved: Arc<Moved>,
 }
 
 impl Channel {
@@ -105,7 +108,13 @@ impl Channel {
             probed: Arc::default(),
             asking: Arc::new(Semaphore::new(ASKING)),
             numbers: Numbers::default(),
+            moved: Arc::default(),
         }
+    }
+
+    /// How often money moved there without us, or came back, since this process has run.
+    pub fn moved(&self) -> MovedCounts {
+        self.moved.counts()
     }
 
     /// Verifies and reads a notification.

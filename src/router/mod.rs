@@ -14,6 +14,7 @@ mod capture;
 mod carrying;
 mod external;
 pub mod flows;
+pub mod moved;
 pub mod notify;
 mod numbers;
 pub mod operator;

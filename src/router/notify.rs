@@ -191,6 +191,7 @@ impl Flows {
         Ok(match self.adopt(id, channel, &measured).await? {
             Adopted::Changed | Adopted::Seen => (NotificationState::Applied, None, Some(id)),
             Adopted::DoesNotFit => {
+                channel.moved.a_misfit();
                 let why = "money moved at the channel, and it is more than there is of the payment's";
                 tracing::error!(payment = %id, channel = channel.handle.id(), kind = external.as_str(), reference = external.reference(), "{why}");
                 (NotificationState::Quarantined, Some(why), Some(id))

@@ -4,7 +4,7 @@
 
 use super::answer::FlowError;
 use super::flows::Flows;
-use crate::domain::{Attempt, Change, Contract, Learned, News, Operation, Payment, PaymentStatus, Source};
+use crate::domain::{Attempt, Change, Contract, Learned, News, Operation, Payment, PaymentStatus, RefundSource, RefundStatus, Source};
 use crate::store::ChangeVerdict;
 
 /// How often a change that others overtake is started again. Each time somebody else has made progress.
@@ -89,6 +89,11 @@ impl Flows {
                 && let Some(attempt) = after.refund_attempt(refund.n)
             {
                 metrics::counter!("breakwater_refunds_total", "channel" => attempt.channel.clone(), "status" => refund.status.as_str()).increment(1);
+                match (refund.status, refund.source, self.channel(&attempt.channel)) {
+                    (RefundStatus::Returned, _, Some(channel)) => channel.moved.a_return(),
+                    (RefundStatus::Succeeded, RefundSource::Channel, Some(channel)) => channel.moved.a_refund(),
+                    _ => {}
+                }
             }
         }
         tracing::info!(payment = %after.id, status = %after.status, outcome = %after.outcome, sequence = after.sequence, source = source.as_str(), "payment changed");

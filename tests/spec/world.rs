@@ -396,6 +396,18 @@ impl World {
         panic!("{series} is {last:?}");
     }
 
+    /// The alert of that kind, once operators are told of it.
+    pub async fn eventually_alert(&self, kind: &str) -> Value {
+        for _ in 0..LOOKS {
+            let alerts = self.ops("/ops/v1/alerts").await.body["data"].take();
+            if let Some(alert) = alerts.as_array().and_then(|alerts| alerts.iter().find(|alert| alert["kind"] == kind)) {
+                return alert.clone();
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        panic!("nobody was told of {kind}");
+    }
+
     pub async fn ops(&self, path: &str) -> Reply {
         self.get_as(&self.ops_token, path).await
     }

@@ -181,6 +181,8 @@ async fn returned(way: Way) {
     let shown = world.get(&format!("/v1/refunds/{}?sync=true", refund.id())).await;
     assert_eq!((shown.status, shown.text("status"), &shown.body["failure"]["code"]), (200, "returned", &json!("refund_failed")), "{:#}", shown.body);
     assert_eq!(way.taken(&world).await, 1_250);
+    let alert = world.eventually_alert("money_moved").await;
+    assert_eq!(alert["story"]["headline"], format!("{}: 1 refund came back", way.channel));
     // All of it may be given back anew, and the first refund stays what it is.
     world.refund(id(&paid), 1_250).await;
     let anew = world.in_time(id(&paid), |payment| payment["amount_refunded"] == 1_250).await;
