@@ -68,7 +68,7 @@ impl Flows {
                     External::DisputeOpened { .. } => channel.moved.a_dispute(),
                     External::DisputeClosed { .. } => channel.moved.a_decision(),
                     // Refunds are counted by their states, whoever brought the news.
-                    External::Refund { .. } | External::RefundReturned { .. } => {}
+                    External::Refund { .. } | External::RefundToMeasure { .. } | External::RefundReturned { .. } => {}
                 }
                 metrics::counter!("breakwater_external_events_total", "channel" => channel.handle.id().to_owned(), "kind" => external.as_str())
                     .increment(1);
