@@ -90,6 +90,9 @@ pub enum Adopted {
     Changed,
     /// It was known already.
     Seen,
+    /// It does not fit what is known now, and may fit what is on its way: money that we do not know of yet, a refund that may still be refused, the
+    /// beginning of a dispute. Nothing changed: it is to be offered again.
+    NotYet,
     /// More than there is, or in another currency: nothing changed, a person must look.
     DoesNotFit,
 }
@@ -116,20 +119,28 @@ impl Payment {
             External::DisputeOpened { .. } => self.hold_for_dispute(money.amount, now),
             External::DisputeClosed { .. } if dispute.closed => Adopted::Seen,
             // Its beginning is told by another message, which comes later or never: of money that was never held nothing is let go.
-            External::DisputeClosed { .. } if !dispute.opened => Adopted::DoesNotFit,
+            External::DisputeClosed { .. } if !dispute.opened => Adopted::NotYet,
             External::DisputeClosed { won, .. } => {
                 if *won {
                     self.disputed = (self.disputed - money.amount).max(0);
                 }
                 self.updated_at = now;
+                // A cancel gives back what it could not while it was held.
+                self.call_for_follow_up(now);
                 Adopted::Changed
             }
         }
     }
 
+    /// More than there is: for good only when nothing is on its way that could make room for it.
+    fn does_not_fit(&self, amount: i64) -> Adopted {
+        let moving = self.attempts.iter().any(|attempt| attempt.state.is_open() || attempt.due_at.is_some());
+        if moving && amount <= self.request.amount { Adopted::NotYet } else { Adopted::DoesNotFit }
+    }
+
     fn hold_for_dispute(&mut self, amount: i64, now: Timestamp) -> Adopted {
         if amount > self.captured - self.disputed {
-            return Adopted::DoesNotFit;
+            return self.does_not_fit(amount);
         }
         self.disputed += amount;
         self.updated_at = now;
@@ -145,7 +156,7 @@ impl Payment {
         self.release_unsent(self.refund_reserved + amount - self.captured, now);
         if self.refund_reserved + amount > self.captured {
             *self = before;
-            return Adopted::DoesNotFit;
+            return self.does_not_fit(amount);
         }
         let n = i16::try_from(self.refunds.len() + 1).unwrap_or(i16::MAX);
         let named: String = reference.chars().take(NAME_MAX).collect();
@@ -246,7 +257,7 @@ mod tests {
         let mut payment = paid();
         happen(&mut payment, &Happening::Refund(80));
         let n = payment.attempts.last().expect("a refund").n;
-        assert_eq!(adopt(&mut payment.clone(), &refund("re_9", 30), DisputeKnown::default()), Adopted::DoesNotFit, "the 80 are on their way");
+        assert_eq!(adopt(&mut payment.clone(), &refund("re_9", 30), DisputeKnown::default()), Adopted::NotYet, "the 80 are on their way");
         let not_sent = News::of(Fact::NotSent);
         let contract = super::super::whole_tests::CONTRACT;
         assert_eq!(payment.learn(n, &not_sent, Source::Reply, &contract, start()), Ok(Learned::Changed));
@@ -271,7 +282,7 @@ mod tests {
         let closed = |won| External::DisputeClosed { reference: "dp_1".to_owned(), money: money(60), won };
         let known = DisputeKnown { opened: true, closed: false };
         let mut payment = paid();
-        assert_eq!(adopt(&mut payment, &closed(true), DisputeKnown::default()), Adopted::DoesNotFit, "it was never opened");
+        assert_eq!(adopt(&mut payment, &closed(true), DisputeKnown::default()), Adopted::NotYet, "it was never opened");
         assert_eq!(adopt(&mut payment, &opened, DisputeKnown::default()), Adopted::Changed);
         assert_eq!((payment.disputed, payment.refundable()), (60, 40));
         assert_eq!(adopt(&mut payment, &opened, known), Adopted::Seen);

@@ -46,4 +46,6 @@ pub use route::{Candidate, Plan};
 pub use settle::Learned;
 
 #[cfg(test)]
+mod permutation_tests;
+#[cfg(test)]
 mod whole_tests;

@@ -86,8 +86,12 @@ impl Flows {
         let key = self.new_key(&channel).await?;
         let now = self.now();
         let mut draft = payment.clone();
+        let earlier = payment.refunds.iter().filter(|refund| refund.source == RefundSource::Cancel).count();
         let request = RefundRequest {
-            merchant_refund_id: format!("breakwater:cancel:{}", payment.id),
+            merchant_refund_id: match earlier {
+                0 => format!("breakwater:cancel:{}", payment.id),
+                earlier => format!("breakwater:cancel:{}:{}", payment.id, earlier + 1),
+            },
             amount: None,
             reason: Some("the payment was canceled".to_owned()),
             metadata: std::collections::BTreeMap::new(),

@@ -6,9 +6,9 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::domain::PaymentId;
 
-/// Those that were stored and not applied before the process ended.
+/// Those that were stored and not applied: the process ended before, or they do not fit yet.
 pub(super) const WAITING: &str =
-    "SELECT channel, event_id, body FROM notification WHERE state = 'received' AND received_at < $1 ORDER BY received_at LIMIT $2";
+    "SELECT channel, event_id, body, received_at FROM notification WHERE state = 'received' AND received_at < $1 ORDER BY received_at LIMIT $2";
 
 /// Sets one aside that nobody can apply.
 pub(super) const QUARANTINE: &str =
@@ -99,6 +99,8 @@ pub struct WaitingNotification {
     pub event_id: String,
     /// As it was signed.
     pub body: Vec<u8>,
+    /// When it came.
+    pub received_at: Timestamp,
 }
 
 impl Store {
@@ -119,7 +121,10 @@ impl Store {
     pub async fn waiting_notifications(&self, before: Timestamp, limit: i64) -> Result<Vec<WaitingNotification>, StoreError> {
         let client = self.client().await?;
         let rows = client.query(WAITING, &[&before, &limit]).await?;
-        rows.iter().map(|row| Ok(WaitingNotification { channel: row.try_get(0)?, event_id: row.try_get(1)?, body: row.try_get(2)? })).collect()
+        let read = |row: &tokio_postgres::Row| {
+            Ok(WaitingNotification { channel: row.try_get(0)?, event_id: row.try_get(1)?, body: row.try_get(2)?, received_at: row.try_get(3)? })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// A page of notifications, newest first, without their bodies.
