@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::news::Exchange;
 use super::operation::Operation;
 use super::payment::NextAction;
+use super::route::PassedOver;
 
 /// What is known about one try. The names are those of the rows and of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -409,6 +410,8 @@ pub struct Attempt {
     pub fence: i32,
     /// Why this channel was chosen.
     pub reason: String,
+    /// The channels that were passed over for it, at most [`PassedOver::MOST`]; those that the payment does not fit with its first attempt only.
+    pub passed_over: Vec<PassedOver>,
     /// When its intent was written.
     pub created_at: Timestamp,
     /// When it last changed.

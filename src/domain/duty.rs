@@ -184,6 +184,6 @@ impl Payment {
             FollowUp::RefundForCancel | FollowUp::RefundAgain { .. } => return None,
         };
         let (channel, amount) = (undone.channel.clone(), undone.amount);
-        Some(NewAttempt { operation, channel, key, amount, refund_n: None, undoes, reason: reason.to_owned() })
+        Some(NewAttempt { operation, channel, key, amount, refund_n: None, undoes, reason: reason.to_owned(), passed_over: Vec::new() })
     }
 }

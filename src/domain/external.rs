@@ -183,6 +183,7 @@ impl Payment {
             refund_n: Some(n),
             undoes: None,
             reason: "made at the channel".to_owned(),
+            passed_over: Vec::new(),
         };
         let attempt = self.add_attempt(attempt, Lease { owner: uuid::Uuid::nil(), until: now }, now);
         if let Some(attempt) = self.attempt_mut(attempt) {

@@ -46,6 +46,7 @@ pub(super) fn attempt(operation: Operation, amount: i64, refund_n: Option<i16>) 
         refund_n,
         undoes: None,
         reason: "test".to_owned(),
+        passed_over: Vec::new(),
     }
 }
 

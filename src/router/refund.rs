@@ -126,6 +126,7 @@ impl Flows {
             refund_n: Some(refund),
             undoes: None,
             reason: reason.to_owned(),
+            passed_over: Vec::new(),
         };
         let n = draft.add_attempt(attempt, lease, now);
         draft.followed_up(carrier, now);
@@ -175,6 +176,7 @@ fn add_refund(
         refund_n: Some(refund_n),
         undoes: None,
         reason: "the channel that captured".to_owned(),
+        passed_over: Vec::new(),
     };
     let attempt_n = draft.add_attempt(attempt, lease, now);
     (refund_n, attempt_n)

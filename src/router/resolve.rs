@@ -512,6 +512,7 @@ mod tests {
             lease_until: None,
             fence: 0,
             reason: String::new(),
+            passed_over: Vec::new(),
             created_at: now,
             updated_at: now,
             exchange: None,

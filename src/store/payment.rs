@@ -282,6 +282,7 @@ fn read_payment(row: &Row, attempts: &[Row], refunds: &[Row]) -> Result<Payment,
 fn read_attempt(row: &Row) -> Result<Attempt, StoreError> {
     let failure: Option<&str> = row.try_get("failure")?;
     let next_action: Option<&str> = row.try_get("next_action")?;
+    let passed_over: Option<&str> = row.try_get("passed_over")?;
     Ok(Attempt {
         n: row.try_get("n")?,
         operation: named(row, "operation", Operation::parse)?,
@@ -301,6 +302,7 @@ fn read_attempt(row: &Row) -> Result<Attempt, StoreError> {
         lease_until: row.try_get("lease_until")?,
         fence: row.try_get("fence")?,
         reason: row.try_get("reason")?,
+        passed_over: passed_over.map(json).transpose()?.unwrap_or_default(),
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
         exchange: None,

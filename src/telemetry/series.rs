@@ -178,7 +178,8 @@ fn zero_of_channel(channel: &str) {
             .increment(0);
         }
     }
-    let misfits = [Misfit::Owner, Misfit::Mode, Misfit::Method, Misfit::Wallet, Misfit::Currency, Misfit::NotChosen].map(Misfit::as_str);
+    let misfits =
+        [Misfit::Owner, Misfit::Mode, Misfit::Method, Misfit::Wallet, Misfit::Currency, Misfit::NotChosen, Misfit::Account].map(Misfit::as_str);
     for reason in ROUTING_REASONS.into_iter().chain(misfits) {
         counter!("breakwater_routing_decisions_total", "channel" => channel(), "reason" => reason).increment(0);
     }

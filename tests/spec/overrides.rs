@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use breakwater::cli::client;
+use breakwater::sandbox::AccountSettings;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::world::{Peer, Reply, World, payment, unique};
+use crate::world::{Peer, Reply, World, card, payment, unique};
 
 const OVERRIDE: &str = "/ops/v1/channels/stripe_main/override";
 
@@ -269,5 +270,26 @@ async fn the_timeline_tells_what_an_operator_and_the_breaker_did_and_what_was_tu
         assert_eq!(world.ops(&format!("/ops/v1/channels/stripe_main/timeline?seconds={wrong}")).await.status, 400, "{wrong}");
     }
     assert_eq!(world.ops("/ops/v1/channels/nobody/timeline").await.status, 404);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_tells_which_channels_were_passed_over_for_its_own_and_why() {
+    let world = World::with(|setup| {
+        let stripe = setup.sandbox.accounts.remove(0);
+        setup.sandbox.accounts = vec![stripe, AccountSettings::bank("bank_a"), AccountSettings::bank("bank_b"), AccountSettings::bank("bank_c")];
+    })
+    .await;
+    let path = "/ops/v1/channels/bank_a/override";
+    assert_eq!(act(&world, &world.ops_token, "PUT", path, &shut(&world, 30)).await.status, 200);
+    world.break_channel("bank_b", &json!({"mode": "timeout_processed", "operations": ["pay"]})).await;
+    let reply = world.create(&card(1_250, &unique("order"))).await;
+    assert_eq!((reply.status, reply.text("channel")), (201, "bank_c"), "{:#}", reply.body);
+    let paid = world.payment(&reply.id()).await;
+    let pays: Vec<&Value> = paid["attempts"].as_array().expect("attempts").iter().filter(|attempt| attempt["operation"] == "pay").collect();
+    let first = json!([{"channel": "bank_a", "reason": "forced_open"}, {"channel": "stripe_main", "reason": "method"}]);
+    assert_eq!((&pays[0]["channel"], &pays[0]["passed_over"]), (&json!("bank_b"), &first), "{paid:#}");
+    assert_eq!((&pays[1]["channel"], &pays[1]["passed_over"]), (&json!("bank_c"), &json!([])), "nothing was between the two: {paid:#}");
+    world.heal("bank_b").await;
     world.close().await;
 }
