@@ -172,7 +172,10 @@ impl Flows {
         let named = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok());
         let found = match (named, &notification.pay_reference) {
             (Some(id), _) => self.shared.store.payment(id).await?.map(|payment| payment.id),
-            (None, Some(reference)) => self.shared.store.paid_under(channel.handle.id(), reference).await?,
+            (None, Some(reference)) => match self.shared.store.paid_under(channel.handle.id(), reference).await? {
+                None => self.shared.store.awaited_under(channel.handle.id(), reference).await?,
+                paid => paid,
+            },
             (None, None) => None,
         };
         let Some(id) = found else {
