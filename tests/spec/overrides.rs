@@ -293,3 +293,33 @@ async fn a_payment_tells_which_channels_were_passed_over_for_its_own_and_why() {
     world.heal("bank_b").await;
     world.close().await;
 }
+
+/// The newest alert of an override at stripe_main, once `enough` is true of it.
+async fn override_alert(world: &World, enough: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..400 {
+        let list = act(world, &world.ops_token, "GET", "/ops/v1/alerts", &Value::Null).await;
+        let alerts = list.body["data"].as_array().expect("a list").clone();
+        last = alerts.into_iter().find(|alert| alert["kind"] == "override_holds" && alert["channel"] == "stripe_main").unwrap_or_default();
+        if enough(&last) {
+            return last;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never came about: {last:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_call_is_told_of_an_override_when_it_is_put_and_when_it_has_ended() {
+    let world = World::start().await;
+    assert_eq!(put(&world, &shut(&world, 30)).await.status, 200);
+    let told = override_alert(&world, |alert| alert.is_object()).await;
+    let text = told.to_string();
+    assert!(text.contains("operator:tester") && text.contains("the bank says so") && told["status"] == "firing", "{told:#}");
+    let ended = act(&world, &world.ops_token, "DELETE", OVERRIDE, &Value::Null).await;
+    assert_eq!(ended.status, 200, "{:#}", ended.body);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    world.clock.advance(Duration::from_secs(61));
+    override_alert(&world, |alert| alert["status"] == "resolved").await;
+    world.close().await;
+}
