@@ -266,6 +266,7 @@ fn what_is_included_stands_beside_the_payment_and_nothing_else_does() {
         "reference": null,
         "failure": null,
         "reason": "the channel that captured",
+        "passed_over": [],
         "created_at": "2026-11-21T23:01:14.000Z",
         "updated_at": "2026-11-21T23:01:14.000Z"
       },
