@@ -37,7 +37,7 @@ use crate::channel::socket_pool::{FrontEnd, SocketSettings, private_tls_of};
 use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
 use crate::channel::timeline::Timeline;
 use crate::channel::transport::Destination;
-use crate::clock::Clock;
+use crate::clock::{Clock, Pulse};
 use crate::config::{ChannelSettings, DatabaseSettings, LimitSettings, Settings};
 use crate::domain::{Candidate, MethodKind, OperationClass, Part, Unanswered};
 use crate::http::limit::{Limits, Rate, Rates};
@@ -46,7 +46,7 @@ use crate::notifier::client::system_resolver;
 use crate::notifier::desk::Desk;
 use crate::notifier::seal::Sealer;
 use crate::notifier::{Notifier, NotifierSettings, Office};
-use crate::poller::{Poller, PollerSettings, Pulse};
+use crate::poller::{Poller, PollerSettings};
 use crate::provider::{self, Protocol, Provider};
 use crate::router::flows::Channel;
 use crate::router::operator::{Seat, Switchboard};
@@ -239,25 +239,26 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         unknown_after: Duration::from_millis(settings.alerts.unknown_after_ms),
     };
     let mut posts: Vec<Box<dyn Post>> = vec![watchdog::last(&router, "router"), watchdog::last(&alerter, "alerter")];
-    let pulse = Pulse::new(clock.boot());
-    let mut pulse_watched = None;
+    let stalled_after = Duration::from_millis(settings.alerts.poller_stalled_after_ms);
+    let mut watch = Watch::new(flows_channels.clone(), stalled_after, bell.clone(), clock.clone()).heeding(Arc::clone(&readiness));
+    watch = watch.of_overrides(switchboard.clone());
     if parts.have_one_of(&[Part::Poller, Part::Refund]) {
         let poller = Poller::new(store.clone(), clock.clone(), flows.clone(), router.clone(), poller_settings, bell.clone(), handle.clone());
+        let pulse = Pulse::new(clock.boot());
         let poller = poller.of(parts).beating(pulse.clone());
-        pulse_watched = Some(pulse);
+        watch = watch.of_poller(pulse);
         posts.push(Box::new(Ward::new("poller", poller_arbiter.handle(), move || poller.clone())));
     }
-    let stalled_after = Duration::from_millis(settings.alerts.poller_stalled_after_ms);
-    let watch = Watch::new(flows_channels.clone(), pulse_watched, stalled_after, bell.clone(), clock.clone());
-    actix::spawn(watch.heeding(Arc::clone(&readiness)).run());
 
     let office = open_office(&settings, &store, &clock, fingerprint_secret, &tls, &handle)?;
     office.ring(bell, Duration::from_millis(settings.alerts.undelivered_after_ms));
     let desk = office.desk();
     let notifier_arbiter = Arbiter::try_new()?;
     if parts.have(Part::Notifier) {
+        watch = watch.of_notifier(office.pulse());
         posts.push(Box::new(Ward::new("notifier", notifier_arbiter.handle(), move || Notifier::new(Arc::clone(&office)))));
     }
+    actix::spawn(watch.run());
     actix::spawn(Watchdog::new(posts, Arc::clone(&readiness)).run());
 
     let show = |table, files: &Option<_>| files.as_ref().map(|files| Shown::open(table, files, &clock)).transpose();

@@ -7,7 +7,7 @@
 
 use std::ops::{Add, Sub};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -44,6 +44,27 @@ impl Sub<Duration> for Moment {
     type Output = Moment;
     fn sub(self, rhs: Duration) -> Moment {
         Moment(self.0.saturating_sub(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// When something that goes round and round last came to the end of a round, for a watch outside of it. Cheap to clone; clones share it.
+#[derive(Clone, Debug)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// A pulse that was felt at `now`, before the first round.
+    pub fn new(now: Moment) -> Self {
+        Self(Arc::new(now.as_nanos().into()))
+    }
+
+    /// When it was last felt.
+    pub fn last(&self) -> Moment {
+        Moment::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    /// It is felt at `now`.
+    pub fn beat(&self, now: Moment) {
+        self.0.store(now.as_nanos(), Ordering::Relaxed);
     }
 }
 

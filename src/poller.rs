@@ -14,9 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
 
 use crate::alert::{AlertKind, Bell, Condition};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Pulse};
 use crate::domain::{Part, Parts};
-use crate::router::{Flows, Inquire, Router};
+use crate::router::{Flows, Inquire, Router, Survey};
 use crate::store::lease::{Backlog, Wanted};
 use crate::store::payment::UnknownSummary;
 use crate::store::{Share, Store, StoreError};
@@ -52,26 +52,6 @@ const ORPHANED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 const PRUNE_BATCH: i64 = 1_000;
 /// Batches in one round of housekeeping: fewer keys than are won in the same time, and the table would grow for ever.
 const PRUNE_BATCHES: u32 = 64;
-
-/// When the poller last came to the end of a sweep, for a watch outside of it. Cheap to clone; clones share it.
-#[derive(Clone, Debug)]
-pub struct Pulse(std::sync::Arc<std::sync::atomic::AtomicU64>);
-
-impl Pulse {
-    /// A pulse that was felt at `now`, before the first sweep.
-    pub fn new(now: Moment) -> Self {
-        Self(std::sync::Arc::new(now.as_nanos().into()))
-    }
-
-    /// When it was last felt.
-    pub fn last(&self) -> Moment {
-        Moment::from_nanos(self.0.load(std::sync::atomic::Ordering::Relaxed))
-    }
-
-    fn beat(&self, now: Moment) {
-        self.0.store(now.as_nanos(), std::sync::atomic::Ordering::Relaxed);
-    }
-}
 
 /// Look for what is due, now.
 #[derive(Clone, Copy, Debug)]
@@ -249,11 +229,18 @@ impl Round {
             let wanted = Wanted { refunds: self.parts.have(Part::Refund), rest: self.parts.have(Part::Poller) };
             let claims = self.store.claim_wanted(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room(), wanted).await?;
             report.claimed = claims.len();
-            for claim in claims {
-                // Handed over, not awaited: a look that hangs on its channel keeps its lease and nothing else.
+            let due = self.flows.part(claims);
+            // Handed over, not awaited: a look that hangs on its channel keeps its lease and nothing else.
+            for claim in due.single {
                 let look = self.router.send(Inquire { claim });
                 tokio::spawn(async move {
                     let _logged_by_the_flow = look.await;
+                });
+            }
+            for claims in due.together {
+                let looks = self.router.send(Survey { claims });
+                tokio::spawn(async move {
+                    let _logged_by_the_flow = looks.await;
                 });
             }
         }

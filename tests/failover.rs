@@ -242,3 +242,34 @@ async fn lists_come_from_a_replica_that_keeps_up_and_from_the_primary_when_it_do
     assert!(world.metrics().await.lines().any(|line| line.strip_prefix(&lists("primary")).is_some_and(|count| count.trim() != "0")));
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_looks_at_the_replica_and_knows_one_that_is_in_the_primarys_place() {
+    let pair = Pair::start().await;
+    let (primary, replica) = (pair.primary.url("shop"), pair.standby.url("shop"));
+    schema::migrate(&primary).await.expect("migrated");
+    let doctor = |url: &str, replica_url: Option<&str>| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("breakwater.toml");
+        let replica_line = replica_url.map_or_else(String::new, |url| format!("replica_url = {url:?}\n"));
+        let listens = "[server]\nlisten = \"127.0.0.1:0\"\noperations_listen = \"127.0.0.1:0\"\n";
+        std::fs::write(&file, format!("{listens}[database]\nurl = {url:?}\n{replica_line}")).expect("written");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_breakwater"));
+        let done = command.args(["doctor", "--json", "--config"]).arg(&file).output().expect("it runs");
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"));
+        let checks = report["checks"].as_array().expect("checks").clone();
+        move |name: &str| checks.iter().find(|check| check["check"] == name).cloned().unwrap_or_else(|| panic!("{name} in {checks:?}"))
+    };
+    let (with_replica, with_itself, misplaced) = tokio::task::spawn_blocking({
+        let (primary, replica) = (primary.clone(), replica.clone());
+        move || (doctor(&primary, Some(&replica)), doctor(&primary, Some(&primary)), doctor(&replica, None))
+    })
+    .await
+    .expect("they run");
+    assert_eq!(with_replica("replica")["verdict"], "OK", "{}", with_replica("replica"));
+    assert_eq!(with_itself("replica")["verdict"], "FAIL", "the primary itself is no replica");
+    let database = misplaced("database");
+    assert_eq!(database["verdict"], "FAIL");
+    assert!(database["found"].as_str().is_some_and(|found| found.contains("is a standby")), "{database}");
+    assert!(database["next"].as_str().is_some_and(|next| next.contains("replica_url")), "{database}");
+}

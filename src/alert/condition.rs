@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::story::{Story, lasted};
 
 /// How soon somebody must look.
@@ -50,11 +52,15 @@ pub enum AlertKind {
     MoneyMoved,
     /// A channel tells of money that cannot have moved as it says.
     MoneyDoesNotFit,
+    /// Nobody sends webhooks to merchants.
+    NotifierStalled,
+    /// An operator's override holds at a channel.
+    OverrideHolds,
 }
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::BreakerOpened,
         Self::QueriesPaced,
         Self::ChannelRestarted,
@@ -64,6 +70,8 @@ impl AlertKind {
         Self::AttemptsSetAside,
         Self::MoneyMoved,
         Self::MoneyDoesNotFit,
+        Self::NotifierStalled,
+        Self::OverrideHolds,
     ];
 
     /// The name in rows, answers and the runbook's anchors.
@@ -78,6 +86,8 @@ impl AlertKind {
             Self::AttemptsSetAside => "attempts_set_aside",
             Self::MoneyMoved => "money_moved",
             Self::MoneyDoesNotFit => "money_does_not_fit",
+            Self::NotifierStalled => "notifier_stalled",
+            Self::OverrideHolds => "override_holds",
         }
     }
 
@@ -89,8 +99,10 @@ impl AlertKind {
     /// How soon somebody must look.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::BreakerOpened | Self::UnknownOld | Self::PollerStalled | Self::AttemptsSetAside | Self::MoneyDoesNotFit => Severity::Page,
-            Self::QueriesPaced | Self::ChannelRestarted | Self::WebhooksUndelivered | Self::MoneyMoved => Severity::Ticket,
+            Self::BreakerOpened | Self::UnknownOld | Self::PollerStalled | Self::AttemptsSetAside | Self::MoneyDoesNotFit | Self::NotifierStalled => {
+                Severity::Page
+            }
+            Self::QueriesPaced | Self::ChannelRestarted | Self::WebhooksUndelivered | Self::MoneyMoved | Self::OverrideHolds => Severity::Ticket,
         }
     }
 
@@ -183,6 +195,33 @@ pub enum Condition {
         /// Messages that were set aside at one look.
         messages: u64,
     },
+    /// The notifier has made no round for too long.
+    NotifierStalled {
+        /// Since its last round that succeeded.
+        silent: Duration,
+    },
+    /// Operators' overrides hold at a channel. It is told of when the first of them begins and when the last has ended.
+    OverrideHolds {
+        /// The channel.
+        channel: String,
+        /// Each of them.
+        held: Vec<Override>,
+    },
+}
+
+/// An operator's override, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The class of operations.
+    pub operation: &'static str,
+    /// What it does.
+    pub mode: &'static str,
+    /// Who put it.
+    pub author: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// Until when it holds.
+    pub until: Timestamp,
 }
 
 impl Condition {
@@ -198,6 +237,8 @@ impl Condition {
             Self::AttemptsSetAside { .. } => AlertKind::AttemptsSetAside,
             Self::MoneyMoved { .. } => AlertKind::MoneyMoved,
             Self::MoneyDoesNotFit { .. } => AlertKind::MoneyDoesNotFit,
+            Self::NotifierStalled { .. } => AlertKind::NotifierStalled,
+            Self::OverrideHolds { .. } => AlertKind::OverrideHolds,
         }
     }
 
@@ -208,8 +249,13 @@ impl Condition {
             | Self::QueriesPaced { channel, .. }
             | Self::ChannelRestarted { channel, .. }
             | Self::MoneyMoved { channel, .. }
-            | Self::MoneyDoesNotFit { channel, .. } => channel,
-            Self::UnknownOld { .. } | Self::PollerStalled { .. } | Self::WebhooksUndelivered { .. } | Self::AttemptsSetAside { .. } => "",
+            | Self::MoneyDoesNotFit { channel, .. }
+            | Self::OverrideHolds { channel, .. } => channel,
+            Self::UnknownOld { .. }
+            | Self::PollerStalled { .. }
+            | Self::WebhooksUndelivered { .. }
+            | Self::AttemptsSetAside { .. }
+            | Self::NotifierStalled { .. } => "",
         }
     }
 
@@ -279,6 +325,20 @@ impl Condition {
                     format!("Compare the payment with {channel}'s own back office, and see that our books hold: GET /ops/v1/integrity"),
                 ],
             },
+            Self::NotifierStalled { silent } => Story {
+                headline: format!("no webhook has been sent for {}", lasted(*silent)),
+                impact: vec![
+                    "No merchant is told of anything by this process; payments are not affected, and reading them tells the truth.".to_owned(),
+                ],
+                cause: vec![format!("The notifier's last round that succeeded ended {} ago.", lasted(*silent))],
+                done: vec!["Nothing by itself: a watch outside the notifier saw it. Another process's notifier delivers everything.".to_owned()],
+                next: vec![
+                    "See whether the database answers: GET /readyz".to_owned(),
+                    "Find the reason in the log: lines that begin with \"a round of the notifier\".".to_owned(),
+                    "Restart this process: what waits is on disk, in order, and is delivered.".to_owned(),
+                ],
+            },
+            Self::OverrideHolds { channel, held } => override_holds(channel, held),
             Self::WebhooksUndelivered { age, waiting, endpoints } => Story {
                 headline: format!("webhooks have waited for {}", lasted(*age)),
                 impact: vec![format!("{waiting} webhooks to {endpoints} endpoints are not delivered; payments are not affected.")],
@@ -348,6 +408,43 @@ fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+fn override_holds(channel: &str, held: &[Override]) -> Story {
+    let modes: Vec<String> = held.iter().map(|held| format!("{} {}", held.operation, held.mode)).collect();
+    let last = held.iter().map(|held| held.until).max().map_or_else(String::new, |until| format!(" until {}", told_time(until)));
+    Story {
+        headline: format!("{channel}: an operator's override holds: {}", modes.join(", ")),
+        impact: held.iter().map(|held| format!("{}: {}", held.operation, does(held.mode, channel))).collect(),
+        cause: held
+            .iter()
+            .map(|held| {
+                format!("{} put {} for {} until {}: {}", held.author, held.mode, held.operation, told_time(held.until), one_line(&held.reason))
+            })
+            .collect(),
+        done: vec![format!("Every process obeys it{last}; then it ends by itself, and the breaker probes before it closes.")],
+        next: vec![
+            "See what stands: GET /ops/v1/overrides".to_owned(),
+            format!("End it sooner: breakwater channels on {channel}, or DELETE /ops/v1/channels/{channel}/override"),
+        ],
+    }
+}
+
+fn does(mode: &str, channel: &str) -> String {
+    match mode {
+        "forced_closed" => format!("{channel} gets every call, however it fails."),
+        "drain" => format!("{channel} gets no new call; what is under way ends."),
+        _ => format!("{channel} gets no call."),
+    }
+}
+
+fn told_time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// What a person wrote, in a line.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn unknown_old(age: Duration, channels: &[(String, i64)]) -> Story {
     let total: i64 = channels.iter().map(|(_, count)| count).sum();
     let list: Vec<String> = channels.iter().map(|(channel, count)| format!("{channel} {count}")).collect();
@@ -386,6 +483,21 @@ mod tests {
         let odd = Condition::MoneyDoesNotFit { channel: "stripe_main".to_owned(), messages: 1 };
         assert_eq!(odd.story().headline, "stripe_main: 1 message about money does not fit our books");
         assert_eq!((odd.channel(), odd.kind().severity()), ("stripe_main", Severity::Page));
+    }
+
+    #[test]
+    fn an_override_is_told_with_who_why_and_until_when() {
+        let held = Override {
+            operation: "pay",
+            mode: "forced_open",
+            author: "operator:ada".to_owned(),
+            reason: "the bank\nsays so".to_owned(),
+            until: Timestamp::UNIX_EPOCH,
+        };
+        let story = Condition::OverrideHolds { channel: "bank_a".to_owned(), held: vec![held] }.story();
+        assert_eq!(story.headline, "bank_a: an operator's override holds: pay forced_open");
+        assert_eq!(story.cause, ["operator:ada put forced_open for pay until 1970-01-01 00:00:00 UTC: the bank says so"]);
+        assert_eq!(story.impact, ["pay: bank_a gets no call."]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub mod sms;
 pub mod story;
 
 pub use self::alerter::{Acknowledge, Alerter, AlerterSettings, Bell, Raise, Resolve};
-pub use self::condition::{AlertKind, Condition, Severity};
+pub use self::condition::{AlertKind, Condition, Override, Severity};
 pub use self::mail::{MailSettings, Security};
 pub use self::plan::Rules;
 pub use self::sms::{SmsProvider, SmsSettings};

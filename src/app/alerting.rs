@@ -8,23 +8,23 @@ use futures_util::future::BoxFuture;
 use super::StartError;
 use crate::alert::sms::{Carried, Carrier, SmsRequest};
 use crate::alert::story::Links;
-use crate::alert::{AlertKind, AlerterSettings, Bell, Condition, Rules};
+use crate::alert::{AlertKind, AlerterSettings, Bell, Condition, Override, Rules};
 use crate::channel::breaker::{Reason, State};
 use crate::channel::http_pool::{Address, Exchange, HttpPool, PoolSettings};
-use crate::clock::Clock;
+use crate::clock::{Clock, Pulse};
 use crate::config::AlertSettings;
 use crate::domain::OperationClass;
 use crate::http::Readiness;
-use crate::poller::Pulse;
 use crate::provider::HttpRequest;
 use crate::router::flows::Channel;
 use crate::router::moved::MovedCounts;
+use crate::router::operator::Switchboard;
 
 /// How often channels and poller are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So many looks in a row at paced queries are news: five minutes.
 const PACED_LOOKS: u32 = (5 * 60 * 1_000 / LOOK_EVERY.as_millis()) as u32;
-/// Looks in a row that must find the poller silent: a machine that wakes from sleep finds an old pulse, and gives it these seconds to beat.
+/// Looks in a row that must find poller or notifier silent: a machine that wakes from sleep finds an old pulse, and gives it these seconds to beat.
 const SILENT_LOOKS: u32 = 5;
 
 /// The Alerter's settings, with what carries its text messages.
@@ -78,31 +78,61 @@ impl Carrier for PoolCarrier {
     }
 }
 
-/// Looks at channels and poller from outside of them, and rings the bell for what it sees.
+/// Something that goes round and round, and what is said when it does not.
+struct Beating {
+    pulse: Pulse,
+    /// What `/readyz` calls its rounds.
+    rounds: &'static str,
+    kind: AlertKind,
+    stalled: fn(Duration) -> Condition,
+    silent_looks: u32,
+}
+
+/// Looks at channels, poller and notifier from outside of them, and rings the bell for what it sees.
 pub(super) struct Watch {
     channels: Vec<(Channel, u64)>,
     /// For how many looks in a row each channel's queries were paced while its payments went on.
     paced_looks: Vec<u32>,
     /// What each channel had counted of money that moved without us at the last look.
     moved: Vec<MovedCounts>,
-    /// The poller's, where there is one.
-    pulse: Option<Pulse>,
+    /// The poller's and the notifier's, where there is one.
+    beating: Vec<Beating>,
+    switchboard: Option<Switchboard>,
     readiness: Option<Arc<Readiness>>,
     stalled_after: Duration,
-    silent_looks: u32,
     bell: Bell,
     clock: Clock,
 }
 
 impl Watch {
-    pub(super) fn new(channels: Vec<Channel>, pulse: Option<Pulse>, stalled_after: Duration, bell: Bell, clock: Clock) -> Self {
+    pub(super) fn new(channels: Vec<Channel>, stalled_after: Duration, bell: Bell, clock: Clock) -> Self {
         let channels: Vec<_> = channels.into_iter().map(|channel| (channel, 0)).collect();
         let paced_looks = vec![0; channels.len()];
         let moved = vec![MovedCounts::default(); channels.len()];
-        Self { channels, paced_looks, moved, pulse, readiness: None, stalled_after, silent_looks: 0, bell, clock }
+        Self { channels, paced_looks, moved, beating: Vec::new(), switchboard: None, readiness: None, stalled_after, bell, clock }
     }
 
-    /// Tells `readiness` too when the poller is silent.
+    /// Looks at the poller's sweeps, too.
+    pub(super) fn of_poller(mut self, pulse: Pulse) -> Self {
+        let stalled = |silent| Condition::PollerStalled { silent };
+        self.beating.push(Beating { pulse, rounds: "sweeps", kind: AlertKind::PollerStalled, stalled, silent_looks: 0 });
+        self
+    }
+
+    /// Looks at the notifier's rounds, too.
+    pub(super) fn of_notifier(mut self, pulse: Pulse) -> Self {
+        let stalled = |silent| Condition::NotifierStalled { silent };
+        self.beating.push(Beating { pulse, rounds: "webhooks", kind: AlertKind::NotifierStalled, stalled, silent_looks: 0 });
+        self
+    }
+
+    /// Tells of the overrides that hold, too.
+    pub(super) fn of_overrides(mut self, switchboard: Switchboard) -> Self {
+        self.switchboard = Some(switchboard);
+        self
+    }
+
+    /// Tells `readiness` too when poller or notifier is silent.
     pub(super) fn heeding(mut self, readiness: Arc<Readiness>) -> Self {
         self.readiness = Some(readiness);
         self
@@ -113,14 +143,15 @@ impl Watch {
         loop {
             self.look_at_breakers();
             self.look_at_actors();
-            self.look_at_poller();
+            self.look_at_overrides();
+            self.look_at_rounds();
             self.look_at_money();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// By state and not by transition: what was missed is seen at the next look. Half open is not over yet, and an operator's override is no
-    /// news to operators. A channel whose payments are shut too is told of once, by that; and paced queries are only news when they last.
+    /// By state and not by transition: what was missed is seen at the next look. Half open is not over yet, and an operator's override is told of as
+    /// what it is. A channel whose payments are shut too is told of once, by that; and paced queries are only news when they last.
     fn look_at_breakers(&mut self) {
         let now = self.clock.boot();
         let pays = |channel: &Channel| channel.handle.guard().snapshot(OperationClass::Pay, now);
@@ -177,14 +208,69 @@ impl Watch {
         }
     }
 
-    fn look_at_poller(&mut self) {
-        let Some(pulse) = &self.pulse else { return };
-        let silent = self.clock.boot().since(pulse.last());
-        self.silent_looks = if silent >= self.stalled_after { self.silent_looks + 1 } else { 0 };
-        let condition = (self.silent_looks >= SILENT_LOOKS).then_some(Condition::PollerStalled { silent });
-        if let Some(readiness) = &self.readiness {
-            readiness.concern("sweeps", condition.is_some().then(|| format!("none has succeeded for {} s", silent.as_secs())));
+    /// Every process tells the same of them, and it is one alert a channel.
+    fn look_at_overrides(&self) {
+        let Some(switchboard) = &self.switchboard else { return };
+        for (channel, _) in &self.channels {
+            let id = channel.handle.id();
+            let held: Vec<Override> = switchboard
+                .held(id)
+                .into_iter()
+                .map(|held| Override {
+                    operation: held.row.class.as_str(),
+                    mode: held.mode.as_str(),
+                    author: held.row.author,
+                    reason: held.row.reason,
+                    until: held.until,
+                })
+                .collect();
+            let condition = (!held.is_empty()).then(|| Condition::OverrideHolds { channel: id.to_owned(), held });
+            self.bell.tell(AlertKind::OverrideHolds, id, condition);
         }
-        self.bell.tell(AlertKind::PollerStalled, "", condition);
+    }
+
+    fn look_at_rounds(&mut self) {
+        let now = self.clock.boot();
+        for beating in &mut self.beating {
+            let silent = now.since(beating.pulse.last());
+            beating.silent_looks = if silent >= self.stalled_after { beating.silent_looks + 1 } else { 0 };
+            let condition = (beating.silent_looks >= SILENT_LOOKS).then(|| (beating.stalled)(silent));
+            if let Some(readiness) = &self.readiness {
+                readiness.concern(beating.rounds, condition.is_some().then(|| format!("none has succeeded for {} s", silent.as_secs())));
+            }
+            self.bell.tell(beating.kind, "", condition);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Phase;
+
+    fn looked(watch: &mut Watch, times: u32) {
+        for _ in 0..times {
+            watch.look_at_rounds();
+        }
+    }
+
+    #[test]
+    fn a_notifier_that_is_frozen_makes_the_process_unready_while_the_poller_goes_on() {
+        let (clock, readiness) = (Clock::system(), Arc::new(Readiness::default()));
+        readiness.enter(Phase::Ready);
+        let (sweeps, webhooks) = (Pulse::new(clock.boot()), Pulse::new(clock.boot()));
+        let watch = Watch::new(Vec::new(), Duration::from_secs(60), Bell::default(), clock.clone());
+        let mut watch = watch.of_poller(sweeps.clone()).of_notifier(webhooks.clone()).heeding(Arc::clone(&readiness));
+        looked(&mut watch, SILENT_LOOKS);
+        assert_eq!(readiness.reasons(), Vec::<String>::new());
+        clock.advance(Duration::from_secs(61));
+        sweeps.beat(clock.boot());
+        looked(&mut watch, SILENT_LOOKS - 1);
+        assert_eq!(readiness.reasons(), Vec::<String>::new(), "a machine that wakes up has a few seconds");
+        looked(&mut watch, 1);
+        assert_eq!(readiness.reasons(), ["webhooks: none has succeeded for 61 s"]);
+        webhooks.beat(clock.boot());
+        looked(&mut watch, 1);
+        assert_eq!(readiness.reasons(), Vec::<String>::new());
     }
 }

@@ -32,7 +32,7 @@ use super::socket_pool::SocketPool;
 use super::transport::Transport;
 use crate::clock::{Clock, Moment};
 use crate::domain::{self, CallClass, Fields, News};
-use crate::provider::{Assembled, Call, Credentials, HttpProtocol, Protocol, Provider, Reply, SocketProtocol, Verb};
+use crate::provider::{Assembled, Call, Credentials, HttpProtocol, Page, PageWanted, Protocol, Provider, Reply, SocketProtocol, Verb};
 
 /// Requests that are signed at a time: more threads than processors would only take turns.
 const SIGNING: usize = 4;
@@ -161,6 +161,18 @@ impl Message for Perform {
     type Result = ();
 }
 
+/// Read a page of what the channel has. It changes nothing there.
+pub struct ReadPage {
+    pub(super) wanted: PageWanted,
+    pub(super) permit: Permit,
+    pub(super) deadline: Moment,
+    pub(super) answer: oneshot::Sender<Result<Page, CallClass>>,
+}
+
+impl Message for ReadPage {
+    type Result = ();
+}
+
 /// Are you there?
 #[derive(Clone, Copy, Debug)]
 pub struct Ping;
@@ -240,6 +252,25 @@ impl Handler<Perform> for ChannelActor {
     }
 }
 
+impl Handler<ReadPage> for ChannelActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, order: ReadPage, _: &mut Context<Self>) -> Self::Result {
+        let line = Rc::clone(&self.line);
+        Box::pin(async move {
+            let ReadPage { wanted, mut permit, deadline, answer } = order;
+            let _under_way = line.meters.begin();
+            let page = line.read_page(&wanted, &mut permit, deadline).await;
+            let class = page.as_ref().err().copied().unwrap_or(CallClass::Success);
+            permit.record(class, line.clock.boot());
+            if class != CallClass::Success {
+                tracing::warn!(channel = %line.identity.id, class = class.as_str(), "a page of the channel's list could not be read");
+            }
+            let _unheard = answer.send(page);
+        })
+    }
+}
+
 impl CallLine {
     async fn perform(&self, call: &Call, mut permit: Permit, deadline: Moment, send_by: Option<Moment>, gate: &Gate) -> Done {
         let _under_way = self.meters.begin();
@@ -297,6 +328,38 @@ impl CallLine {
         let sent = request.clone();
         let exchange = pool.exchange(request, deadline, may_send).await;
         self.done(call, exchange, |response| protocol.reply(call, response, &self.identity.credentials), |answer| protocol.kept(&sent, answer))
+    }
+
+    async fn read_page(&self, wanted: &PageWanted, permit: &mut Permit, deadline: Moment) -> Result<Page, CallClass> {
+        let (Protocol::Http(protocol), Transport::Http(pool)) = (self.identity.provider.protocol(), &self.transport) else {
+            return Err(CallClass::Neutral);
+        };
+        let lists = protocol.lists().ok_or(CallClass::Neutral)?;
+        let request = catch_unwind(AssertUnwindSafe(|| lists.page_request(wanted, &self.identity.credentials))).map_err(|_| CallClass::Neutral)?;
+        let sent = request.clone();
+        let deadline = deadline.min(self.clock.boot() + self.call_timeout);
+        let may_send = || {
+            let now = self.clock.boot();
+            if now >= deadline {
+                return false;
+            }
+            permit.mark_sent(now);
+            true
+        };
+        let (response, rtt) = match pool.exchange(request, deadline, may_send).await {
+            Exchange::NotSent(reason) => return Err(reason.class()),
+            Exchange::Lost(_) => return Err(CallClass::FailHard),
+            Exchange::Answer(response, rtt) => (response, rtt),
+        };
+        let mut page = catch_unwind(AssertUnwindSafe(|| lists.page(&response))).unwrap_or(Err(CallClass::FailHard))?;
+        let (request, reply) = catch_unwind(AssertUnwindSafe(|| protocol.kept(&sent, Some(&response)))).unwrap_or_default();
+        let kept = domain::Exchange { verb: "list", request, reply, rtt_ms: u64::try_from(rtt.as_millis()).ok(), fault: None };
+        for listed in &mut page.found {
+            if let Reply::News { news, .. } = &mut listed.reply {
+                news.exchange = Some(Box::new(kept.clone()));
+            }
+        }
+        Ok(page)
     }
 
     async fn over_sockets(

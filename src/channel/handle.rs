@@ -14,11 +14,11 @@ use actix::{Addr, prelude::SendError};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::actor::{ChannelActor, Done, FirstStep, Gate, Perform};
+use super::actor::{ChannelActor, Done, FirstStep, Gate, Perform, ReadPage};
 use super::guard::{ChannelGuard, Permit};
 use crate::clock::{Clock, Moment};
 use crate::domain::{CallClass, Candidate};
-use crate::provider::{Call, Provider};
+use crate::provider::{Call, Page, PageWanted, Provider};
 
 /// How long after its deadline a call's answer is awaited: the actor answers at the deadline itself, and then only its thread can be late.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
@@ -133,6 +133,24 @@ impl ChannelHandle {
                 }
             }
         }
+    }
+}
+
+impl ChannelHandle {
+    /// Reads a page of what the channel has. The permit is used up, whatever happens.
+    ///
+    /// # Errors
+    /// What the exchange says of the channel's health: nothing is known then, and nothing was changed.
+    pub async fn list(&self, wanted: PageWanted, permit: Permit, deadline: Moment) -> Result<Page, CallClass> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let standing = self.shared.standing.borrow();
+            let Some(address) = &standing.address else { return Err(CallClass::Neutral) };
+            // What comes back was never taken, and its permit goes back unused with it.
+            address.try_send(ReadPage { wanted, permit, deadline, answer }).map_err(|_| CallClass::Neutral)?;
+        }
+        let until = Instant::now() + deadline.since(self.shared.clock.boot()) + ANSWER_MARGIN;
+        tokio::time::timeout_at(until, answered).await.ok().and_then(Result::ok).unwrap_or(Err(CallClass::FailHard))
     }
 }
 

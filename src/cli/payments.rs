@@ -145,6 +145,10 @@ fn attempts(payment: &Payment, events: &[EventRow]) -> String {
     let mut text = format!("\n{}\n", lines.next().unwrap_or_default());
     for (line, attempt) in lines.zip(&payment.attempts) {
         let _ = writeln!(text, "{line}\n         key {}, chosen: {}", attempt.key, attempt.reason);
+        if !attempt.passed_over.is_empty() {
+            let others: Vec<String> = attempt.passed_over.iter().map(|other| format!("{} ({})", other.channel, other.reason)).collect();
+            let _ = writeln!(text, "         passed over: {}", others.join(", "));
+        }
         if let Some(failure) = &attempt.failure {
             let code = json!(failure.code);
             let theirs = failure.channel_code.as_deref().map_or(String::new(), |code| format!(" ({code})"));
@@ -271,7 +275,7 @@ fn in_json(payment: &Payment, merchant: &str, events: &[EventRow], with_events: 
         .map(|attempt| {
             json!({
                 "n": attempt.n, "operation": attempt.operation.as_str(), "channel": attempt.channel, "state": attempt.state.as_str(),
-                "amount": attempt.amount, "key": attempt.key, "reference": attempt.reference, "reason": attempt.reason,
+                "amount": attempt.amount, "key": attempt.key, "reference": attempt.reference, "reason": attempt.reason, "passed_over": attempt.passed_over,
                 "failure": attempt.failure, "reply_ms": latency(attempt, events).and_then(|ms| i64::try_from(ms).ok()),
                 "refund": attempt.refund_n, "due_at": attempt.due_at.map(table::rfc3339), "tries": attempt.tries,
                 "created_at": table::rfc3339(attempt.created_at), "updated_at": table::rfc3339(attempt.updated_at),

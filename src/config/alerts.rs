@@ -26,7 +26,8 @@ pub struct AlertSettings {
     /// An outcome that is unknown for longer raises an alert, in ms; default 900,000, 1000 to 604,800,000. Too low pages for what the poller
     /// resolves by itself; too high leaves a customer in doubt for that long before anybody knows.
     pub unknown_after_ms: u64,
-    /// A poller without a successful sweep for longer raises an alert, in ms; default 60,000, 1000 to 3,600,000. Too low pages for a slow database.
+    /// A poller without a successful sweep for longer, or a notifier without a successful round, raises an alert, in ms; default 60,000, 1000 to
+    /// 3,600,000. Too low pages for a slow database.
     pub poller_stalled_after_ms: u64,
     /// Webhooks that wait for longer raise an alert, in ms; default 900,000, 1000 to 604,800,000. Too low tells of every merchant's restart.
     pub undelivered_after_ms: u64,

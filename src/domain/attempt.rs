@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::news::Exchange;
 use super::operation::Operation;
 use super::payment::NextAction;
+use super::route::PassedOver;
 
 /// What is known about one try. The names are those of the rows and of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -264,8 +265,8 @@ fn pay(state: AttemptState, fact: Fact) -> Option<Step> {
         (S::SucceededLate, F::Approved | F::Authorized | F::Unknown | F::Accepted | F::ActionRequired | F::NotSent) => Seen,
         (S::SucceededLate, F::Declined | F::Closed | F::NotFound) => Contradiction,
 
-        // A paid fact while it is being reversed is seen, never adopted.
-        (S::Reversing, F::Closed) => To(S::Reversed),
+        // A paid fact while it is being reversed is seen, never adopted. Nor does a *closed* end it, which may be an old one that limps in behind the
+        // money: only the reversal's own word does.
         (S::Reversing, _) => Seen,
         (S::Reversed, F::Approved | F::Authorized | F::Unknown | F::Accepted | F::ActionRequired | F::NotSent | F::Closed) => Seen,
         (S::Reversed, F::Declined | F::NotFound) => Seen,
@@ -363,7 +364,8 @@ fn refund(state: AttemptState, fact: Fact) -> Option<Step> {
         (S::Succeeded, F::Approved | F::Unknown | F::Accepted | F::NotSent | F::NotFound) => Seen,
         (S::Returned, F::Returned | F::Declined | F::Closed | F::Unknown | F::Accepted | F::NotSent | F::NotFound) => Seen,
         (S::Returned, F::Approved) => Seen,
-        (S::Sent | S::Unknown | S::Accepted | S::NotSent, F::Returned) => To(S::Declined),
+        // Told before we knew that it had succeeded: that it had is then old news.
+        (S::Sent | S::Unknown | S::Accepted | S::NotSent, F::Returned) => To(S::Returned),
         (S::Declined | S::Closed | S::NotFound, F::Approved) => Contradiction,
         (S::Declined | S::Closed | S::NotFound, _) => Seen,
     })
@@ -408,6 +410,8 @@ pub struct Attempt {
     pub fence: i32,
     /// Why this channel was chosen.
     pub reason: String,
+    /// The channels that were passed over for it, at most [`PassedOver::MOST`]; those that the payment does not fit with its first attempt only.
+    pub passed_over: Vec<PassedOver>,
     /// When its intent was written.
     pub created_at: Timestamp,
     /// When it last changed.

@@ -8,7 +8,10 @@ use super::contract::{Contract, Unanswered, VOID_BEFORE_LAPSE};
 use super::failure::FailureCode;
 use super::operation::Operation;
 use super::payment::{Lease, NewAttempt, Payment};
-use super::refund::RefundSource;
+use super::refund::{RefundSource, RefundStatus};
+
+/// How many refunds a cancel makes at most: the first, and one for each of a few disputes that are won later.
+const CANCEL_REFUNDS: usize = 8;
 
 /// The next thing to do about one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +146,9 @@ impl Payment {
         if let Some(refund) = lost {
             return Some(FollowUp::RefundAgain { refund: refund.n });
         }
-        let refunded_for_cancel = self.refunds.iter().any(|refund| refund.source == RefundSource::Cancel);
+        // What a dispute held back when it was decided is given back, too. One that the channel refused or took back is for a person.
+        let for_cancel = self.refunds.iter().filter(|refund| refund.source == RefundSource::Cancel);
+        let refunded_for_cancel = for_cancel.clone().any(|refund| refund.status != RefundStatus::Succeeded) || for_cancel.count() >= CANCEL_REFUNDS;
         if self.cancel_requested && self.refundable() > 0 && !refunded_for_cancel && !under_way(Operation::Capture) {
             return Some(FollowUp::RefundForCancel);
         }
@@ -179,6 +184,6 @@ impl Payment {
             FollowUp::RefundForCancel | FollowUp::RefundAgain { .. } => return None,
         };
         let (channel, amount) = (undone.channel.clone(), undone.amount);
-        Some(NewAttempt { operation, channel, key, amount, refund_n: None, undoes, reason: reason.to_owned() })
+        Some(NewAttempt { operation, channel, key, amount, refund_n: None, undoes, reason: reason.to_owned(), passed_over: Vec::new() })
     }
 }

@@ -116,6 +116,9 @@ pub enum Adopted {
     Changed,
     /// It was known already.
     Seen,
+    /// It does not fit what is known now, and may fit what is on its way: money that we do not know of yet, a refund that may still be refused, the
+    /// beginning of a dispute. Nothing changed: it is to be offered again.
+    NotYet,
     /// More than there is, or in another currency: nothing changed, a person must look.
     DoesNotFit,
 }
@@ -144,21 +147,33 @@ impl Payment {
             External::DisputeOpened { .. } => self.hold_for_dispute(money.amount, now),
             External::DisputeClosed { .. } if dispute.closed => Adopted::Seen,
             External::DisputeClosed { won, .. } => {
-                if !dispute.opened && self.hold_for_dispute(money.amount, now) != Adopted::Changed {
-                    return Adopted::DoesNotFit;
+                // The end is heard before its beginning, which is then known.
+                if !dispute.opened {
+                    let held = self.hold_for_dispute(money.amount, now);
+                    if held != Adopted::Changed {
+                        return held;
+                    }
                 }
                 if *won {
                     self.disputed = (self.disputed - money.amount).max(0);
                 }
                 self.updated_at = now;
+                // A cancel gives back what it could not while it was held.
+                self.call_for_follow_up(now);
                 Adopted::Changed
             }
         }
     }
 
+    /// More than there is: for good only when nothing is on its way that could make room for it.
+    fn does_not_fit(&self, amount: i64) -> Adopted {
+        let moving = self.attempts.iter().any(|attempt| attempt.state.is_open() || attempt.due_at.is_some());
+        if moving && amount <= self.request.amount { Adopted::NotYet } else { Adopted::DoesNotFit }
+    }
+
     fn hold_for_dispute(&mut self, amount: i64, now: Timestamp) -> Adopted {
         if amount > self.captured - self.disputed {
-            return Adopted::DoesNotFit;
+            return self.does_not_fit(amount);
         }
         // The channel would refuse them now. What is on its way is true or not whatever we wish.
         self.release_unsent(self.refund_reserved + self.disputed + amount - self.captured, now);
@@ -180,7 +195,7 @@ impl Payment {
         self.release_unsent(self.refund_reserved + amount - self.captured, now);
         if self.refund_reserved + amount > self.captured {
             *self = before;
-            return Adopted::DoesNotFit;
+            return self.does_not_fit(amount);
         }
         self.refund_reserved += amount;
         self.refunded += amount;
@@ -241,6 +256,7 @@ impl Payment {
             refund_n: Some(n),
             undoes: None,
             reason: "made at the channel".to_owned(),
+            passed_over: Vec::new(),
         };
         let attempt = self.add_attempt(attempt, Lease { owner: uuid::Uuid::nil(), until: now }, now);
         if let Some(attempt) = self.attempt_mut(attempt) {
@@ -354,7 +370,7 @@ mod tests {
         let mut payment = paid();
         happen(&mut payment, &Happening::Refund(80));
         let n = payment.attempts.last().expect("a refund").n;
-        assert_eq!(adopt(&mut payment.clone(), &refund("re_9", 30), DisputeKnown::default()), Adopted::DoesNotFit, "the 80 are on their way");
+        assert_eq!(adopt(&mut payment.clone(), &refund("re_9", 30), DisputeKnown::default()), Adopted::NotYet, "the 80 are on their way");
         let not_sent = News::of(Fact::NotSent);
         let contract = super::super::whole_tests::CONTRACT;
         assert_eq!(payment.learn(n, &not_sent, Source::Reply, &contract, start()), Ok(Learned::Changed));

@@ -42,8 +42,10 @@ pub use payment::{CaptureMethod, Lease, NewAttempt, NextAction, Outcome, Payment
 pub use recurrence::Recurrence;
 pub use refund::{Refund, RefundRequest, RefundSource, RefundStatus};
 pub use role::Role;
-pub use route::{Candidate, Plan};
+pub use route::{Candidate, PassedOver, Plan};
 pub use settle::Learned;
 
+#[cfg(test)]
+mod permutation_tests;
 #[cfg(test)]
 mod whole_tests;

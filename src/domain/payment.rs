@@ -18,6 +18,7 @@ use super::method::PaymentMethod;
 use super::money::Currency;
 use super::operation::Operation;
 use super::refund::Refund;
+use super::route::PassedOver;
 
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal),+ $(,)? }) => {
@@ -213,6 +214,8 @@ pub struct NewAttempt {
     pub undoes: Option<i16>,
     /// Why this channel.
     pub reason: String,
+    /// The channels that were passed over for it.
+    pub passed_over: Vec<PassedOver>,
 }
 
 /// Who may act on an attempt, and until when.
@@ -277,6 +280,7 @@ impl Payment {
             lease_until: Some(lease.until),
             fence: 0,
             reason: new.reason,
+            passed_over: new.passed_over.into_iter().take(PassedOver::MOST).collect(),
             created_at: now,
             updated_at: now,
             exchange: None,

@@ -1,5 +1,6 @@
 //! Which channels may carry a payment, in which order, and why.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::method::{MethodKind, Wallet};
@@ -48,6 +49,8 @@ pub enum Misfit {
     Currency,
     /// The merchant chose another.
     NotChosen,
+    /// What the customer pays with belongs to one account, and an earlier channel is that of it.
+    Account,
 }
 
 impl Misfit {
@@ -60,7 +63,28 @@ impl Misfit {
             Self::Wallet => "wallet",
             Self::Currency => "currency",
             Self::NotChosen => "not_chosen",
+            Self::Account => "account",
         }
+    }
+}
+
+/// A channel that did not carry an attempt, and why: kept with the attempt that another one carried instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOver {
+    /// Its id. Never that of a channel that belongs to other merchants.
+    pub channel: String,
+    /// A [`Misfit`], the state of its guard (`open`, `half_open`, `forced_open`), what it had no room in (`in_flight`, `over_rate`), `no_actor` when
+    /// it was being rebuilt, or `not_expressible` when its protocol cannot say such a payment.
+    pub reason: String,
+}
+
+impl PassedOver {
+    /// How many are kept with an attempt: those that were passed over first.
+    pub const MOST: usize = 16;
+
+    /// `channel` was passed over for this reason.
+    pub fn for_reason(channel: &str, reason: &str) -> Self {
+        Self { channel: channel.to_owned(), reason: reason.to_owned() }
     }
 }
 
@@ -74,6 +98,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Those that may not carry it, as they are kept with its first attempt.
+    pub fn passed_over(&self) -> Vec<PassedOver> {
+        let known = self.misfits.iter().filter(|(_, misfit)| *misfit != Misfit::Owner);
+        known.map(|(channel, misfit)| PassedOver::for_reason(channel, misfit.as_str())).collect()
+    }
+
     /// Why each channel that the merchant may know of is not in the plan, in words for them.
     pub fn why_not(&self) -> String {
         let known = self.misfits.iter().filter(|(_, misfit)| *misfit != Misfit::Owner);
@@ -95,7 +125,8 @@ pub fn plan(request: &PaymentRequest, candidates: &[Candidate]) -> Plan {
     }
     if request.method.belongs_to_one_account() {
         fitting.sort_by_key(|candidate| candidate.priority);
-        fitting.truncate(1);
+        let others = fitting.split_off(fitting.len().min(1));
+        plan.misfits.extend(others.into_iter().map(|candidate| (candidate.channel.clone(), Misfit::Account)));
     } else {
         fitting.sort_by_cached_key(|candidate| (candidate.priority, turn(request, &candidate.channel)));
     }
@@ -208,7 +239,9 @@ mod tests {
         for order in 0..50 {
             let method = PaymentMethod::CardToken { token: "pm_1".to_owned() };
             let request = PaymentRequest { order: format!("A-{order}"), method, ..request(None) };
-            assert_eq!(plan(&request, &candidates).channels, ["z"]);
+            let plan = plan(&request, &candidates);
+            assert_eq!(plan.channels, ["z"]);
+            assert_eq!(plan.passed_over(), [PassedOver::for_reason("a", "account")]);
         }
     }
 
@@ -219,5 +252,6 @@ mod tests {
         assert_eq!(plan.channels, Vec::<String>::new());
         assert_eq!(plan.misfits, [("theirs".to_owned(), Misfit::Owner), ("shared".to_owned(), Misfit::NotChosen)]);
         assert_eq!(plan.why_not(), "shared: not_chosen");
+        assert_eq!(plan.passed_over(), [PassedOver::for_reason("shared", "not_chosen")]);
     }
 }

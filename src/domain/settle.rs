@@ -202,7 +202,7 @@ impl Payment {
     }
 
     /// What must be sent next is sent by whoever takes the lease of the attempt that is due: so that something is.
-    fn call_for_follow_up(&mut self, now: Timestamp) {
+    pub(super) fn call_for_follow_up(&mut self, now: Timestamp) {
         use super::duty::FollowUp;
         let mut when = now;
         let carrier = match self.follow_up(now) {
@@ -356,7 +356,8 @@ impl Payment {
                 self.refunded -= amount;
                 self.refund_reserved -= amount;
             }
-            (_, AttemptState::Declined | AttemptState::Closed) => self.refund_reserved -= amount,
+            // Nothing was booked as given back yet.
+            (_, AttemptState::Declined | AttemptState::Closed | AttemptState::Returned) => self.refund_reserved -= amount,
             _ => {}
         }
     }

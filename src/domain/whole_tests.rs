@@ -27,17 +27,17 @@ pub(super) const CONTRACT: Contract = Contract {
 };
 
 /// A channel that cannot be asked.
-const MUTE: Contract = Contract { charges_only_with_reference: false, can_close: false, unanswered: Unanswered::Reverse, ..CONTRACT };
+pub(super) const MUTE: Contract = Contract { charges_only_with_reference: false, can_close: false, unanswered: Unanswered::Reverse, ..CONTRACT };
 
 pub(super) fn start() -> Timestamp {
     Timestamp::from_second(1_790_000_000).expect("in range")
 }
 
-fn lease() -> Lease {
+pub(super) fn lease() -> Lease {
     Lease { owner: Uuid::nil(), until: start() + SignedDuration::from_secs(10) }
 }
 
-fn attempt(operation: Operation, amount: i64, refund_n: Option<i16>) -> NewAttempt {
+pub(super) fn attempt(operation: Operation, amount: i64, refund_n: Option<i16>) -> NewAttempt {
     NewAttempt {
         operation,
         channel: "a".to_owned(),
@@ -46,10 +46,11 @@ fn attempt(operation: Operation, amount: i64, refund_n: Option<i16>) -> NewAttem
         refund_n,
         undoes: None,
         reason: "test".to_owned(),
+        passed_over: Vec::new(),
     }
 }
 
-fn open(capture_method: CaptureMethod) -> Payment {
+pub(super) fn open(capture_method: CaptureMethod) -> Payment {
     let merchant = Uuid::nil();
     let request = PaymentRequest {
         merchant,
@@ -153,7 +154,7 @@ fn attempt_of(_: &Payment, operation: Operation, amount: i64, refund_n: Option<i
     attempt(operation, amount, refund_n)
 }
 
-fn refund(payment: &Payment, n: i16, amount: i64) -> Refund {
+pub(super) fn refund(payment: &Payment, n: i16, amount: i64) -> Refund {
     Refund {
         n,
         id: RefundId::mint(start(), payment.id.bucket()),
@@ -169,7 +170,7 @@ fn refund(payment: &Payment, n: i16, amount: i64) -> Refund {
     }
 }
 
-fn holds(payment: &Payment) -> Result<(), TestCaseError> {
+pub(super) fn holds(payment: &Payment) -> Result<(), TestCaseError> {
     prop_assert!(0 <= payment.captured && payment.captured <= payment.capture_reserved, "{:#?}", payment);
     prop_assert!(payment.capture_reserved <= payment.request.amount, "{:#?}", payment);
     prop_assert!(0 <= payment.refunded && payment.refunded <= payment.refund_reserved, "{:#?}", payment);

@@ -73,7 +73,6 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
                 .about("amount")
         }
         FlowError::Notification(error) => Problem::new(Code::NotificationRefused, sentence(&error.to_string())),
-        FlowError::NoWord => Problem::new(Code::Overloaded, "The channel does not answer what it must be asked first. Nothing was sent."),
         FlowError::Overloaded => Problem::new(Code::Overloaded, "Too many requests are in flight. Nothing was sent."),
         FlowError::Journal(JournalError::Full | JournalError::Away) => database_away(),
         FlowError::Store(error) => store_problem(error),

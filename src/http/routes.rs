@@ -87,17 +87,17 @@ pub fn routes(config: &mut web::ServiceConfig, api: web::Data<Api>) {
         .service(on("/v1/refunds/{id}", "GET, HEAD").route(get(refund::read)))
         .service(on("/v1/events", "GET, HEAD").route(get(event::list)))
         .service(on("/v1/events/{id}", "GET, HEAD").route(get(event::read)))
-        .service(on("/v1/events/{id}/redeliver", "POST").route(web::post().to(event::redeliver)))
-        .service(on("/v1/webhook_endpoints", "GET, HEAD, POST").route(web::post().to(webhook::create)).route(get(webhook::list)))
+        .service(on("/v1/events/{id}/redeliver", "POST").route(post(part(Part::Notifier), event::redeliver)))
+        .service(on("/v1/webhook_endpoints", "GET, HEAD, POST").route(post(part(Part::Notifier), webhook::create)).route(get(webhook::list)))
         .service(
             on("/v1/webhook_endpoints/{id}", "DELETE, GET, HEAD, PATCH")
                 .route(get(webhook::read))
-                .route(web::patch().to(webhook::change))
-                .route(web::delete().to(webhook::delete)),
+                .route(served(web::patch(), part(Part::Notifier), webhook::change))
+                .route(served(web::delete(), part(Part::Notifier), webhook::delete)),
         )
-        .service(on("/v1/webhook_endpoints/{id}/rotate_secret", "POST").route(web::post().to(webhook::rotate_secret)))
+        .service(on("/v1/webhook_endpoints/{id}/rotate_secret", "POST").route(post(part(Part::Notifier), webhook::rotate_secret)))
         .service(on("/v1/webhook_endpoints/{id}/deliveries", "GET, HEAD").route(get(webhook::deliveries)))
-        .service(on("/v1/webhook_endpoints/{id}/replay", "POST").route(web::post().to(webhook::replay)))
+        .service(on("/v1/webhook_endpoints/{id}/replay", "POST").route(post(part(Part::Notifier), webhook::replay)))
         .service(on("/v1/notifications/{channel}", "POST").route(post(parts.have_one_of(&HEARS), notification::receive)));
     if operators {
         scope = with_operations(scope, parts);
@@ -162,13 +162,23 @@ fn on(template: &'static str, methods: &'static str) -> Resource {
 const HEARS: [Part; 3] = [Part::Payment, Part::Refund, Part::Poller];
 
 /// `POST`, where this process takes on that part of the work.
-fn post<H, Args>(served: bool, handler: H) -> actix_web::Route
+fn post<H, Args>(here: bool, handler: H) -> actix_web::Route
 where
     H: actix_web::Handler<Args>,
     Args: actix_web::FromRequest + 'static,
     H::Output: actix_web::Responder + 'static,
 {
-    if served { web::post().to(handler) } else { web::post().to(elsewhere) }
+    served(web::post(), here, handler)
+}
+
+/// A route whose part of the work this process takes on, or does not.
+fn served<H, Args>(route: actix_web::Route, here: bool, handler: H) -> actix_web::Route
+where
+    H: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    H::Output: actix_web::Responder + 'static,
+{
+    if here { route.to(handler) } else { route.to(elsewhere) }
 }
 
 /// Nothing was read, and nothing written: another process is asked with the same key.

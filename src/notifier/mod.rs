@@ -45,7 +45,7 @@ use self::desk::Desk;
 use self::schedule::GIVEN_UP_AFTER;
 use self::seal::Sealer;
 use crate::alert::{AlertKind, Bell, Condition};
-use crate::clock::Clock;
+use crate::clock::{Clock, Pulse};
 use crate::store::{Store, StoreError};
 
 /// How often and how much.
@@ -120,6 +120,7 @@ pub struct Office {
     runtime: Handle,
     room: Arc<Semaphore>,
     woken: AtomicBool,
+    pulse: Pulse,
     bell: OnceLock<(Bell, Duration)>,
 }
 
@@ -148,14 +149,21 @@ impl Office {
         let admits = if settings.allow_private { |_| true } else { public_only };
         let client = Client::new(tls, resolver, admits, settings.timeout);
         let room = Arc::new(Semaphore::new(settings.in_flight));
+        let pulse = Pulse::new(clock.boot());
         Arc::new(Self {
             courier: Courier { store, clock, client, sealer },
             settings,
             runtime,
             room,
             woken: AtomicBool::new(false),
+            pulse,
             bell: OnceLock::new(),
         })
+    }
+
+    /// What is felt at the end of every round that succeeded.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// The desk for merchants.
@@ -184,6 +192,8 @@ impl Office {
         if number.is_multiple_of(GAUGES_EVERY) {
             self.read_gauges(self.courier.clock.wall()).await?;
         }
+        self.pulse.beat(self.courier.clock.boot());
+        metrics::gauge!("breakwater_notifier_last_success_timestamp_seconds").set(self.courier.clock.wall().as_second() as f64);
         Ok(report)
     }
 

@@ -356,6 +356,11 @@ pub trait HttpProtocol: Send + Sync {
         kept_of_http(request, response)
     }
 
+    /// How it lists what a channel has, where it does: instead of many questions.
+    fn lists(&self) -> Option<&'static dyn ListProtocol> {
+        None
+    }
+
     /// Whether putting a request together takes a signature that others should not wait for (RSA: about a millisecond of a processor): then it
     /// is done beside the channel's thread.
     fn signs_slowly(&self) -> bool {
@@ -402,9 +407,11 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
 mod account;
 pub mod alipay;
 pub mod iso8583;
+mod listing;
 pub mod socket;
 pub mod stripe;
 pub mod xml;
 
 pub use account::{Account, AccountField, FieldError, FieldKind};
+pub use listing::{ListProtocol, Listed, Page, PageWanted};
 pub use socket::SocketProtocol;

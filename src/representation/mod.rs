@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::domain::{
-    Advice, Attempt, AttemptState, Failure, FailureCode, NextAction, Outcome, Payment, PaymentMethod, PaymentStatus, Refund, RefundStatus, Subject,
-    Wallet,
+    Advice, Attempt, AttemptState, Failure, FailureCode, NextAction, Outcome, PassedOver, Payment, PaymentMethod, PaymentStatus, Refund,
+    RefundStatus, Subject, Wallet,
 };
 use crate::store::payment::EventRow;
 
@@ -128,6 +128,7 @@ pub(crate) struct AttemptView<'a> {
     reference: Option<&'a str>,
     failure: Option<FailureView<'a>>,
     reason: &'a str,
+    passed_over: &'a [PassedOver],
     #[serde(serialize_with = "time")]
     created_at: Timestamp,
     #[serde(serialize_with = "time")]
@@ -261,6 +262,7 @@ fn attempt(attempt: &Attempt) -> AttemptView<'_> {
         reference: attempt.reference.as_deref(),
         failure: attempt.failure.as_ref().map(failure),
         reason: &attempt.reason,
+        passed_over: &attempt.passed_over,
         created_at: attempt.created_at,
         updated_at: attempt.updated_at,
     }

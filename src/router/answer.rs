@@ -147,9 +147,6 @@ pub enum FlowError {
     /// A notification that is not authentic or cannot be read.
     #[error(transparent)]
     Notification(#[from] crate::provider::NotificationError),
-    /// What the channel must say before this can go on, it does not say now. Nothing was written.
-    #[error("the channel does not say")]
-    NoWord,
     /// Too many flows in flight, or the process is stopping.
     #[error("too many requests are in flight")]
     Overloaded,

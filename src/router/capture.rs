@@ -44,6 +44,7 @@ impl Flows {
                 refund_n: None,
                 undoes: None,
                 reason: "the channel that holds it".to_owned(),
+                passed_over: Vec::new(),
             };
             let n = draft.add_attempt(attempt, lease, self.now());
             let change = Change::between(&payment, touched(draft, self.now()), Source::Merchant).claiming(message.claim.on(Subject::Capture(n)));

@@ -17,13 +17,15 @@ pub(super) enum Measured {
     Known,
     /// The channel has no such refund.
     NotThere,
+    /// It does not say now: it must be asked again.
+    NoWord,
 }
 
 impl Flows {
     /// Asks `channel` how much its refund `reference` of the payment `id` gave back.
     ///
     /// # Errors
-    /// [`FlowError::NoWord`] while the channel does not say, besides what the database may fail with: then it is asked again later.
+    /// When the database cannot be read.
     pub(super) async fn measure(&self, id: PaymentId, channel: &Channel, reference: &str) -> Result<Measured, FlowError> {
         let payment = self.reload(id).await?;
         if payment.has_refund(reference) {
@@ -31,7 +33,7 @@ impl Flows {
         }
         let Some(pay) = payment.current_pay() else { return Ok(Measured::NotThere) };
         let guard = channel.handle.guard();
-        let permit = guard.admit(OperationClass::Resolve, self.shared.clock.boot()).map_err(|_| FlowError::NoWord)?;
+        let Ok(permit) = guard.admit(OperationClass::Resolve, self.shared.clock.boot()) else { return Ok(Measured::NoWord) };
         let asked_about = Attempt { operation: Operation::Refund, key: reference.to_owned(), reference: None, ..pay.clone() };
         let question = channel.call(&payment, &asked_about, Verb::QueryRefund, self.now());
         let done = channel.handle.perform(question, permit, self.call_deadline(channel), None).await;
@@ -40,9 +42,9 @@ impl Flows {
             Reply::NotFound if done.class == CallClass::Success => Ok(Measured::NotThere),
             Reply::News { news, .. } if news.fact == Fact::Approved => match news.money {
                 Some(money) => Ok(Measured::Refund(External::Refund { reference: reference.to_owned(), money })),
-                None => Err(FlowError::NoWord),
+                None => Ok(Measured::NoWord),
             },
-            _ => Err(FlowError::NoWord),
+            _ => Ok(Measured::NoWord),
         }
     }
 

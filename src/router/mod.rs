@@ -25,6 +25,7 @@ pub mod refund;
 mod replay;
 pub mod resolve;
 pub mod settle;
+mod survey;
 pub mod vault;
 pub mod waiting;
 
@@ -37,7 +38,7 @@ pub use self::flows::{FlowSettings, Flows};
 use self::operator::{AskAgain, Resolution, Resolve};
 use crate::domain::{PaymentId, PaymentRequest, RefundRequest, Subject};
 use crate::provider::CardData;
-use crate::store::lease;
+use crate::store::{Share, lease};
 
 /// Messages that may wait in the router's mailbox; each is started at once, so it only fills when the process cannot keep up at all.
 const MAILBOX: usize = 16_384;
@@ -105,6 +106,13 @@ pub struct Inquire {
     pub claim: lease::Claim,
 }
 
+/// Look at attempts of one channel that are due: the poller holds their leases, and the channel's list is read first.
+#[derive(Debug)]
+pub struct Survey {
+    /// The leases.
+    pub claims: Vec<lease::Claim>,
+}
+
 /// Ask the channel now what has become of a payment, or of a refund, unless that is known for good.
 #[derive(Debug)]
 pub struct Refresh {
@@ -153,6 +161,9 @@ impl Message for Refund {
     type Result = Result<Answer, FlowError>;
 }
 impl Message for Inquire {
+    type Result = Result<(), FlowError>;
+}
+impl Message for Survey {
     type Result = Result<(), FlowError>;
 }
 impl Message for Refresh {
@@ -219,6 +230,16 @@ impl Handler<Inquire> for Router {
     fn handle(&mut self, message: Inquire, _: &mut Context<Self>) -> Self::Result {
         let flows = self.flows.clone();
         self.flows.start_inquiry(async move { flows.inquire(message.claim).await })
+    }
+}
+
+impl Handler<Survey> for Router {
+    type Result = ResponseFuture<Result<(), FlowError>>;
+    fn handle(&mut self, message: Survey, _: &mut Context<Self>) -> Self::Result {
+        let flows = self.flows.clone();
+        // Each look has a place of its own, and reading the list takes none from them.
+        let surveyed = self.flows.go_on(Share::Poller.carry(async move { flows.survey(message.claims).await }));
+        Box::pin(async move { surveyed.await.map_err(|error| FlowError::Internal(format!("the reading of a list broke off: {error}"))) })
     }
 }
 

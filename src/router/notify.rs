@@ -1,7 +1,7 @@
 //! What providers tell us. A notification is verified, stored raw and once, and acknowledged; then its fact is applied like any other. It is
 //! never trusted for more than it proves: what does not fit the attempt is quarantined, and the channel is asked.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::answer::FlowError;
 use super::external::Measured;
@@ -16,10 +16,15 @@ use crate::store::notification::NotificationState;
 const INBOX_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// How long a notification waits for the flow that it has overtaken.
 const A_MOMENT: std::time::Duration = std::time::Duration::from_millis(250);
+/// How long what happened at the channel waits in the inbox for the news that it is about, before a person must look at it.
+const NOT_YET_FOR: SignedDuration = SignedDuration::from_mins(15);
 /// How long a channel is asked what a notification of its own leaves open.
 const ASKED_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// Notifications taken from the inbox at a time.
 const INBOX_BATCH: i64 = 100;
+
+/// What became of a notification, why it was not applied, and the payment that it is about.
+type Verdict = (NotificationState, Option<&'static str>, Option<PaymentId>);
 
 impl Flows {
     /// Receives a notification: once it is on disk it is acknowledged.
@@ -39,6 +44,7 @@ impl Flows {
             body: message.body.to_vec(),
             received_at: self.now(),
         };
+        let received_at = arrival.received_at;
         let new = channel.inbox.store(arrival).await?;
         if new {
             // In a flood the rest waits on disk, and is taken up from there.
@@ -46,7 +52,7 @@ impl Flows {
                 let flows = self.clone();
                 let channel = channel.clone();
                 self.spawn(async move {
-                    flows.apply_and_close(&channel, &notification, flows.now()).await;
+                    flows.apply_and_close(&channel, &notification, received_at).await;
                     drop(place);
                 });
             }
@@ -58,7 +64,7 @@ impl Flows {
         Ok(Acknowledgement { status, content_type, body })
     }
 
-    /// Applies what was received and not applied before a process ended.
+    /// Applies what was received and not applied before a process ended, or did not fit yet.
     pub async fn empty_inbox(&self) -> Result<(), FlowError> {
         for waiting in self.shared.store.waiting_notifications(self.now() - INBOX_PATIENCE, INBOX_BATCH).await? {
             // It was verified before it was stored: its bytes need no signature now.
@@ -79,16 +85,13 @@ impl Flows {
         Ok(())
     }
 
-    async fn apply_and_close(&self, channel: &Channel, notification: &Notification, received_at: jiff::Timestamp) {
+    async fn apply_and_close(&self, channel: &Channel, notification: &Notification, received_at: Timestamp) {
         let id = channel.handle.id();
-        let (state, note, payment) = match self.apply_notification(channel, notification).await {
-            Ok(verdict) => verdict,
-            Err(FlowError::NoWord) if self.now() < received_at + ASKED_FOR => {
-                tracing::warn!(channel = id, event = %notification.event_id, "a notification waits for what its channel must say first");
+        let (state, note, payment) = match self.apply_notification(channel, notification, received_at).await {
+            Ok(Some(verdict)) => verdict,
+            Ok(None) => {
+                tracing::info!(channel = id, event = %notification.event_id, "what happened at the channel does not fit yet: it stays in the inbox");
                 return;
-            }
-            Err(FlowError::NoWord) => {
-                (NotificationState::Quarantined, Some("its channel was asked for an hour, and does not say what it is about"), None)
             }
             Err(error) => {
                 // It stays in the inbox as received, and is taken up again.
@@ -120,14 +123,15 @@ impl Flows {
         waiter.until(until, |payment| payment.is_worth_answering()).await.is_some()
     }
 
-    async fn apply_notification(
-        &self,
-        channel: &Channel,
-        notification: &Notification,
-    ) -> Result<(NotificationState, Option<&'static str>, Option<PaymentId>), FlowError> {
-        if let Some(external) = &notification.external {
-            return self.apply_external(channel, notification, external).await;
+    /// `None`: it does not fit yet, and stays where it is.
+    async fn apply_notification(&self, channel: &Channel, notification: &Notification, received_at: Timestamp) -> Result<Option<Verdict>, FlowError> {
+        match &notification.external {
+            Some(external) => self.apply_external(channel, notification, external, received_at).await,
+            None => self.apply_news(channel, notification).await.map(Some),
         }
+    }
+
+    async fn apply_news(&self, channel: &Channel, notification: &Notification) -> Result<Verdict, FlowError> {
         let Some(news) = &notification.news else { return Ok((NotificationState::Ignored, None, None)) };
         let Some(id) = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok()) else {
             return Ok((NotificationState::Quarantined, Some("it names no payment of ours"), None));
@@ -166,22 +170,31 @@ impl Flows {
         channel: &Channel,
         notification: &Notification,
         external: &External,
-    ) -> Result<(NotificationState, Option<&'static str>, Option<PaymentId>), FlowError> {
+        received_at: Timestamp,
+    ) -> Result<Option<Verdict>, FlowError> {
         let named = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok());
         let found = match (named, &notification.pay_reference) {
             (Some(id), _) => self.shared.store.payment(id).await?.map(|payment| payment.id),
-            (None, Some(reference)) => self.shared.store.paid_under(channel.handle.id(), reference).await?,
+            (None, Some(reference)) => match self.shared.store.paid_under(channel.handle.id(), reference).await? {
+                None => self.shared.store.awaited_under(channel.handle.id(), reference).await?,
+                paid => paid,
+            },
             (None, None) => None,
         };
         let Some(id) = found else {
-            return Ok((NotificationState::Quarantined, Some("money moved at the channel, and it is of no payment that was paid here"), None));
+            return Ok(Some((NotificationState::Quarantined, Some("money moved at the channel, and it is of no payment that was paid here"), None)));
         };
         let measured = match external {
             External::RefundToMeasure { reference } => match self.measure(id, channel, reference).await? {
                 Measured::Refund(refund) => refund,
-                Measured::Known => return Ok((NotificationState::Applied, None, Some(id))),
+                Measured::Known => return Ok(Some((NotificationState::Applied, None, Some(id)))),
                 Measured::NotThere => {
-                    return Ok((NotificationState::Quarantined, Some("it tells of a refund that the channel does not have"), Some(id)));
+                    return Ok(Some((NotificationState::Quarantined, Some("it tells of a refund that the channel does not have"), Some(id))));
+                }
+                Measured::NoWord if self.now().duration_since(received_at) < ASKED_FOR => return Ok(None),
+                Measured::NoWord => {
+                    let why = "its channel was asked for an hour, and does not say how much it gave back";
+                    return Ok(Some((NotificationState::Quarantined, Some(why), Some(id))));
                 }
             },
             External::Refund { .. } | External::RefundReturned { .. } | External::DisputeOpened { .. } | External::DisputeClosed { .. } => {
@@ -189,12 +202,14 @@ impl Flows {
             }
         };
         Ok(match self.adopt(id, channel, &measured).await? {
-            Adopted::Changed | Adopted::Seen => (NotificationState::Applied, None, Some(id)),
-            Adopted::DoesNotFit => {
+            Adopted::Changed | Adopted::Seen => Some((NotificationState::Applied, None, Some(id))),
+            // It has overtaken what it is about.
+            Adopted::NotYet if self.now().duration_since(received_at) < NOT_YET_FOR => None,
+            Adopted::NotYet | Adopted::DoesNotFit => {
                 channel.moved.a_misfit();
                 let why = "money moved at the channel, and it is more than there is of the payment's";
                 tracing::error!(payment = %id, channel = channel.handle.id(), kind = external.as_str(), reference = external.reference(), "{why}");
-                (NotificationState::Quarantined, Some(why), Some(id))
+                Some((NotificationState::Quarantined, Some(why), Some(id)))
             }
         })
     }

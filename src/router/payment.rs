@@ -16,7 +16,7 @@ use super::settle::{OVERTAKEN, Written};
 use crate::channel::guard::Permit;
 use crate::clock::Moment;
 use crate::domain::{
-    AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, OperationClass, Payment, PaymentId,
+    AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, OperationClass, PassedOver, Payment, PaymentId,
     PaymentRequest, Source, Subject, route,
 };
 use crate::provider::{Call, CardData, Reply, Verb};
@@ -33,6 +33,8 @@ const PAY_CALLS: u32 = 2;
 /// The channels of a plan that were not tried yet.
 pub(super) struct Route {
     remaining: VecDeque<String>,
+    /// Those that the payment does not fit: told with its first attempt.
+    misfits: Vec<PassedOver>,
     /// The customer's card, with its security code, as long as the flow lasts.
     card: Option<CardData>,
 }
@@ -49,7 +51,8 @@ struct Leg<'a> {
 struct Chosen<'a> {
     channel: &'a Channel,
     permit: Permit,
-    reason: String,
+    /// Those before it that would not.
+    passed_over: Vec<PassedOver>,
 }
 
 impl Flows {
@@ -66,13 +69,14 @@ impl Flows {
         if plan.channels.is_empty() {
             return self.replay_or(claim, FlowError::NoChannel(plan.why_not())).await;
         }
-        let mut route = Route { remaining: plan.channels.into(), card };
+        let misfits = plan.passed_over();
+        let mut route = Route { remaining: plan.channels.into(), misfits, card };
         let chosen = match self.choose_within_a_moment(&request, &mut route, claim).await? {
             Ok(chosen) => chosen,
             Err(replay) => return Ok(replay),
         };
         let (lease, send_by) = self.lease(chosen.channel, PAY_CALLS);
-        let payment = match self.open(request, route.card.as_ref(), claim, &chosen, lease).await? {
+        let payment = match self.open(request, &mut route, claim, &chosen, lease).await? {
             Opened::New(payment) => *payment,
             Opened::Known(payment) => return self.replay(payment, claim).await,
         };
@@ -113,7 +117,7 @@ impl Flows {
     ) -> Result<Result<Chosen<'_>, Answer>, FlowError> {
         let plan = route.remaining.clone();
         for look in 0..=ROOM_LOOKS {
-            let error = match self.choose(request, route, "first of the plan") {
+            let error = match self.choose(request, route) {
                 Ok(chosen) => return Ok(Ok(chosen)),
                 Err(error) => error,
             };
@@ -128,32 +132,33 @@ impl Flows {
     }
 
     /// The next channel of the route whose guard gives a permit. Nothing is written for one that does not.
-    fn choose(&self, request: &PaymentRequest, route: &mut Route, reason: &str) -> Result<Chosen<'_>, FlowError> {
+    fn choose(&self, request: &PaymentRequest, route: &mut Route) -> Result<Chosen<'_>, FlowError> {
         let mut retry_after: Option<Duration> = None;
         let mut refused: Option<Failure> = None;
-        let mut skipped = String::new();
+        let mut passed_over: Vec<PassedOver> = Vec::new();
         let mut full = true;
         while let Some(id) = route.remaining.pop_front() {
             let Some(channel) = self.channel(&id) else { continue };
             if let Some(failure) = self.refuses(channel, request, route.card.as_ref()) {
                 count_decision(&id, "not_expressible");
+                passed_over.push(PassedOver::for_reason(&id, "not_expressible"));
                 refused = Some(failure);
                 continue;
             }
             match channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()) {
                 Ok(permit) if channel.handle.is_up() => {
                     count_decision(&id, "chosen");
-                    return Ok(Chosen { channel, permit, reason: format!("{reason}{skipped}") });
+                    return Ok(Chosen { channel, permit, passed_over });
                 }
                 Ok(_unused) => {
                     full = false;
                     count_decision(&id, "no_actor");
-                    skipped.push_str(&format!("; {id}: being rebuilt"));
+                    passed_over.push(PassedOver::for_reason(&id, "no_actor"));
                 }
                 Err(rejected) => {
                     full &= rejected.is_momentary();
                     count_decision(&id, rejected.as_str());
-                    skipped.push_str(&format!("; {id}: {}", rejected.as_str()));
+                    passed_over.push(PassedOver::for_reason(&id, rejected.as_str()));
                     let wait = rejected.retry_after().unwrap_or(RETRY_AFTER);
                     retry_after = Some(retry_after.map_or(wait, |known| known.min(wait)));
                 }
@@ -179,6 +184,7 @@ impl Flows {
             refund_n: None,
             undoes: None,
             reason: String::new(),
+            passed_over: Vec::new(),
         };
         let payment = Payment::open(
             PaymentId::mint(now, order_bucket(request)),
@@ -192,15 +198,11 @@ impl Flows {
     }
 
     /// Writes the intent. The order may be taken over from a payment that ended unpaid.
-    async fn open(
-        &self,
-        request: PaymentRequest,
-        card: Option<&CardData>,
-        claim: Claim,
-        chosen: &Chosen<'_>,
-        lease: Lease,
-    ) -> Result<Opened, FlowError> {
+    async fn open(&self, request: PaymentRequest, route: &mut Route, claim: Claim, chosen: &Chosen<'_>, lease: Lease) -> Result<Opened, FlowError> {
         let now = self.now();
+        let card = route.card.as_ref();
+        let mut passed_over = chosen.passed_over.clone();
+        passed_over.append(&mut route.misfits);
         let first = NewAttempt {
             operation: Operation::Pay,
             channel: chosen.channel.handle.id().to_owned(),
@@ -208,7 +210,8 @@ impl Flows {
             amount: request.amount,
             refund_n: None,
             undoes: None,
-            reason: chosen.reason.clone(),
+            reason: "first of the plan".to_owned(),
+            passed_over,
         };
         let payment = Payment::open(PaymentId::mint(now, order_bucket(&request)), request, first, lease, now);
         // Sealed and on disk before the intent: from the intent on, a reversal may need it. What comes to nothing is erased.
@@ -287,6 +290,7 @@ impl Flows {
     ) -> Result<Recorded, FlowError> {
         let contract = channel.handle.provider().contract();
         let mut chosen: Option<(Channel, Permit)> = None;
+        let mut passed_over: Vec<PassedOver> = Vec::new();
         let mut is_ours = true;
         for _ in 0..OVERTAKEN {
             let now = self.now();
@@ -301,8 +305,11 @@ impl Flows {
             let reverse = FollowUp::Reverse { attempt: pay };
             if is_ours && draft.current_pay().is_some_and(|current| current.n == pay) && draft.may_try_another_channel(now) {
                 let reason = if told == pay { "the one before could not" } else { "the one before did not answer, and was undone" };
-                if chosen.is_none() {
-                    chosen = self.choose(&draft.request, route, reason).ok().map(|chosen| (chosen.channel.clone(), chosen.permit));
+                if chosen.is_none()
+                    && let Ok(next) = self.choose(&draft.request, route)
+                {
+                    passed_over = next.passed_over;
+                    chosen = Some((next.channel.clone(), next.permit));
                 }
                 if let Some((chosen, _)) = &chosen {
                     let (lease, until) = self.lease(chosen, PAY_CALLS);
@@ -314,6 +321,7 @@ impl Flows {
                         refund_n: None,
                         undoes: None,
                         reason: reason.to_owned(),
+                        passed_over: passed_over.clone(),
                     };
                     draft.add_attempt(attempt, lease, now);
                     send_by = Some(until);

@@ -86,8 +86,12 @@ impl Flows {
         let key = self.new_key(&channel).await?;
         let now = self.now();
         let mut draft = payment.clone();
+        let earlier = payment.refunds.iter().filter(|refund| refund.source == RefundSource::Cancel).count();
         let request = RefundRequest {
-            merchant_refund_id: format!("breakwater:cancel:{}", payment.id),
+            merchant_refund_id: match earlier {
+                0 => format!("breakwater:cancel:{}", payment.id),
+                earlier => format!("breakwater:cancel:{}:{}", payment.id, earlier + 1),
+            },
             amount: None,
             reason: Some("the payment was canceled".to_owned()),
             metadata: std::collections::BTreeMap::new(),
@@ -122,6 +126,7 @@ impl Flows {
             refund_n: Some(refund),
             undoes: None,
             reason: reason.to_owned(),
+            passed_over: Vec::new(),
         };
         let n = draft.add_attempt(attempt, lease, now);
         draft.followed_up(carrier, now);
@@ -171,6 +176,7 @@ fn add_refund(
         refund_n: Some(refund_n),
         undoes: None,
         reason: "the channel that captured".to_owned(),
+        passed_over: Vec::new(),
     };
     let attempt_n = draft.add_attempt(attempt, lease, now);
     (refund_n, attempt_n)

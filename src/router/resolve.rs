@@ -18,7 +18,7 @@ use crate::clock::Moment;
 use crate::domain::{
     Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, OperationClass, Payment, Source,
 };
-use crate::provider::{Reply, Verb};
+use crate::provider::{Listed, Reply, Verb};
 use crate::store::lease::Claim;
 
 /// Over how long a channel's unknowns are spread when it answers again: it has just healed.
@@ -40,9 +40,14 @@ const fn is_ours(error: &FlowError) -> bool {
 impl Flows {
     /// Looks at an attempt that is due. Whatever comes of it, the attempt is due again some day, or over.
     pub(super) async fn inquire(&self, claim: Claim) -> Result<(), FlowError> {
+        self.inquire_knowing(claim, None).await
+    }
+
+    /// The same, with what the channel's list says of it: then the channel is not asked the same once more.
+    pub(super) async fn inquire_knowing(&self, claim: Claim, known: Option<Listed>) -> Result<(), FlowError> {
         let channel_label = claim.channel.clone();
         // A panic here would be forgotten with its task, and its attempt come back for ever.
-        let looked = AssertUnwindSafe(self.look(&claim)).catch_unwind().await;
+        let looked = AssertUnwindSafe(self.look(&claim, known)).catch_unwind().await;
         let result = looked.unwrap_or_else(|_| Err(FlowError::Internal("a look at an attempt panicked".to_owned())));
         let name = match &result {
             Ok(name) => *name,
@@ -65,7 +70,7 @@ impl Flows {
         result.map(|_| ())
     }
 
-    async fn look(&self, claim: &Claim) -> Result<&'static str, FlowError> {
+    async fn look(&self, claim: &Claim, known: Option<Listed>) -> Result<&'static str, FlowError> {
         let payment = self.reload(claim.payment).await?;
         let Some(attempt) = payment.attempt(claim.n) else { return Ok("gone") };
         if attempt.fence != claim.fence {
@@ -81,8 +86,8 @@ impl Flows {
                 self.shared.store.postpone(claim, payment.next_look(claim.n, contract, self.now()), false).await?;
                 Ok("nothing")
             }
-            Duty::Query => self.query(payment, claim, &channel, false).await,
-            Duty::Close => self.query(payment, claim, &channel, true).await,
+            Duty::Query => self.query(payment, claim, &channel, false, known).await,
+            Duty::Close => self.query(payment, claim, &channel, true, known).await,
             Duty::Resend => self.resend(payment, claim, &channel).await,
             Duty::Follow(follow_up) => self.follow(payment, claim, follow_up).await,
         }
@@ -138,10 +143,18 @@ impl Flows {
         Ok(self.settle(payment, claim.n, &News::unknown(), Source::Lease, contract).await?.payment)
     }
 
-    async fn query(&self, payment: Payment, claim: &Claim, channel: &Channel, close: bool) -> Result<&'static str, FlowError> {
+    async fn query(&self, payment: Payment, claim: &Claim, channel: &Channel, close: bool, known: Option<Listed>) -> Result<&'static str, FlowError> {
         let Some(attempt) = payment.attempt(claim.n).cloned() else { return Ok("gone") };
         let verb = question(&payment, &attempt);
-        let Some(reply) = self.ask(&payment, &attempt, claim, channel, verb).await? else { return Ok("shut") };
+        let same = |listed: &Listed| listed.key == attempt.key && attempt.reference.as_ref().is_none_or(|reference| *reference == listed.reference);
+        let known = known.filter(|listed| verb == Verb::Query && attempt.operation == Operation::Pay && same(listed));
+        let reply = match known {
+            Some(listed) => listed.reply,
+            None => match self.ask(&payment, &attempt, claim, channel, verb).await? {
+                Some(reply) => reply,
+                None => return Ok("shut"),
+            },
+        };
         match reply {
             Reply::News { news, .. } => {
                 let Some(news) = reading(&attempt, verb, news) else { return self.absent(payment, claim, channel, &attempt).await };
@@ -375,18 +388,22 @@ impl Flows {
         let done = channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by)).await;
         self.note(channel, &done);
         if done.fault.is_none() && matches!(verb, Verb::Query | Verb::QueryRefund) && done.class == crate::domain::CallClass::Success {
-            channel.handle.guard().query_succeeded(self.shared.clock.boot());
-            if channel.has_recovered(self.shared.clock.boot()) {
-                // The answer in hand is worth more than the others' haste: they are asked after by their own ladder, too.
-                match self.shared.store.hasten(channel.handle.id(), self.now(), HASTEN_OVER).await {
-                    Ok(hastened) => {
-                        tracing::info!(channel = channel.handle.id(), hastened, "the channel answers again: what is in doubt there is due now");
-                    }
-                    Err(error) => tracing::error!(channel = channel.handle.id(), error = %error, "what is in doubt there could not be made due"),
-                }
-            }
+            self.note_answer(channel).await;
         }
         Ok(done.reply)
+    }
+
+    /// The channel has answered a question: its breaker hears of it, and after a failure what is in doubt there is due now.
+    pub(super) async fn note_answer(&self, channel: &Channel) {
+        channel.handle.guard().query_succeeded(self.shared.clock.boot());
+        if !channel.has_recovered(self.shared.clock.boot()) {
+            return;
+        }
+        // The answer in hand is worth more than the others' haste: they are asked after by their own ladder, too.
+        match self.shared.store.hasten(channel.handle.id(), self.now(), HASTEN_OVER).await {
+            Ok(hastened) => tracing::info!(channel = channel.handle.id(), hastened, "the channel answers again: what is in doubt there is due now"),
+            Err(error) => tracing::error!(channel = channel.handle.id(), error = %error, "what is in doubt there could not be made due"),
+        }
     }
 
     /// Settles news, and when it told nothing new, moves the attempt a rung up.
@@ -512,6 +529,7 @@ mod tests {
             lease_until: None,
             fence: 0,
             reason: String::new(),
+            passed_over: Vec::new(),
             created_at: now,
             updated_at: now,
             exchange: None,

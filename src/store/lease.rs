@@ -13,11 +13,11 @@ pub(super) const CLAIM: &str = "UPDATE attempt SET lease_owner = $1, lease_until
        AND set_aside_at IS NULL AND NOT (channel = ANY($5::text[])) \
        AND CASE WHEN operation = 'refund' AND state = 'not_sent' THEN $6::bool WHEN operation = 'refund' THEN $6::bool OR $7::bool ELSE $7::bool END \
        ORDER BY due_at, payment_id, n LIMIT $4 FOR UPDATE SKIP LOCKED) \
-     RETURNING payment_id, n, fence, channel, operation, due_at";
+     RETURNING payment_id, n, fence, channel, operation, due_at, key, created_at";
 /// Takes one attempt that is free and was not asked about lately, due or not.
 pub(super) const CLAIM_ONE: &str = "UPDATE attempt SET lease_owner = $3, lease_until = $4, fence = fence + 1, asked_at = $5 \
      WHERE payment_id = $1 AND n = $2 AND (lease_until IS NULL OR lease_until <= $5) AND (asked_at IS NULL OR asked_at <= $6) \
-     RETURNING payment_id, n, fence, channel, operation, due_at";
+     RETURNING payment_id, n, fence, channel, operation, due_at, key, created_at";
 /// Gives a lease back and leaves everything else as it was.
 pub(super) const RELEASE: &str = "UPDATE attempt SET lease_owner = NULL, lease_until = NULL WHERE payment_id = $1 AND n = $2 AND fence = $3";
 /// Renews a lease that is still ours.
@@ -55,6 +55,10 @@ pub struct Claim {
     pub channel: String,
     /// Its operation.
     pub operation: String,
+    /// What the channel knows it by.
+    pub key: String,
+    /// When its intent was written.
+    pub created_at: Timestamp,
     /// When it was due; when it was taken, if it was not.
     pub due_at: Timestamp,
     /// Whether it was taken before its time: then it only goes back, and its plan stays.
@@ -143,6 +147,8 @@ impl Store {
                     channel: row.try_get(3)?,
                     operation: row.try_get(4)?,
                     due_at: row.try_get(5)?,
+                    key: row.try_get(6)?,
+                    created_at: row.try_get(7)?,
                     ahead: false,
                 })
             })
@@ -165,6 +171,8 @@ impl Store {
             fence: row.try_get(2)?,
             channel: row.try_get(3)?,
             operation: row.try_get(4)?,
+            key: row.try_get(6)?,
+            created_at: row.try_get(7)?,
             due_at: due_at.unwrap_or(now),
             ahead: due_at.is_none_or(|due| due > now),
         }))

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::domain::PaymentId;
 
-/// Those that were stored and not applied before the process ended.
+/// Those that were stored and not applied: the process ended before, or they do not fit yet.
 pub(super) const WAITING: &str =
     "SELECT channel, event_id, body, received_at FROM notification WHERE state = 'received' AND received_at < $1 ORDER BY received_at LIMIT $2";
 

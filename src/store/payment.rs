@@ -18,6 +18,9 @@ pub(super) const EVENTS: &str = "SELECT id, sequence, kind, body, created_at FRO
 /// Through the index of what was paid: the predicate must be the index's.
 pub(super) const PAID_UNDER: &str =
     "SELECT payment_id FROM attempt WHERE reference = $1 AND channel = $2 AND operation = 'pay' AND state = 'succeeded' LIMIT 2";
+/// Through the index of what is due: it is asked only where nothing was paid under the name.
+pub(super) const AWAITED_UNDER: &str =
+    "SELECT payment_id FROM attempt WHERE due_at IS NOT NULL AND reference = $1 AND channel = $2 AND operation = 'pay' LIMIT 2";
 pub(super) const ATTEMPT_OF_KEY: &str = "SELECT n FROM attempt WHERE payment_id = $1 AND key = $2";
 
 /// A merchant's page, newest first; the filters that are NULL do not filter.
@@ -221,6 +224,19 @@ impl Store {
         }
     }
 
+    /// The payment that may have been paid at `channel` under its name `reference`: it is not known yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn awaited_under(&self, channel: &str, reference: &str) -> Result<Option<PaymentId>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(AWAITED_UNDER).await?;
+        match client.query(&statement, &[&reference, &channel]).await?.as_slice() {
+            [row] => Ok(Some(PaymentId(row.try_get(0)?))),
+            _ => Ok(None),
+        }
+    }
+
     /// What is in doubt now, a channel and operation.
     ///
     /// # Errors
@@ -282,6 +298,7 @@ fn read_payment(row: &Row, attempts: &[Row], refunds: &[Row]) -> Result<Payment,
 fn read_attempt(row: &Row) -> Result<Attempt, StoreError> {
     let failure: Option<&str> = row.try_get("failure")?;
     let next_action: Option<&str> = row.try_get("next_action")?;
+    let passed_over: Option<&str> = row.try_get("passed_over")?;
     Ok(Attempt {
         n: row.try_get("n")?,
         operation: named(row, "operation", Operation::parse)?,
@@ -301,6 +318,7 @@ fn read_attempt(row: &Row) -> Result<Attempt, StoreError> {
         lease_until: row.try_get("lease_until")?,
         fence: row.try_get("fence")?,
         reason: row.try_get("reason")?,
+        passed_over: passed_over.map(json).transpose()?.unwrap_or_default(),
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
         exchange: None,

@@ -15,10 +15,15 @@ use tokio::runtime::Handle;
 use tokio_postgres::types::PgLsn;
 
 use super::pool::{self, Purpose};
-use super::{StoreError, check_room};
+use super::{Store, StoreError, check_room};
 
 /// How far the primary's log has come; on a standby how far it has replayed.
 pub(super) const WRITTEN: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END";
+
+/// Whether a server is a standby.
+pub(super) const STANDBY: &str = "SELECT pg_is_in_recovery()";
+/// What a cluster is told apart by: its standbys have it, too.
+pub(super) const CLUSTER: &str = "SELECT system_identifier FROM pg_control_system()";
 
 /// How often both are asked.
 const EVERY: Duration = Duration::from_millis(250);
@@ -96,6 +101,45 @@ impl Replica {
             metrics::gauge!("breakwater_db_replica_lag_seconds").set(self.lag().unwrap_or_else(|| self.began.elapsed()).as_secs_f64());
             tokio::time::sleep(EVERY).await;
         }
+    }
+}
+
+/// What a replica says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaFacts {
+    /// Whether it is a standby: a server that takes writes shows what it was told itself.
+    pub standby: bool,
+    /// Whether it follows the primary's own cluster; `None` when we may not know.
+    pub same_cluster: Option<bool>,
+    /// After how long it had all that the primary had written when it was asked; `None` when it had not, in the time that it was given.
+    pub followed_after: Option<Duration>,
+}
+
+impl Store {
+    /// Asks the replica at `url` for [`ReplicaFacts`], over a connection that ends with the answer. It is given `patience` to follow the primary.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it does not answer, or the primary does not.
+    pub async fn replica_facts(&self, url: &str, patience: Duration) -> Result<ReplicaFacts, StoreError> {
+        let pool = pool::connect_within(url, Purpose::Replica, 1, pool::MAX_WAIT, &self.runtime)?;
+        let replica = pool.get().await?;
+        let standby: bool = replica.query_one(STANDBY, &[]).await?.try_get(0)?;
+        let primary = self.client().await?;
+        let written: PgLsn = primary.query_one(WRITTEN, &[]).await?.try_get(0)?;
+        // Only some servers' users may know it.
+        let ours = primary.query_one(CLUSTER, &[]).await.ok().and_then(|row| row.try_get::<_, i64>(0).ok());
+        let theirs = replica.query_one(CLUSTER, &[]).await.ok().and_then(|row| row.try_get::<_, i64>(0).ok());
+        let began = Instant::now();
+        let mut followed_after = None;
+        while standby && followed_after.is_none() && began.elapsed() < patience {
+            let replayed: Option<PgLsn> = replica.query_one(WRITTEN, &[]).await?.try_get(0)?;
+            if replayed.is_some_and(|replayed| replayed >= written) {
+                followed_after = Some(began.elapsed());
+            } else {
+                tokio::time::sleep(EVERY / 10).await;
+            }
+        }
+        Ok(ReplicaFacts { standby, same_cluster: ours.zip(theirs).map(|(ours, theirs)| ours == theirs), followed_after })
     }
 }
 

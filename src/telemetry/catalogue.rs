@@ -130,6 +130,12 @@ pub const METRICS: &[Metric] = &[
     gauge("breakwater_poller_set_aside", Unit::Count, &[], "Attempts that nobody looks at any more, because looking failed by faults of ours."),
     gauge("breakwater_poller_oldest_due_age_seconds", Unit::Seconds, &["kind"], "How long the longest due attempt has waited; 0 when none is due."),
     counter("breakwater_poller_polls_total", &["channel", "result"], "Looks at open attempts, by what came of each."),
+    gauge(
+        "breakwater_notifier_last_success_timestamp_seconds",
+        Unit::Seconds,
+        &[],
+        "When a round of the notifier last succeeded, in Unix time; 0 before the first.",
+    ),
     gauge("breakwater_poller_last_success_timestamp_seconds", Unit::Seconds, &[], "When a sweep last succeeded, in Unix time; 0 before the first."),
     counter("breakwater_refunds_total", &["channel", "status"], "Refunds, counted when they reach a status."),
     counter("breakwater_notifications_total", &["channel", "result"], "Messages from providers, by what became of each."),

@@ -96,6 +96,7 @@ fn zero_of_process() {
     gauge!("breakwater_poller_set_aside").increment(0.0);
     gauge!("breakwater_poller_oldest_due_age_seconds", "kind" => "due").increment(0.0);
     gauge!("breakwater_poller_last_success_timestamp_seconds").increment(0.0);
+    gauge!("breakwater_notifier_last_success_timestamp_seconds").increment(0.0);
     for outcome in WEBHOOK_OUTCOMES {
         counter!("breakwater_webhook_deliveries_total", "outcome" => outcome).increment(0);
     }
@@ -178,7 +179,8 @@ fn zero_of_channel(channel: &str) {
             .increment(0);
         }
     }
-    let misfits = [Misfit::Owner, Misfit::Mode, Misfit::Method, Misfit::Wallet, Misfit::Currency, Misfit::NotChosen].map(Misfit::as_str);
+    let misfits =
+        [Misfit::Owner, Misfit::Mode, Misfit::Method, Misfit::Wallet, Misfit::Currency, Misfit::NotChosen, Misfit::Account].map(Misfit::as_str);
     for reason in ROUTING_REASONS.into_iter().chain(misfits) {
         counter!("breakwater_routing_decisions_total", "channel" => channel(), "reason" => reason).increment(0);
     }

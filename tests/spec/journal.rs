@@ -64,6 +64,7 @@ fn attempt(channel: &str) -> NewAttempt {
         refund_n: None,
         undoes: None,
         reason: "first".to_owned(),
+        passed_over: Vec::new(),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use breakwater::cli::client;
+use breakwater::sandbox::AccountSettings;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::world::{Peer, Reply, World, payment, unique};
+use crate::world::{Peer, Reply, World, card, payment, unique};
 
 const OVERRIDE: &str = "/ops/v1/channels/stripe_main/override";
 
@@ -269,5 +270,56 @@ async fn the_timeline_tells_what_an_operator_and_the_breaker_did_and_what_was_tu
         assert_eq!(world.ops(&format!("/ops/v1/channels/stripe_main/timeline?seconds={wrong}")).await.status, 400, "{wrong}");
     }
     assert_eq!(world.ops("/ops/v1/channels/nobody/timeline").await.status, 404);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_tells_which_channels_were_passed_over_for_its_own_and_why() {
+    let world = World::with(|setup| {
+        let stripe = setup.sandbox.accounts.remove(0);
+        setup.sandbox.accounts = vec![stripe, AccountSettings::bank("bank_a"), AccountSettings::bank("bank_b"), AccountSettings::bank("bank_c")];
+    })
+    .await;
+    let path = "/ops/v1/channels/bank_a/override";
+    assert_eq!(act(&world, &world.ops_token, "PUT", path, &shut(&world, 30)).await.status, 200);
+    world.break_channel("bank_b", &json!({"mode": "timeout_processed", "operations": ["pay"]})).await;
+    let reply = world.create(&card(1_250, &unique("order"))).await;
+    assert_eq!((reply.status, reply.text("channel")), (201, "bank_c"), "{:#}", reply.body);
+    let paid = world.payment(&reply.id()).await;
+    let pays: Vec<&Value> = paid["attempts"].as_array().expect("attempts").iter().filter(|attempt| attempt["operation"] == "pay").collect();
+    let first = json!([{"channel": "bank_a", "reason": "forced_open"}, {"channel": "stripe_main", "reason": "method"}]);
+    assert_eq!((&pays[0]["channel"], &pays[0]["passed_over"]), (&json!("bank_b"), &first), "{paid:#}");
+    assert_eq!((&pays[1]["channel"], &pays[1]["passed_over"]), (&json!("bank_c"), &json!([])), "nothing was between the two: {paid:#}");
+    world.heal("bank_b").await;
+    world.close().await;
+}
+
+/// The newest alert of an override at stripe_main, once `enough` is true of it.
+async fn override_alert(world: &World, enough: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..400 {
+        let list = act(world, &world.ops_token, "GET", "/ops/v1/alerts", &Value::Null).await;
+        let alerts = list.body["data"].as_array().expect("a list").clone();
+        last = alerts.into_iter().find(|alert| alert["kind"] == "override_holds" && alert["channel"] == "stripe_main").unwrap_or_default();
+        if enough(&last) {
+            return last;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never came about: {last:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_call_is_told_of_an_override_when_it_is_put_and_when_it_has_ended() {
+    let world = World::start().await;
+    assert_eq!(put(&world, &shut(&world, 30)).await.status, 200);
+    let told = override_alert(&world, |alert| alert.is_object()).await;
+    let text = told.to_string();
+    assert!(text.contains("operator:tester") && text.contains("the bank says so") && told["status"] == "firing", "{told:#}");
+    let ended = act(&world, &world.ops_token, "DELETE", OVERRIDE, &Value::Null).await;
+    assert_eq!(ended.status, 200, "{:#}", ended.body);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    world.clock.advance(Duration::from_secs(61));
+    override_alert(&world, |alert| alert["status"] == "resolved").await;
     world.close().await;
 }

@@ -36,6 +36,10 @@ async fn processes_with_disjoint_parts_work_together_on_one_database() {
     let elsewhere = world.post_to(&poller.url, "/ops/v1/unknowns/requery", &unique("key"), &json!({})).await;
     assert_eq!((elsewhere.status, elsewhere.text("code")), (503, "role_not_served"));
 
+    let endpoint = json!({"url": "https://shop.example/hooks", "events": ["payment.succeeded"]});
+    let elsewhere = world.post_to(&refunds.url, "/v1/webhook_endpoints", &unique("key"), &endpoint).await;
+    assert_eq!((elsewhere.status, elsewhere.text("code")), (503, "role_not_served"), "endpoints are managed where webhooks are sent");
+
     let given_back = world.post_to(&refunds.url, "/v1/refunds", &key, &refund).await;
     assert_eq!((given_back.status, given_back.text("status")), (201, "succeeded"), "{:#}", given_back.body);
     let read = world.get(&format!("/v1/refunds/{}", given_back.id())).await;

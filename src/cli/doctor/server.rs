@@ -1,8 +1,10 @@
 //! The database's server and schema.
 
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret;
 
 use super::machine;
 use super::{Check, Verdict};
@@ -12,6 +14,7 @@ use crate::clock::Clock;
 use crate::cluster::EARLIEST_MAJOR;
 use crate::config::Settings;
 use crate::store::diagnosis::ServerFacts;
+use crate::store::replica::ReplicaFacts;
 use crate::store::schema::{self, Standing};
 use crate::store::{PoolSizes, Store, StoreError};
 
@@ -22,11 +25,15 @@ const APART_WARN: SignedDuration = SignedDuration::from_millis(500);
 /// And further than this: signatures of notifications are refused as too old, and leases overlap.
 const APART_FAIL: SignedDuration = SignedDuration::from_secs(5);
 
+/// How long a replica may take to follow while somebody waits for the doctor; one that is allowed to be further behind is not waited for.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(10);
+
 /// All there is to know about the database at `url`; `words` give the address to a command that is to be pasted.
 pub(super) async fn checks(url: &str, words: &str, settings: Option<&Settings>) -> Vec<Check> {
     let runtime = tokio::runtime::Handle::current();
     let standing = match schema::standing(url, &runtime).await {
         Ok(standing) => standing,
+        Err(StoreError::Standby(hosts)) => return vec![is_a_standby(&hosts, settings)],
         Err(error) => return vec![Check::fail("database", error.to_string(), "check that the address is right and the server runs")],
     };
     if standing == Standing::NoDatabase {
@@ -34,14 +41,7 @@ pub(super) async fn checks(url: &str, words: &str, settings: Option<&Settings>) 
     }
     let store = match Store::open(url, SIZES, &runtime).await {
         Ok(store) => store,
-        Err(StoreError::Standby(hosts)) => {
-            let found = format!("{hosts} answers, but is a standby, which takes no writes");
-            return vec![Check::fail(
-                "database",
-                found,
-                "name the primary, or all hosts: postgres://host1,host2/name?target_session_attrs=read-write",
-            )];
-        }
+        Err(StoreError::Standby(hosts)) => return vec![is_a_standby(&hosts, settings)],
         Err(error) => return vec![Check::fail("database", error.to_string(), "free some connections of the server, and look again")],
     };
     let asked = Clock::system().wall();
@@ -65,6 +65,10 @@ pub(super) async fn checks(url: &str, words: &str, settings: Option<&Settings>) 
     }
     if let Some(settings) = settings {
         checks.push(pools(&facts, settings));
+        if let Some(url) = &settings.database.replica_url {
+            let most = Duration::from_millis(settings.database.replica_max_lag_ms);
+            checks.push(replica(&store.replica_facts(url.expose_secret(), most.min(REPLICA_PATIENCE)).await, most));
+        }
     }
     checks.push(clocks(facts.clock, asked, answered));
     checks.push(durability(&facts));
@@ -86,6 +90,42 @@ fn reachable(facts: &ServerFacts) -> Check {
         return Check::fail("database", format!("{} answers, but is a standby, which takes no writes", facts.database), "name the primary");
     }
     Check::ok("database", format!("{} answers and takes writes", facts.database))
+}
+
+/// A replica where the primary belongs.
+fn is_a_standby(hosts: &str, settings: Option<&Settings>) -> Check {
+    let found = format!("{hosts} answers, but is a standby, which takes no writes");
+    let its_place = match settings {
+        Some(settings) if settings.database.replica_url.is_none() => "; a standby for lists belongs in replica_url",
+        _ => "",
+    };
+    let next = format!("name the primary, or all hosts: postgres://host1,host2/name?target_session_attrs=read-write{its_place}");
+    Check::fail("database", found, next)
+}
+
+/// The replica for lists: without it, or while it is too far behind, the primary is asked; so nothing of it keeps `serve` from starting, but one that
+/// shows something else than the primary has.
+fn replica(facts: &Result<ReplicaFacts, StoreError>, most: Duration) -> Check {
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(error) => {
+            return Check::warn("replica", format!("{error}; lists are read from the primary"), "check replica_url, and that the server runs");
+        }
+    };
+    if !facts.standby {
+        let next = "name a standby of the primary in replica_url, or leave it out";
+        return Check::fail("replica", "it answers, but is no standby: it takes writes, and shows what it was told itself", next);
+    }
+    if facts.same_cluster == Some(false) {
+        return Check::fail("replica", "it is a standby, but of another primary", "name a standby of this primary in replica_url");
+    }
+    match facts.followed_after {
+        Some(after) => Check::ok("replica", format!("a standby that had all of the primary after {} ms", after.as_millis())),
+        None => {
+            let found = format!("a standby that is further behind than the {} ms after which lists are read from the primary", most.as_millis());
+            Check::warn("replica", found, "see pg_stat_replication on the primary, or raise replica_max_lag_ms")
+        }
+    }
 }
 
 fn version(facts: &ServerFacts) -> Check {
@@ -214,6 +254,25 @@ mod tests {
         assert_eq!(verdict(23), Verdict::Fail);
         assert_eq!(verdict(47), Verdict::Warn);
         assert_eq!(verdict(48), Verdict::Ok);
+    }
+
+    #[test]
+    fn a_replica_must_be_a_standby_of_this_primary_and_should_keep_up() {
+        let sound = ReplicaFacts { standby: true, same_cluster: Some(true), followed_after: Some(Duration::from_millis(3)) };
+        let verdict = |facts| replica(&facts, Duration::from_secs(2)).verdict;
+        assert_eq!(verdict(Ok(sound)), Verdict::Ok);
+        assert_eq!(verdict(Ok(ReplicaFacts { same_cluster: None, ..sound })), Verdict::Ok);
+        assert_eq!(verdict(Ok(ReplicaFacts { followed_after: None, ..sound })), Verdict::Warn);
+        assert_eq!(verdict(Ok(ReplicaFacts { standby: false, ..sound })), Verdict::Fail);
+        assert_eq!(verdict(Ok(ReplicaFacts { same_cluster: Some(false), ..sound })), Verdict::Fail);
+        assert_eq!(verdict(Err(StoreError::Away("refused".to_owned()))), Verdict::Warn);
+    }
+
+    #[test]
+    fn a_replica_in_the_primarys_place_is_told_where_it_belongs() {
+        let misplaced = is_a_standby("second:5432", Some(&Settings::default()));
+        assert_eq!(misplaced.verdict, Verdict::Fail);
+        assert!(misplaced.found.contains("second:5432") && misplaced.next.ends_with("belongs in replica_url"), "{misplaced:?}");
     }
 
     #[test]

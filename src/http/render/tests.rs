@@ -47,6 +47,7 @@ fn opened(capture_method: CaptureMethod) -> Payment {
         refund_n: None,
         undoes: None,
         reason: "first in the settings".to_owned(),
+        passed_over: Vec::new(),
     };
     let id = PaymentId(crate::domain::id::mint(now(), bucket(), Uuid::nil()));
     let mut payment = Payment::open(id, request, first, Lease { owner: Uuid::nil(), until: now() }, now());
@@ -77,6 +78,7 @@ fn with_refund(status: RefundStatus) -> Payment {
             refund_n: Some(1),
             undoes: None,
             reason: "the channel that captured".to_owned(),
+            passed_over: Vec::new(),
         },
         Lease { owner: Uuid::nil(), until: now() },
         now(),
@@ -200,6 +202,7 @@ fn a_capture_is_202_while_it_is_on_its_way_and_shows_why_it_was_refused() {
         refund_n: None,
         undoes: None,
         reason: "asked by the merchant".to_owned(),
+        passed_over: Vec::new(),
     };
     let n = held.add_attempt(capture, Lease { owner: Uuid::nil(), until: now() }, now());
     assert_eq!(status_code(&held, Subject::Capture(n)), 202);
@@ -263,6 +266,7 @@ fn what_is_included_stands_beside_the_payment_and_nothing_else_does() {
         "reference": null,
         "failure": null,
         "reason": "the channel that captured",
+        "passed_over": [],
         "created_at": "2026-11-21T23:01:14.000Z",
         "updated_at": "2026-11-21T23:01:14.000Z"
       },

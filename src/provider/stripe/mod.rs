@@ -30,20 +30,22 @@
 //! (close, void, the reversal of a hold) carries no key: a stored 500 would hide the truth for a day, and the same key on another path is an
 //! error. Capture, refund and confirm carry the attempt's key; their doubts are settled by asking for the object, never by a repeat.
 //!
-//! Read on in `request.rs` (what is sent), `object.rs` (what Stripe's objects say), `reply.rs`, `notification.rs`, `amount.rs`, `codes.rs`.
+//! Read on in `request.rs` (what is sent), `list.rs` (asking once about many), `object.rs` (what Stripe's objects say), `reply.rs`, `notification.rs`, `amount.rs`, `codes.rs`.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{Contract, Failure, Fields, MethodKind, OperationClass, Unanswered};
+use crate::domain::{CallClass, Contract, Failure, Fields, MethodKind, OperationClass, Unanswered};
 use crate::provider::{
-    Assembled, Call, Credentials, HttpProtocol, HttpRequest, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply,
+    Assembled, Call, Credentials, HttpProtocol, HttpRequest, HttpResponse, ListProtocol, Notification, NotificationError, Page, PageWanted, Protocol,
+    Provider, Reply,
 };
 
 mod amount;
 mod codes;
 mod kept;
+mod list;
 mod notification;
 mod object;
 mod reply;
@@ -125,6 +127,10 @@ impl HttpProtocol for Stripe {
         kept::kept(request, response)
     }
 
+    fn lists(&self) -> Option<&'static dyn ListProtocol> {
+        Some(&Stripe)
+    }
+
     fn verify_notification(
         &self,
         headers: &http::HeaderMap,
@@ -137,6 +143,16 @@ impl HttpProtocol for Stripe {
 
     fn read_notification(&self, body: &[u8]) -> Result<Notification, NotificationError> {
         notification::read_event(body)
+    }
+}
+
+impl ListProtocol for Stripe {
+    fn page_request(&self, wanted: &PageWanted, credentials: &Credentials) -> HttpRequest {
+        list::page_request(wanted, credentials)
+    }
+
+    fn page(&self, response: &HttpResponse) -> Result<Page, CallClass> {
+        list::page(response)
     }
 }
 

@@ -169,6 +169,14 @@ fn searched(call: &Call, answer: &Answer<'_>) -> Reply {
     }
 }
 
+/// A page of intents, or what the exchange says of the channel's health.
+pub(super) fn listed(response: &HttpResponse) -> Result<Page<Intent>, CallClass> {
+    match Answer::of(response) {
+        Answer::Done(body) => Answer::object(body).ok_or(CallClass::FailHard),
+        answer => Err(answer.class()),
+    }
+}
+
 /// How much a reading must be heard among others: what is not understood may be anything.
 fn weight(reading: &Reading) -> u8 {
     match reading {

@@ -36,7 +36,19 @@ pub(super) fn refuses(call: &Call) -> Option<Failure> {
 
 /// Path, headers and body for one exchange.
 pub(super) fn request(call: &Call, credentials: &Credentials) -> HttpRequest {
-    let draft = draft(call);
+    with_headers(draft(call), credentials)
+}
+
+/// A page of the account's intents.
+pub(super) fn list(query: &[(&str, &str)], credentials: &Credentials) -> HttpRequest {
+    let mut form = Form(String::with_capacity(256));
+    for (name, value) in query {
+        form.add(name, value);
+    }
+    with_headers(Draft::get(format!("/v1/payment_intents?{}", form.0)), credentials)
+}
+
+fn with_headers(draft: Draft, credentials: &Credentials) -> HttpRequest {
     let mut headers = vec![
         ("authorization", format!("Bearer {}", credentials.secret_key())),
         ("stripe-version", VERSION.to_owned()),

@@ -48,18 +48,18 @@ au AS (
 -- A next attempt is inserted after the earlier one has left its live state, or the live index refuses it: counting forces the order.
 ai AS (
   INSERT INTO attempt (payment_id, n, bucket, operation, channel, key, state, amount, refund_n, due_at, tries, lease_owner, lease_until, fence,
-                       reason, created_at, updated_at, undoes, reference)
+                       reason, created_at, updated_at, undoes, reference, passed_over)
   SELECT x.payment_id, x.n, x.bucket, x.operation, x.channel, x.key, x.state, x.amount, x.refund_n, x.due_at, 0, x.lease_owner, x.lease_until, 0,
-         x.reason, x.created_at, x.created_at, x.undoes, x.reference
+         x.reason, x.created_at, x.created_at, x.undoes, x.reference, x.passed_over
   FROM unnest($37::uuid[], $38::int2[], $39::int2[], $40::text[], $41::text[], $42::text[], $43::text[], $44::int8[], $45::int2[],
-              $46::timestamptz[], $47::uuid[], $48::timestamptz[], $49::text[], $50::timestamptz[], $51::int2[], $52::text[])
+              $46::timestamptz[], $47::uuid[], $48::timestamptz[], $49::text[], $50::timestamptz[], $51::int2[], $52::text[], $53::text[])
     AS x(payment_id, n, bucket, operation, channel, key, state, amount, refund_n, due_at, lease_owner, lease_until, reason, created_at, undoes,
-         reference)
+         reference, passed_over)
   WHERE (x.payment_id IN (SELECT id FROM w)) IS TRUE AND (SELECT count(*) FROM au) >= 0
 ),
 ru AS (
   UPDATE refund SET status = u.status, outcome = u.outcome, updated_at = u.updated_at
-  FROM unnest($53::uuid[], $54::int2[], $55::text[], $56::text[], $57::timestamptz[]) AS u(payment_id, n, status, outcome, updated_at)
+  FROM unnest($54::uuid[], $55::int2[], $56::text[], $57::text[], $58::timestamptz[]) AS u(payment_id, n, status, outcome, updated_at)
   WHERE refund.payment_id = u.payment_id AND refund.n = u.n AND (u.payment_id IN (SELECT id FROM w)) IS TRUE
 ),
 ri AS (
@@ -67,15 +67,15 @@ ri AS (
                       updated_at)
   SELECT x.payment_id, x.n, x.bucket, x.id, x.merchant_id, x.merchant_refund_id, x.amount, x.reason, x.metadata, x.source, x.status, x.outcome,
          x.created_at, x.created_at
-  FROM unnest($58::uuid[], $59::int2[], $60::int2[], $61::uuid[], $62::uuid[], $63::text[], $64::int8[], $65::text[], $66::text[], $67::text[],
-              $68::text[], $69::text[], $70::timestamptz[])
+  FROM unnest($59::uuid[], $60::int2[], $61::int2[], $62::uuid[], $63::uuid[], $64::text[], $65::int8[], $66::text[], $67::text[], $68::text[],
+              $69::text[], $70::text[], $71::timestamptz[])
     AS x(payment_id, n, bucket, id, merchant_id, merchant_refund_id, amount, reason, metadata, source, status, outcome, created_at)
   WHERE (x.payment_id IN (SELECT id FROM w)) IS TRUE
 ),
 e AS (
   INSERT INTO event (payment_id, sequence, bucket, id, merchant_id, kind, body, created_at)
   SELECT x.payment_id, x.sequence, x.bucket, x.id, x.merchant_id, x.kind, x.body, x.created_at
-  FROM unnest($71::uuid[], $72::int4[], $73::int2[], $74::uuid[], $75::uuid[], $76::text[], $77::text[], $78::timestamptz[])
+  FROM unnest($72::uuid[], $73::int4[], $74::int2[], $75::uuid[], $76::uuid[], $77::text[], $78::text[], $79::timestamptz[])
     AS x(payment_id, sequence, bucket, id, merchant_id, kind, body, created_at)
   WHERE (x.payment_id IN (SELECT id FROM w)) IS TRUE
 )

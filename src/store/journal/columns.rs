@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Intent;
 use crate::domain::id::{GuardKind, guard_digest};
-use crate::domain::{Change, EventId, Subject};
+use crate::domain::{Attempt, Change, EventId, Subject};
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
@@ -29,7 +29,7 @@ columns!(
         return_url: Option<String>, expires_at: Timestamp, deadline_at: Timestamp, status: &'static str, outcome: &'static str,
         created_at: Timestamp, key_digest: Uuid, fingerprint: Vec<u8>, order_digest: Uuid, takes_over: Option<Uuid>,
         holder_sequence: Option<i32>, channel: String, attempt_key: String, lease_until: Option<Timestamp>, lease_owner: Option<Uuid>,
-        reason: String, event_id: Uuid, event_kind: &'static str, event_body: String, holder_event_id: Uuid,
+        reason: String, passed_over: Option<String>, event_id: Uuid, event_kind: &'static str, event_body: String, holder_event_id: Uuid,
     }
 );
 
@@ -83,6 +83,7 @@ impl IntentBatch {
         rows.lease_until.push(first.lease_until);
         rows.lease_owner.push(first.lease_owner);
         rows.reason.push(first.reason.clone());
+        rows.passed_over.push(passed_over(first));
         rows.event_id.push(event.id.0);
         rows.event_kind.push(event.kind);
         rows.event_body.push(event.body.clone());
@@ -90,7 +91,7 @@ impl IntentBatch {
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut params = Vec::with_capacity(32);
+        let mut params = Vec::with_capacity(33);
         self.rows.params(&mut params);
         params
     }
@@ -114,26 +115,26 @@ columns!(
     }
 );
 columns!(
-    /// Parameters 37 to 52.
+    /// Parameters 37 to 53.
     AttemptInserts {
         payment_id: Uuid, n: i16, bucket: i16, operation: &'static str, channel: String, key: String, state: &'static str, amount: i64,
         refund_n: Option<i16>, due_at: Option<Timestamp>, lease_owner: Option<Uuid>, lease_until: Option<Timestamp>, reason: String,
-        created_at: Timestamp, undoes: Option<i16>, reference: Option<String>,
+        created_at: Timestamp, undoes: Option<i16>, reference: Option<String>, passed_over: Option<String>,
     }
 );
 columns!(
-    /// Parameters 53 to 57.
+    /// Parameters 54 to 58.
     RefundUpdates { payment_id: Uuid, n: i16, status: &'static str, outcome: &'static str, updated_at: Timestamp }
 );
 columns!(
-    /// Parameters 58 to 70.
+    /// Parameters 59 to 71.
     RefundInserts {
         payment_id: Uuid, n: i16, bucket: i16, id: Uuid, merchant_id: Uuid, merchant_refund_id: String, amount: i64, reason: Option<String>,
         metadata: String, source: &'static str, status: &'static str, outcome: &'static str, created_at: Timestamp,
     }
 );
 columns!(
-    /// Parameters 71 to 78.
+    /// Parameters 72 to 79.
     EventInserts {
         payment_id: Uuid, sequence: i32, bucket: i16, id: Uuid, merchant_id: Uuid, kind: &'static str, body: String, created_at: Timestamp,
     }
@@ -244,6 +245,7 @@ impl ChangeBatch {
             rows.undoes.push(attempt.undoes);
             // Known from the start only of what was made at the channel: a second message about it must find it.
             rows.reference.push(attempt.reference.clone());
+            rows.passed_over.push(passed_over(attempt));
         }
     }
 
@@ -276,7 +278,7 @@ impl ChangeBatch {
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut params = Vec::with_capacity(77);
+        let mut params = Vec::with_capacity(79);
         self.payments.params(&mut params);
         self.attempt_updates.params(&mut params);
         self.attempt_inserts.params(&mut params);
@@ -285,6 +287,11 @@ impl ChangeBatch {
         self.events.params(&mut params);
         params
     }
+}
+
+/// The channels that were passed over, as they are kept; nothing where there was none, as nearly always.
+fn passed_over(attempt: &Attempt) -> Option<String> {
+    (!attempt.passed_over.is_empty()).then(|| json(&attempt.passed_over))
 }
 
 fn subject_name(subject: Subject) -> &'static str {

@@ -11,11 +11,12 @@ WITH i AS MATERIALIZED (
   FROM unnest($1::uuid[], $2::int2[], $3::uuid[], $4::bool[], $5::text[], $6::int8[], $7::text[], $8::text[], $9::text[], $10::text[],
               $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::timestamptz[],
               $19::uuid[], $20::bytea[], $21::uuid[], $22::uuid[], $23::int4[],
-              $24::text[], $25::text[], $26::timestamptz[], $27::uuid[], $28::text[], $29::uuid[], $30::text[], $31::text[], $32::uuid[])
+              $24::text[], $25::text[], $26::timestamptz[], $27::uuid[], $28::text[], $29::text[], $30::uuid[], $31::text[], $32::text[],
+              $33::uuid[])
     AS i(id, bucket, merchant_id, livemode, merchant_order_id, amount, currency, method, capture_method, pinned_channel,
          description, metadata, return_url, expires_at, deadline_at, status, outcome, created_at,
          key_digest, fingerprint, order_digest, takes_over, holder_sequence,
-         channel, attempt_key, lease_until, lease_owner, reason, event_id, event_kind, event_body, holder_event_id)
+         channel, attempt_key, lease_until, lease_owner, reason, passed_over, event_id, event_kind, event_body, holder_event_id)
 ),
 h AS MATERIALIZED (
   SELECT p.id FROM i JOIN payment p ON p.id = i.takes_over WHERE p.sequence = i.holder_sequence ORDER BY p.id FOR UPDATE OF p
@@ -47,8 +48,9 @@ p AS (
 ),
 a AS (
   INSERT INTO attempt (payment_id, n, bucket, operation, channel, key, state, amount, due_at, tries, lease_owner, lease_until, fence, reason,
-                       created_at, updated_at)
-  SELECT id, 1, bucket, 'pay', channel, attempt_key, 'sent', amount, lease_until, 0, lease_owner, lease_until, 0, reason, created_at, created_at
+                       created_at, updated_at, passed_over)
+  SELECT id, 1, bucket, 'pay', channel, attempt_key, 'sent', amount, lease_until, 0, lease_owner, lease_until, 0, reason, created_at, created_at,
+         passed_over
   FROM w
 ),
 e AS (

@@ -1,11 +1,12 @@
 //! One contract over every provider: whatever the wire, what a merchant is told, what our books say and what the third party's book says is one
 //! and the same thing. The scenarios are in `payments.rs`, `refunds.rs` and `holds.rs`; each runs for each way to pay of the table below, through
-//! the real API, on real Postgres, against the sandbox. Each world's end is the referee's. `banks.rs` and `numbers.rs` hold what only some have.
+//! the real API, on real Postgres, against the sandbox. Each world's end is the referee's. `banks.rs`, `many.rs` and `numbers.rs` hold what only some have.
 //!
 //! What a wire does not have is not left out: the table says why, and the test shows that it is refused clearly, or cannot happen.
 
 mod banks;
 mod holds;
+mod many;
 mod numbers;
 mod payments;
 mod refunds;

@@ -236,3 +236,39 @@ async fn decided(way: Way) {
     }
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_made_at_the_channel_that_overtakes_the_news_of_its_payment_waits_for_it() {
+    let world = World::with(|setup| setup.sandbox.notifications = false).await;
+    world.break_channel("stripe_main", &json!({"mode": "timeout_processed", "operations": ["pay", "query"]})).await;
+    let unknown = world.pay(1_250).await;
+    assert_eq!((unknown.status, unknown.text("outcome")), (202, "unknown"), "{:#}", unknown.body);
+    let reference = world.payment(&unknown.id()).await["attempts"][0]["reference"].as_str().expect("Stripe's name").to_owned();
+    assert_eq!(act(&world, super::STRIPE, &reference, "portal_refund").await, 200);
+    let made = world.book("stripe_main").await.pop().expect("a refund");
+    let (client, connection) = tokio_postgres::connect(&world.database_url, tokio_postgres::NoTls).await.expect("the database");
+    tokio::spawn(connection);
+    // As it lies there when it was verified and could not be applied.
+    let (id, amount) = (&made.reference, made.amount);
+    let refund = json!({"id": id, "object": "refund", "amount": amount, "currency": "cny", "status": "succeeded", "payment_intent": reference});
+    let event = json!({"id": "evt_early", "type": "refund.created", "data": {"object": refund}}).to_string();
+    let early = "INSERT INTO notification (channel, event_id, received_at, kind, body, state) \
+                 VALUES ('stripe_main', 'evt_early', now() - interval '31 seconds', 'refund.created', $1, 'received')";
+    client.execute(early, &[&event.as_bytes()]).await.expect("written");
+    world.running.flows.empty_inbox().await.expect("read");
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let state = || async { client.query_one("SELECT state FROM notification", &[]).await.expect("readable").get::<_, String>(0) };
+    assert_eq!(state().await, "received", "nothing is known of the money that was given back");
+    world.heal("stripe_main").await;
+    world.finally(&unknown.id()).await;
+    world.running.flows.empty_inbox().await.expect("read");
+    let after = world.eventually(&unknown.id(), |payment| payment["amount_refunded"] == amount).await;
+    assert_eq!((&after["status"], &after["refunds"][0]["source"]), (&json!("succeeded"), &json!("channel")), "{after:#}");
+    let mut looks = 0;
+    while state().await != "applied" {
+        assert!(looks < 200, "it was applied, and is not closed");
+        looks += 1;
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    world.close().await;
+}

@@ -293,9 +293,19 @@ fn attempt() -> Shape {
         .must("reference", or_null(shape::text("The channel's own name for it.")))
         .must("failure", or_null(named("Failure")))
         .must("reason", shape::text("Why this channel."))
+        .must(
+            "passed_over",
+            shape::list("Why not another: those before it in the plan, and with the first attempt those that do not fit.", passed_over()),
+        )
         .must("created_at", shape::time("When it was written down."))
         .must("updated_at", shape::time("When it last changed."))
         .open()
+}
+
+fn passed_over() -> Shape {
+    let reasons = "What it does not fit (`mode`, `method`, `wallet`, `currency`, `not_chosen`, `account`), or why it was not taken (`open`, \
+                   `half_open`, `forced_open`, `in_flight`, `over_rate`, `no_actor`, `not_expressible`).";
+    Record::of("A channel that did not carry the attempt.").must("channel", shape::text("Which.")).must("reason", shape::text(reasons)).open()
 }
 
 fn timeline_event() -> Shape {
