@@ -141,38 +141,45 @@ impl Shop {
         told.payment = Some(text(&answer, "id"));
         told.channel = answer["channel"].as_str().map(str::to_owned);
         told.said.push(text(&answer, "status"));
+        let mut latest = answer;
         match order.wish {
-            Wish::Keep => self.watch(&mut told, key, is_final).await,
+            Wish::Keep => self.watch(&mut told, &mut latest, key, has_ended).await,
             Wish::GiveBack => {
-                self.watch(&mut told, key, is_final).await;
-                if told.has_heard("succeeded") {
+                self.watch(&mut told, &mut latest, key, has_ended).await;
+                if latest["status"] == "succeeded" {
                     self.give_back(&order, &mut told, key).await;
                 }
             }
             Wish::Take => {
-                self.watch(&mut told, key, |said| is_final(said) || said == "requires_capture").await;
-                if told.has_heard("requires_capture") {
+                self.watch(&mut told, &mut latest, key, rests).await;
+                if latest["status"] == "requires_capture" {
                     let half = order.amount % 40 == 0;
-                    self.step(&mut told, key, "capture", &json!({"amount": if half { order.amount / 2 } else { order.amount }})).await;
+                    let body = json!({"amount": if half { order.amount / 2 } else { order.amount }});
+                    self.step(&mut told, &mut latest, key, ("capture", &body)).await;
                 }
-                self.watch(&mut told, key, is_final).await;
+                // A capture that was declined leaves the hold as it was: its client lets it be.
+                self.watch(&mut told, &mut latest, key, rests).await;
             }
             // While it is on its way as well: then it is the row that decides.
             Wish::LetGo => {
-                self.step(&mut told, key, "cancel", &json!({})).await;
-                self.watch(&mut told, key, is_final).await;
+                self.step(&mut told, &mut latest, key, ("cancel", &json!({}))).await;
+                self.watch(&mut told, &mut latest, key, has_ended).await;
             }
         }
         told
     }
 
     /// Asks for one step of a payment, with a key of its own, until it is taken or there is nothing left to be done.
-    async fn step(&self, told: &mut Told, key: &str, step: &str, body: &Value) {
+    async fn step(&self, told: &mut Told, latest: &mut Value, key: &str, (step, body): (&str, &Value)) {
         let Some(payment) = told.payment.clone() else { return };
         let (path, name) = (format!("/v1/payments/{payment}/{step}"), format!("{}-{step}", told.order));
         while let Some((status, answer)) = self.post(&path, key, &name, body, &mut told.cut_off).await {
             match status {
-                200..300 => return told.said.push(text(&answer, "status")),
+                200..300 => {
+                    told.said.push(text(&answer, "status"));
+                    *latest = answer;
+                    return;
+                }
                 400..500 if status != 429 => return,
                 _ => tokio::time::sleep(AGAIN_AFTER).await,
             }
@@ -180,15 +187,16 @@ impl Shop {
     }
 
     /// Reads what is pending until `enough` is true of it.
-    async fn watch(&self, told: &mut Told, key: &str, enough: fn(&str) -> bool) {
+    async fn watch(&self, told: &mut Told, latest: &mut Value, key: &str, enough: fn(&Value) -> bool) {
         let Some(payment) = told.payment.clone() else { return };
-        while !told.said.last().is_some_and(|said| enough(said)) {
+        while !enough(latest) {
             if Instant::now() + LOOK_EVERY > self.until() {
                 return;
             }
             tokio::time::sleep(LOOK_EVERY).await;
             if let Some(answer) = self.get(&format!("/v1/payments/{payment}"), key).await {
                 told.said.push(text(&answer, "status"));
+                *latest = answer;
             }
         }
         told.ended = Some(self.now());
@@ -236,6 +244,15 @@ impl Shop {
             _ => None,
         }
     }
+}
+
+fn has_ended(payment: &Value) -> bool {
+    payment["status"].as_str().is_some_and(is_final)
+}
+
+/// Whether it has ended, or is held and nothing is under way.
+fn rests(payment: &Value) -> bool {
+    has_ended(payment) || (payment["status"] == "requires_capture" && payment["outcome"] == "approved")
 }
 
 fn text(value: &Value, field: &str) -> String {

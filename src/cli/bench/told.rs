@@ -39,11 +39,6 @@ impl Told {
         matches!(self.status, 400..500 | 503)
     }
 
-    /// Whether this was the last that its client heard.
-    pub fn has_heard(&self, status: &str) -> bool {
-        self.said.last().is_some_and(|said| said == status)
-    }
-
     fn latency(&self) -> Option<Duration> {
         self.answered.map(|answered| answered.saturating_sub(self.at))
     }
