@@ -2,7 +2,8 @@
 //! answered; its latency counts from that moment. So a system that stalls is not asked less, and what waited for it is in the figures.
 //!
 //! A client behaves as a merchant's should: a request that was not answered is sent again with the same key, to the next process, as often as it
-//! takes; what was answered as pending is read until it has ended; a refusal that says that nothing was done is taken at its word.
+//! takes; what was answered as pending is read until it has ended; a refusal that says that nothing was done is taken at its word. Of a request that
+//! was sent before and not answered, a 503 to its repeat says nothing: it is repeated on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,8 +18,10 @@ use super::caller::{Caller, Request};
 use super::referee::is_final;
 use super::told::{Told, whole_ms};
 
-/// After a request that was not answered.
+/// After a request that was not answered; and after one that was not for so many times, so that clients are no storm to whoever comes back.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
+const AGAIN_OFTEN: u32 = 10;
+const AGAIN_LATER: Duration = Duration::from_secs(1);
 /// Between two looks at what is pending.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Clients that wait at once; beyond it an order waits for a place, which its latency shows. It bounds sockets.
@@ -220,10 +223,15 @@ impl Shop {
     async fn post(&self, path: &str, key: &str, idempotency_key: &str, body: &Value, cut_off: &mut u32) -> Option<(u16, Value)> {
         let authorization = format!("Bearer {key}");
         let headers = [("authorization", authorization.as_str()), ("idempotency-key", idempotency_key), ("content-type", "application/json")];
+        let (mut tries, mut in_doubt) = (0, false);
         while Instant::now() < self.until() {
             let request = Request { method: "POST", path, headers: &headers, body: body.to_string() };
             match self.caller().call(&request).await {
-                Ok((500, _)) | Err(_) => *cut_off += 1,
+                Ok((500, _)) | Err(_) => {
+                    *cut_off += 1;
+                    in_doubt = true;
+                }
+                Ok((503, _)) if in_doubt => {}
                 Ok((status, bytes)) => {
                     let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
                     if answer["code"] != "idempotency_key_in_flight" {
@@ -231,7 +239,8 @@ impl Shop {
                     }
                 }
             }
-            tokio::time::sleep(AGAIN_AFTER).await;
+            tries += 1;
+            tokio::time::sleep(if tries < AGAIN_OFTEN { AGAIN_AFTER } else { AGAIN_LATER }).await;
         }
         None
     }

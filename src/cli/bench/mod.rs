@@ -97,7 +97,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     in_time_ms: u64,
     /// What is open after so many seconds, once the last payment was sent, is stuck
-    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     ends_within_s: u64,
     /// How often the process is killed (kill), one cycle after the other [default: twice, in the middle of the load]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
