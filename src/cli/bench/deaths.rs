@@ -46,6 +46,9 @@ const INBOX_MAX: i64 = 50;
 /// What the third parties do wrong in a cycle: the sandbox's mode, and the share of requests in a hundred.
 type Weather = Option<(&'static str, u64)>;
 
+/// What is declined at most.
+const DECLINED: &str = r#"["pay","capture","refund"]"#;
+
 /// Any of it, for points that are passed anyway.
 const ORDINARY: [Weather; 12] = [
     None,
@@ -208,6 +211,9 @@ fn set_weather(stage: &Stage, bank: Weather, stripe: Weather) -> Result<(), Stri
         (PayWith::Banks.victim(), bank, r#"["pay","capture","void","refund"]"#),
         (PayWith::Stripe.victim(), stripe, r#"["create","pay","capture","void","refund","query"]"#),
     ] {
+        // A bank answers the repeat of an advice as it did the first time: one that declined to undo something would decline it for ever, and only
+        // a person could end that.
+        let operations = if matches!(weather, Some(("decline", _))) { DECLINED } else { operations };
         let fault = weather.map(|(mode, percent)| format!(r#"{{"mode":"{mode}","rate":{},"operations":{operations}}}"#, percent as f64 / 100.0));
         stage.set_weather(channel, fault.as_deref())?;
     }
