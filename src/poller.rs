@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::alert::{AlertKind, Bell, Condition};
 use crate::clock::{Clock, Pulse};
+use crate::crash::{self, Point};
 use crate::domain::{Part, Parts};
 use crate::router::{Flows, Inquire, Router, Survey};
 use crate::store::lease::{Backlog, Wanted};
@@ -229,6 +230,9 @@ impl Round {
             let wanted = Wanted { refunds: self.parts.have(Part::Refund), rest: self.parts.have(Part::Poller) };
             let claims = self.store.claim_wanted(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room(), wanted).await?;
             report.claimed = claims.len();
+            if report.claimed > 0 {
+                crash::pass(Point::AttemptsLeased);
+            }
             let due = self.flows.part(claims);
             // Handed over, not awaited: a look that hangs on its channel keeps its lease and nothing else.
             for claim in due.single {

@@ -1,15 +1,15 @@
-//! `breakwater bench` as a shell sees it, in its smallest: one channel of four refuses for a moment, and the referee finds the money right. What
-//! it takes is reported and never judged.
+//! `breakwater bench` as a shell sees it, in its smallest: one channel of four refuses for a moment, or the process dies at a few of its crash points,
+//! and the referee finds the money right. What it takes is reported and never judged.
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
 use std::process::Command;
 
 use serde_json::Value;
 
-#[test]
-fn while_one_of_four_banks_refuses_nobody_is_charged_twice_and_nothing_is_lost() {
+/// Runs it: its report, and whether it is content with it. It must be.
+fn bench(arguments: &[&str]) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_breakwater"));
-    command.args(["bench", "refused", "--rate", "20", "--before-s", "1", "--fault-s", "2", "--after-s", "2", "--seed", "5", "--json"]);
+    command.arg("bench").args(arguments).args(["--seed", "5", "--json"]);
     // Whatever the shell of the one who tests has set: this one is private.
     command.env_remove("BREAKWATER_DATABASE_URL").env_remove("BREAKWATER_CONFIG");
     let output = command.output().expect("breakwater runs");
@@ -21,7 +21,23 @@ fn while_one_of_four_banks_refuses_nobody_is_charged_twice_and_nothing_is_lost()
     }
     assert_eq!(report["integrity"], nothing, "{report:#}");
     assert!(output.status.success(), "{complaints}");
+    assert!(report["verdict"]["charges"].as_u64().is_some_and(|charges| charges > 0), "nobody paid: this has shown nothing: {report:#}");
+    report
+}
+
+#[test]
+fn while_one_of_four_banks_refuses_nobody_is_charged_twice_and_nothing_is_lost() {
+    let report = bench(&["refused", "--rate", "20", "--before-s", "1", "--fault-s", "2", "--after-s", "2"]);
     let offered: u64 = report["seconds"].as_array().expect("seconds").iter().filter_map(|second| second["offered"].as_u64()).sum();
     assert_eq!(offered, 100, "the load is not what was asked for: {report:#}");
-    assert!(report["verdict"]["charges"].as_u64().is_some_and(|charges| charges > 0), "nobody paid: this has shown nothing: {report:#}");
+}
+
+#[test]
+fn a_process_that_dies_between_intent_call_outcome_and_answer_charges_nobody_twice_and_loses_nothing() {
+    let points = ["payment_written", "payment_answered", "refund_written", "changes_committed"];
+    let report = bench(&["crash_points", "--each", "1", "--points", &points.join(","), "--pay-with", "both", "--rate", "20"]);
+    let rows = report["rows"].as_array().expect("rows");
+    let died: Vec<_> = rows.iter().map(|row| (row["name"].as_str().expect("a name"), row["lives_ms"].as_array().expect("lives").len())).collect();
+    assert_eq!(died, points.map(|point| (point, 1)), "{report:#}");
+    assert!(report["webhooks"].as_u64().is_some_and(|webhooks| webhooks > 0), "no merchant was told anything: {report:#}");
 }

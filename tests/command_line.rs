@@ -117,3 +117,25 @@ fn the_fields_of_a_providers_account_are_listed_and_an_unknown_provider_is_told_
     assert_eq!(unknown.status.code(), Some(1));
     assert!(stderr(&unknown).contains("alipay, iso8583, stripe"), "{unknown:?}");
 }
+
+#[test]
+fn a_process_lets_itself_be_crashed_only_where_no_channel_is_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("breakwater.toml");
+    let channel = "[[channels]]\nid = \"stripe_live\"\nprovider = \"stripe\"\nmode = \"live\"\nsecret_key = { env = \"STRIPE_SECRET_KEY\" }\n";
+    std::fs::write(&file, format!("[server]\nlisten = \"127.0.0.1:0\"\n{channel}")).unwrap();
+    let serve = |crash_at| {
+        let url = ("BREAKWATER_DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+        breakwater(&["serve", "--config", file.to_str().unwrap()], &[url, ("STRIPE_SECRET_KEY", "sk_live_secret"), ("BREAKWATER_CRASH_AT", crash_at)])
+    };
+    let refused = serve("payment_written:3");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    for part in ["payment_written:3", "stripe_live", "unset BREAKWATER_CRASH_AT"] {
+        assert!(stderr(&refused).contains(part), "{part} in {}", stderr(&refused));
+    }
+    let unknown = serve("lunch");
+    assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
+    assert!(stderr(&unknown).contains("payment_written"), "the names are said: {}", stderr(&unknown));
+    let help = breakwater(&["serve", "--help"], &[]);
+    assert!(!stdout(&help).contains("CRASH"), "nobody stumbles over it");
+}

@@ -5,6 +5,7 @@
 //! ```text
 //! tidy/source.rs   a file with its comments taken out, and where its test code begins
 //! tidy/floors.rs   who may import whom           tidy/metrics.rs  literals of metrics against the catalogue
+//! tidy/points.rs   crash points against their places
 //! tidy/words.rs    SQL, banned calls and names, lengths, machine paths, reasons of `allow`
 //! ```
 
@@ -12,6 +13,8 @@
 mod floors;
 #[path = "tidy/metrics.rs"]
 mod metrics;
+#[path = "tidy/points.rs"]
+mod points;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/words.rs"]
@@ -72,4 +75,10 @@ fn every_lint_that_is_allowed_has_its_reason() {
 #[test]
 fn every_metric_that_is_counted_is_in_the_catalogue_with_its_kind_and_labels() {
     judge(metrics::offences);
+}
+
+#[test]
+fn every_crash_point_stands_at_exactly_one_place() {
+    let offences = points::offences(&tree());
+    assert!(offences.is_empty(), "\n{}\n", offences.join("\n"));
 }

@@ -11,6 +11,7 @@ use super::{explain, fail};
 use crate::app::{self, Plan};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::crash::{self, CrashAt};
 use crate::domain::Part;
 use crate::store::Store;
 use crate::telemetry;
@@ -35,6 +36,9 @@ pub struct ServeArgs {
     /// The parts of the work to take on, instead of [server] roles: payment, refund, poller, notifier, ops
     #[arg(long, value_delimiter = ',', value_name = "ROLE,…")]
     pub roles: Vec<Part>,
+    /// Dies at once when this point is passed for the n-th time: for tests of crashes, and refused where a channel is live
+    #[arg(long, hide = true, value_name = "POINT:N", env = crash::CRASH_AT)]
+    pub crash_at: Option<CrashAt>,
 }
 
 /// Serves until it is told to stop.
@@ -52,6 +56,14 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         settings.server.roles = args.roles.iter().copied().collect();
     }
     telemetry::install_logs(settings.log.format, settings.log.level);
+    if let Some(at) = args.crash_at {
+        if let Some(live) = settings.channels.iter().find(|channel| channel.mode.livemode()) {
+            let why = "no process lets itself be crashed while a channel is live";
+            return fail(&format!("{at}: {why}, and {} is; unset {}", live.id, crash::CRASH_AT));
+        }
+        tracing::warn!(%at, "this process will kill itself at a crash point");
+        crash::arm(at);
+    }
     let database_url = settings.database.url.expose_secret().to_owned();
     let (config, running_with) = (args.config.clone(), settings.clone());
     let served = Plan::new(settings, database_url, Clock::system()).and_then(|plan| {

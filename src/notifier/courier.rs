@@ -14,6 +14,7 @@ use super::schedule::{asked_pause, next_try};
 use super::seal::{SealError, Sealer};
 use super::signature::{Secret, sign};
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::store::webhook::delivery::{ClaimedDelivery, DeliveryState, Settlement};
 use crate::store::{Store, StoreError};
 
@@ -116,6 +117,9 @@ impl Courier {
             None => Judged::failed(Outcome::Unsigned, "the event is not in the database any more"),
             Some(body) => self.send(claimed, body.clone()).await,
         };
+        if judged.outcome == Outcome::Delivered {
+            crash::pass(Point::WebhookSent);
+        }
         self.settle(claimed, body, judged).await
     }
 
@@ -176,6 +180,7 @@ impl Courier {
         let outcome = if state == DeliveryState::Failed && judged.outcome != Outcome::Gone { Outcome::GivenUp } else { judged.outcome };
         // The endpoint first: were it told after the delivery, the next could be claimed in between as if nothing had happened.
         self.tell_endpoint(claimed, &judged, now).await?;
+        crash::pass(Point::WebhookHalfSettled);
         let settlement =
             Settlement { state, due_at: again, body: body.filter(|_| !delivered), status: judged.status, error: judged.error.clone(), at: now };
         if !self.store.settle_delivery(claimed.key, claimed.fence, &settlement).await? {

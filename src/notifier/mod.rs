@@ -46,6 +46,7 @@ use self::schedule::GIVEN_UP_AFTER;
 use self::seal::Sealer;
 use crate::alert::{AlertKind, Bell, Condition};
 use crate::clock::{Clock, Pulse};
+use crate::crash::{self, Point};
 use crate::store::{Store, StoreError};
 
 /// How often and how much.
@@ -184,6 +185,9 @@ impl Office {
                 tracing::warn!("the outbox's cursor was ahead of this server, as after a restore: it is set to now; replay what happened in between");
             }
             report.queued += found.queued;
+            if found.queued > 0 {
+                crash::pass(Point::WebhooksQueued);
+            }
             if found.read < FAN_OUT {
                 break;
             }
@@ -208,6 +212,9 @@ impl Office {
         let lease = SignedDuration::try_from(self.settings.timeout + LEASE_BEYOND).unwrap_or(SignedDuration::from_secs(30));
         let claims = self.courier.store.claim_deliveries(now, now + lease, self.settings.per_endpoint, room).await?;
         let begun = claims.len();
+        if begun > 0 {
+            crash::pass(Point::WebhooksLeased);
+        }
         for claim in claims {
             // Rounds do not overlap and nothing else takes permits, so there is one for each; were there none, the lease would lapse.
             let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else { break };

@@ -6,6 +6,7 @@ use super::carrying::{Claimed, Stopwatch, touched};
 use super::flows::Flows;
 use super::settle::OVERTAKEN;
 use super::{Capture, Void};
+use crate::crash::{self, Point};
 use crate::domain::{Change, NewAttempt, Operation, PaymentStatus, Source, Subject};
 
 impl Flows {
@@ -92,6 +93,7 @@ impl Flows {
             let change = Change::between(&payment, touched(draft, now), Source::Merchant).claiming(message.claim.on(Subject::Cancel));
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
+                    crash::pass(Point::CancelWritten);
                     let known = (*after).clone();
                     let carried = match void {
                         Some((n, channel, send_by)) => self.carry_out(*after, n, &channel, send_by, &mut stopwatch).await,

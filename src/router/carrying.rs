@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::answer::{Answer, Claim, FlowError};
 use super::flows::{Channel, Flows};
 use crate::clock::Moment;
-use crate::domain::{Change, Fact, News, Payment, Source};
+use crate::crash::{self, Point};
+use crate::domain::{Change, Fact, News, Operation, Payment, Source};
 use crate::provider::{Reply, Verb};
 use crate::store::ChangeVerdict;
 
@@ -50,9 +51,11 @@ impl Flows {
         stopwatch: &mut Stopwatch,
     ) -> Result<News, FlowError> {
         let Some(attempt) = payment.attempt(n) else { return Ok(News::unknown()) };
+        let (written, answered) = points_of(attempt.operation);
+        crash::pass(written);
         let verb = Verb::sending(attempt.operation);
         let order = self.order(channel, payment, attempt, verb).await?;
-        Ok(if let Some(failure) = channel.handle.provider().refuses(&order) {
+        let news = if let Some(failure) = channel.handle.provider().refuses(&order) {
             News { failure: Some(failure), ..News::of(Fact::Declined) }
         } else {
             match channel.handle.guard().admit(verb.class(), self.shared.clock.boot()) {
@@ -67,7 +70,9 @@ impl Flows {
                     }
                 }
             }
-        })
+        };
+        crash::pass(answered);
+        Ok(news)
     }
 
     /// What a flow carried, unless the database was lost on the way: then what was sent is on disk since before, its outcome is not, and nobody
@@ -109,6 +114,18 @@ pub(super) enum Claimed {
 pub(super) fn touched(mut draft: Payment, now: jiff::Timestamp) -> Payment {
     draft.updated_at = now;
     draft
+}
+
+/// Where a crash may part an attempt's intent from its call, and its answer from the writing of it. A pay attempt has points of its own, in
+/// `payment.rs`.
+const fn points_of(operation: Operation) -> (Point, Point) {
+    match operation {
+        Operation::Pay => (Point::Nowhere, Point::Nowhere),
+        Operation::Capture => (Point::CaptureWritten, Point::CaptureAnswered),
+        Operation::Void => (Point::VoidWritten, Point::VoidAnswered),
+        Operation::Reversal => (Point::ReversalWritten, Point::ReversalAnswered),
+        Operation::Refund => (Point::RefundWritten, Point::RefundAnswered),
+    }
 }
 
 /// Tells our time from the channels'.

@@ -21,6 +21,7 @@ use super::vault::Vault;
 use super::waiting::Waiting;
 use crate::channel::handle::ChannelHandle;
 use crate::clock::{Clock, Moment};
+use crate::crash::{self, Point};
 use crate::domain::{Attempt, AttemptState, Candidate, Lease, Operation, OperationClass, Payment, Subject};
 use crate::provider::{Call, Credentials, Notification, NotificationError, Undone, Verb};
 use crate::store::inbox::Inbox;
@@ -268,28 +269,28 @@ impl Flows {
         &self,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        self.start(&self.shared.payment_flows, "payment", Share::Payments, flow)
+        self.start(&self.shared.payment_flows, ("payment", Point::PaymentFlowEnded), Share::Payments, flow)
     }
 
     pub(super) fn start_refund_flow<T: Send + 'static>(
         &self,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        self.start(&self.shared.refund_flows, "refund", Share::Refunds, flow)
+        self.start(&self.shared.refund_flows, ("refund", Point::RefundFlowEnded), Share::Refunds, flow)
     }
 
     pub(super) fn start_inquiry<T: Send + 'static>(
         &self,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        self.start(&self.shared.inquiries, "inquiry", Share::Poller, flow)
+        self.start(&self.shared.inquiries, ("inquiry", Point::Nowhere), Share::Poller, flow)
     }
 
     /// Starts a flow as a task of its own. Whoever waits for the answer may go away: the flow goes on.
     fn start<T: Send + 'static>(
         &self,
         room: &Arc<Semaphore>,
-        name: &'static str,
+        (name, ended): (&'static str, Point),
         share: Share,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
@@ -302,7 +303,11 @@ impl Flows {
         self.shared.runtime.spawn(async move {
             // Both go back even if the flow panics.
             let _place = (place, Leaving(in_flight));
-            let _gone = answer.send(share.carry(flow).await);
+            let result = share.carry(flow).await;
+            if result.is_ok() {
+                crash::pass(ended);
+            }
+            let _gone = answer.send(result);
         });
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(without_answer())) })
     }

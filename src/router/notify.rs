@@ -7,6 +7,7 @@ use super::answer::FlowError;
 use super::external::Measured;
 use super::flows::{Channel, Flows};
 use super::{Acknowledgement, Notify};
+use crate::crash::{self, Point};
 use crate::domain::{Adopted, Contract, External, Learned, News, PaymentId, Source};
 use crate::provider::{HttpProtocol, Notification};
 use crate::store::inbox::{Arrival, Closing};
@@ -47,6 +48,7 @@ impl Flows {
         let received_at = arrival.received_at;
         let new = channel.inbox.store(arrival).await?;
         if new {
+            crash::pass(Point::NotificationStored);
             // In a flood the rest waits on disk, and is taken up from there.
             if let Some(place) = self.place_in_inbox() {
                 let flows = self.clone();
@@ -100,6 +102,7 @@ impl Flows {
             }
         };
         count(id, state.as_str());
+        crash::pass(Point::NotificationApplied);
         channel.inbox.close(Closing { event_id: notification.event_id.clone(), state, note, payment, at: self.now() });
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use crate::crash::{self, Point};
 use crate::store::{Store, StoreError};
 
 /// Numbers leased at a time. At 1,000 payments a second a lease every half second; a restart wastes at most so many of a day's million.
@@ -28,6 +29,7 @@ impl Numbers {
         let mut left = self.left.lock().await;
         if left.is_empty() {
             let first = store.lease_numbers(channel, BLOCK).await?;
+            crash::pass(Point::NumbersLeased);
             *left = first..first + BLOCK;
         }
         let number = left.start;

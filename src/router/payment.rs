@@ -15,6 +15,7 @@ use super::flows::{Channel, Flows};
 use super::settle::{OVERTAKEN, Written};
 use crate::channel::guard::Permit;
 use crate::clock::Moment;
+use crate::crash::{self, Point};
 use crate::domain::{
     AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, OperationClass, PassedOver, Payment, PaymentId,
     PaymentRequest, Source, Subject, route,
@@ -80,6 +81,7 @@ impl Flows {
             Opened::New(payment) => *payment,
             Opened::Known(payment) => return self.replay(payment, claim).await,
         };
+        crash::pass(Point::PaymentWritten);
         let opened = payment.clone();
         let mut waiter = self.shared.waiting.watch(opened.id);
         let carrying = {
@@ -217,6 +219,7 @@ impl Flows {
         // Sealed and on disk before the intent: from the intent on, a reversal may need it. What comes to nothing is erased.
         if let Some(card) = card {
             self.keep_card(&payment, card).await?;
+            crash::pass(Point::CardSealed);
         }
         let id = payment.id;
         let opened = self.win(Change::opening(payment, claim.on(Subject::Payment))).await;
@@ -265,6 +268,7 @@ impl Flows {
                 Some(news) => news,
                 None => return Ok(payment),
             };
+            crash::pass(Point::PaymentAnswered);
             let mut recorded = self.record(payment, (n, n), &news, &channel, &mut route).await?;
             if let Next::Undo { reversal, send_by } = recorded.next {
                 let news = self.send_out(&recorded.payment, reversal, &channel, send_by, stopwatch).await?;
@@ -272,7 +276,10 @@ impl Flows {
             }
             payment = recorded.payment;
             match recorded.next {
-                Next::On(next) => (channel, permit, send_by) = (next.0, Some(next.1), next.2),
+                Next::On(next) => {
+                    crash::pass(Point::NextChannelWritten);
+                    (channel, permit, send_by) = (next.0, Some(next.1), next.2);
+                }
                 Next::End | Next::Undo { .. } => return Ok(payment),
             }
         }
@@ -377,9 +384,11 @@ impl Flows {
             match done.reply {
                 Reply::News { news, .. } => return Ok(Some(news)),
                 Reply::Step { reference } => {
+                    crash::pass(Point::StepAnswered);
                     if !self.keep_reference(payment, n, &reference).await? {
                         return Ok(None);
                     }
+                    crash::pass(Point::StepWritten);
                     if payment.cancel_requested {
                         // Nothing can be charged before the step that was not made.
                         return Ok(Some(News {

@@ -9,6 +9,7 @@ use super::answer::{Answer, FlowError};
 use super::carrying::{Claimed, Stopwatch, touched};
 use super::flows::{Channel, Flows};
 use super::settle::{OVERTAKEN, Written, is_resolved};
+use crate::crash::{self, Point};
 use crate::domain::{
     AttemptState, Change, NewAttempt, Operation, Outcome, Payment, Refund, RefundId, RefundRequest, RefundSource, RefundStatus, Source, Subject,
 };
@@ -55,6 +56,7 @@ impl Flows {
                 draft.queue_refund(attempt_n, turn, now);
             }
             let change = Change::between(&payment, touched(draft, now), Source::Merchant).claiming(message.claim.on(Subject::Refund(refund_n)));
+            crash::pass(Point::RefundWanted);
             match self.claim(change, message.claim).await? {
                 Claimed::Won(after) => {
                     metrics::counter!("breakwater_refunds_total", "channel" => pay.channel.clone(), "status" => "processing").increment(1);

@@ -15,6 +15,7 @@ use super::flows::{Channel, Flows, is_only_held};
 use super::settle::{OVERTAKEN, Settled, Written};
 use crate::channel::guard::Permit;
 use crate::clock::Moment;
+use crate::crash::{self, Point};
 use crate::domain::{
     Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, OperationClass, Payment, Source,
 };
@@ -140,7 +141,9 @@ impl Flows {
         if !sent {
             return Ok(payment);
         }
-        Ok(self.settle(payment, claim.n, &News::unknown(), Source::Lease, contract).await?.payment)
+        let settled = self.settle(payment, claim.n, &News::unknown(), Source::Lease, contract).await?;
+        crash::pass(Point::DoubtWritten);
+        Ok(settled.payment)
     }
 
     async fn query(&self, payment: Payment, claim: &Claim, channel: &Channel, close: bool, known: Option<Listed>) -> Result<&'static str, FlowError> {
@@ -298,7 +301,10 @@ impl Flows {
                 draft.touch(claim.n, now);
             }
             match self.write_change(Change::between(&payment, draft, Source::Query).fenced(claim.n, claim.fence)).await? {
-                Written::Done(after) => return Ok(Some(*after)),
+                Written::Done(after) => {
+                    crash::pass(Point::TurnWritten);
+                    return Ok(Some(*after));
+                }
                 Written::Overtaken => payment = self.reload(payment.id).await?,
             }
             if payment
@@ -386,6 +392,7 @@ impl Flows {
             return Ok(Reply::News { news: News::declined(failure), class: crate::domain::CallClass::Neutral });
         }
         let done = channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by)).await;
+        crash::pass(if matches!(verb, Verb::Query | Verb::QueryRefund) { Point::QueryAnswered } else { Point::RepeatAnswered });
         self.note(channel, &done);
         if done.fault.is_none() && matches!(verb, Verb::Query | Verb::QueryRefund) && done.class == crate::domain::CallClass::Success {
             self.note_answer(channel).await;

@@ -8,22 +8,24 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &[]),
     ("keys", &[]),
+    // Where a test lets the process die: it may stand anywhere.
+    ("crash", &[]),
     // Servants of demo and tests, in worlds of their own.
     ("sandbox", &[]),
     ("cluster", &[]),
     // Floor 1: the two do not know each other.
-    ("store", &["domain", "clock"]),
+    ("store", &["domain", "clock", "crash"]),
     ("provider", &["domain", "clock", "keys"]),
     // Floor 2.
-    ("channel", &["domain", "clock", "provider"]),
+    ("channel", &["domain", "clock", "crash", "provider"]),
     ("alert", &["domain", "clock", "store"]),
     // Beside the floors: it knows words of those below, for labels; only what shows metrics knows it.
     ("telemetry", &["domain", "provider", "channel"]),
     // Floor 3.
-    ("router", &["domain", "clock", "keys", "store", "provider", "channel", "alert"]),
-    ("poller", &["domain", "clock", "store", "provider", "channel", "alert", "router"]),
+    ("router", &["domain", "clock", "crash", "keys", "store", "provider", "channel", "alert"]),
+    ("poller", &["domain", "clock", "crash", "store", "provider", "channel", "alert", "router"]),
     ("representation", &["domain", "store"]),
-    ("notifier", &["domain", "clock", "store", "alert", "representation"]),
+    ("notifier", &["domain", "clock", "crash", "store", "alert", "representation"]),
     // Floor 4.
     ("http", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier", "representation"]),
     ("console", &["domain", "clock", "store", "provider", "channel", "alert", "telemetry", "router", "poller", "notifier", "representation"]),

@@ -170,7 +170,7 @@ impl ChannelGuard {
     }
 
     /// Leave to send again what was sent, or refused, before: like [`ChannelGuard::admit`], and out of the channel's retry budget. What is
-    /// turned away for another reason takes nothing from it.
+    /// turned away for another reason takes nothing from it, and what succeeds gives it back.
     pub fn admit_repeat(self: &Arc<Self>, class: OperationClass, now: Moment) -> Result<Permit, Rejected> {
         if cfg!(feature = "unguarded") {
             return Ok(Permit::of_nothing(Arc::clone(self), class, now));
@@ -183,7 +183,7 @@ impl ChannelGuard {
             Ok(_) => repeats.budget.take(now),
             Err(rejected) => self.lane(class).count_rejected(rejected),
         }
-        answer
+        answer.map(Permit::of_budget)
     }
 
     fn ask(self: &Arc<Self>, class: OperationClass, now: Moment) -> Result<Permit, Rejected> {

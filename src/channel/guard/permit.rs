@@ -19,12 +19,20 @@ pub struct Permit {
     class: OperationClass,
     slot: u16,
     admitted: Moment,
+    /// Whether it is out of the retry budget, and goes back there when the call succeeds.
+    repeat: bool,
     recorded: Option<(CallClass, Moment)>,
 }
 
 impl Permit {
     pub(super) fn new(guard: Arc<ChannelGuard>, class: OperationClass, slot: u16, admitted: Moment) -> Self {
-        Self { guard, class, slot, admitted, recorded: None }
+        Self { guard, class, slot, admitted, repeat: false, recorded: None }
+    }
+
+    /// The same, out of the retry budget.
+    pub(super) fn of_budget(mut self) -> Self {
+        self.repeat = true;
+        self
     }
 
     /// A permit that holds nothing, of a guard that is compiled to nothing.
@@ -80,5 +88,11 @@ impl Drop for Permit {
         // The slot first, the room after it: so there are never more calls with room than slots.
         drop(desk);
         self.guard.room.give_back(self.class);
+        // After the class's lock is left: the budget's comes before it.
+        if self.repeat
+            && let Some((CallClass::Success, now)) = self.recorded
+        {
+            self.guard.lock_repeats().budget.give_back(self.admitted, now);
+        }
     }
 }

@@ -405,3 +405,25 @@ fn a_repeat_that_a_shut_breaker_turns_away_takes_nothing_from_the_budget() {
     assert!((0..50).all(|_| guard.admit_repeat(REFUND, START).is_err()));
     assert_eq!((0..50).filter(|_| guard.admit_repeat(RESOLVE, START).is_ok()).count(), 10);
 }
+
+#[test]
+fn a_repeat_that_succeeds_costs_the_budget_nothing_and_one_that_does_not_is_counted() {
+    let guard = guard(100);
+    for _ in 0..50 {
+        guard.admit_repeat(RESOLVE, START).unwrap().record(CallClass::Success, at(1));
+    }
+    for class in [CallClass::Neutral, CallClass::FailSoft].into_iter().cycle().take(10) {
+        guard.admit_repeat(REFUND, at(1)).unwrap().record(class, at(1));
+    }
+    assert!(guard.admit_repeat(RESOLVE, at(1)).is_err(), "ten were not answered well");
+}
+
+#[test]
+fn a_repeat_that_succeeds_after_its_time_in_the_window_gives_nobody_else_s_back() {
+    let guard = guard(100);
+    let late = guard.admit_repeat(RESOLVE, START).unwrap();
+    let others: Vec<Permit> = (0..10).map(|_| guard.admit_repeat(RESOLVE, at(10_500)).unwrap()).collect();
+    late.record(CallClass::Success, at(10_600));
+    assert!(guard.admit_repeat(RESOLVE, at(10_600)).is_err(), "time gave it back before");
+    drop(others);
+}

@@ -38,6 +38,7 @@ use self::socket::{Socket, Written};
 use self::waiting::{NoPlace, Waiting};
 use super::http_pool::{Exchange, Lost, NotSent};
 use crate::clock::{Clock, Moment};
+use crate::crash::{self, Point};
 use crate::provider::Credentials;
 use crate::provider::socket::{Frame, Framing, Manners, SocketProtocol};
 
@@ -228,7 +229,7 @@ impl SocketPool {
             })
             .await;
         match written {
-            Written::Whole => {}
+            Written::Whole => crash::pass(Point::FrameWritten),
             Written::Withheld => return Exchange::NotSent(NotSent::Withheld),
             Written::TooLate => return Exchange::NotSent(NotSent::TooLate),
             Written::Nothing(lost) => {

@@ -2,10 +2,11 @@
 //! answered; its latency counts from that moment. So a system that stalls is not asked less, and what waited for it is in the figures.
 //!
 //! A client behaves as a merchant's should: a request that was not answered is sent again with the same key, to the next process, as often as it
-//! takes; what was answered as pending is read until it has ended; a refusal that says that nothing was done is taken at its word.
+//! takes; what was answered as pending is read until it has ended; a refusal that says that nothing was done is taken at its word. Of a request that
+//! was sent before and not answered, a 503 to its repeat says nothing: it is repeated on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,14 +16,29 @@ use tokio::time::Instant;
 
 use super::caller::{Caller, Request};
 use super::referee::is_final;
-use super::told::Told;
+use super::told::{Told, whole_ms};
 
-/// After a request that was not answered.
+/// After a request that was not answered; and after one that was not for so many times, so that clients are no storm to whoever comes back.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
+const AGAIN_OFTEN: u32 = 10;
+const AGAIN_LATER: Duration = Duration::from_secs(1);
 /// Between two looks at what is pending.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Clients that wait at once; beyond it an order waits for a place, which its latency shows. It bounds sockets.
 const CLIENTS_MAX: usize = 3_000;
+
+/// What a client wants, beyond that its order is paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing more.
+    Keep,
+    /// Half of it back.
+    GiveBack,
+    /// It is held first, and then taken: half of it when the amount is a multiple of 40.
+    Take,
+    /// It is held first, and let go.
+    LetGo,
+}
 
 /// One order, before it is sent.
 #[derive(Clone, Debug)]
@@ -35,8 +51,10 @@ pub struct Order {
     pub amount: i64,
     /// Which merchant's.
     pub merchant: usize,
-    /// Whether half of it is given back once it is paid.
-    pub refunded: bool,
+    /// What is wanted of it.
+    pub wish: Wish,
+    /// Which of the shop's means it is paid by.
+    pub means: usize,
     /// Whether it is part of the flood.
     pub flood: bool,
 }
@@ -48,18 +66,18 @@ pub struct Shop {
     pub callers: Vec<Caller>,
     /// One a merchant.
     pub keys: Vec<String>,
-    /// How all of them are paid.
-    pub method: Value,
+    /// How they are paid.
+    pub methods: Vec<Value>,
     /// The next process to be asked.
     pub next: AtomicUsize,
     /// When the load began.
     pub start: Instant,
-    /// When clients give up.
-    pub until: Instant,
+    /// When clients give up, in milliseconds from its start.
+    pub gives_up_ms: AtomicU64,
 }
 
-/// Sends every order at its moment, and answers what each client was told.
-pub async fn drive(shop: Arc<Shop>, orders: Vec<Order>) -> Vec<Told> {
+/// Sends every order at its moment, for as long as there are some, and answers what each client was told.
+pub async fn drive(shop: Arc<Shop>, orders: impl Iterator<Item = Order>) -> Vec<Told> {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     let mut clients = JoinSet::new();
     for order in orders {
@@ -96,6 +114,15 @@ impl Shop {
         &self.callers[self.next.fetch_add(1, Ordering::Relaxed) % self.callers.len()]
     }
 
+    /// From now on clients give up at this moment.
+    pub fn give_up_at(&self, moment: Instant) {
+        self.gives_up_ms.store(whole_ms(moment.saturating_duration_since(self.start)), Ordering::Relaxed);
+    }
+
+    fn until(&self) -> Instant {
+        self.start + Duration::from_millis(self.gives_up_ms.load(Ordering::Relaxed))
+    }
+
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -103,7 +130,9 @@ impl Shop {
     async fn buy(&self, order: Order) -> Told {
         let mut told = Told { order: order.name.clone(), at: order.at, flood: order.flood, ..Told::default() };
         let key = &self.keys[order.merchant];
-        let body = json!({"amount": order.amount, "currency": "CNY", "merchant_order_id": order.name, "payment_method": self.method});
+        let held = matches!(order.wish, Wish::Take | Wish::LetGo);
+        let body = json!({"amount": order.amount, "currency": "CNY", "merchant_order_id": order.name, "payment_method": self.methods[order.means],
+            "capture_method": if held { "manual" } else { "automatic" }});
         let Some((status, answer)) = self.post("/v1/payments", key, &order.name, &body, &mut told.cut_off).await else { return told };
         told.answered = Some(self.now());
         told.status = status;
@@ -115,23 +144,62 @@ impl Shop {
         told.payment = Some(text(&answer, "id"));
         told.channel = answer["channel"].as_str().map(str::to_owned);
         told.said.push(text(&answer, "status"));
-        self.watch(&mut told, key).await;
-        if order.refunded && told.said.last().is_some_and(|said| said == "succeeded") {
-            self.give_back(&order, &mut told, key).await;
+        let mut latest = answer;
+        match order.wish {
+            Wish::Keep => self.watch(&mut told, &mut latest, key, has_ended).await,
+            Wish::GiveBack => {
+                self.watch(&mut told, &mut latest, key, has_ended).await;
+                if latest["status"] == "succeeded" {
+                    self.give_back(&order, &mut told, key).await;
+                }
+            }
+            Wish::Take => {
+                self.watch(&mut told, &mut latest, key, rests).await;
+                if latest["status"] == "requires_capture" {
+                    let half = order.amount % 40 == 0;
+                    let body = json!({"amount": if half { order.amount / 2 } else { order.amount }});
+                    self.step(&mut told, &mut latest, key, ("capture", &body)).await;
+                }
+                // A capture that was declined leaves the hold as it was: its client lets it be.
+                self.watch(&mut told, &mut latest, key, rests).await;
+            }
+            // While it is on its way as well: then it is the row that decides.
+            Wish::LetGo => {
+                self.step(&mut told, &mut latest, key, ("cancel", &json!({}))).await;
+                self.watch(&mut told, &mut latest, key, has_ended).await;
+            }
         }
         told
     }
 
-    /// Reads what is pending until it has ended.
-    async fn watch(&self, told: &mut Told, key: &str) {
+    /// Asks for one step of a payment, with a key of its own, until it is taken or there is nothing left to be done.
+    async fn step(&self, told: &mut Told, latest: &mut Value, key: &str, (step, body): (&str, &Value)) {
         let Some(payment) = told.payment.clone() else { return };
-        while !told.said.last().is_some_and(|said| is_final(said)) {
-            if Instant::now() + LOOK_EVERY > self.until {
+        let (path, name) = (format!("/v1/payments/{payment}/{step}"), format!("{}-{step}", told.order));
+        while let Some((status, answer)) = self.post(&path, key, &name, body, &mut told.cut_off).await {
+            match status {
+                200..300 => {
+                    told.said.push(text(&answer, "status"));
+                    *latest = answer;
+                    return;
+                }
+                400..500 if status != 429 => return,
+                _ => tokio::time::sleep(AGAIN_AFTER).await,
+            }
+        }
+    }
+
+    /// Reads what is pending until `enough` is true of it.
+    async fn watch(&self, told: &mut Told, latest: &mut Value, key: &str, enough: fn(&Value) -> bool) {
+        let Some(payment) = told.payment.clone() else { return };
+        while !enough(latest) {
+            if Instant::now() + LOOK_EVERY > self.until() {
                 return;
             }
             tokio::time::sleep(LOOK_EVERY).await;
             if let Some(answer) = self.get(&format!("/v1/payments/{payment}"), key).await {
                 told.said.push(text(&answer, "status"));
+                *latest = answer;
             }
         }
         told.ended = Some(self.now());
@@ -142,7 +210,7 @@ impl Shop {
         let body = json!({"payment_id": told.payment, "merchant_refund_id": name, "amount": order.amount / 2});
         let Some((200..300, answer)) = self.post("/v1/refunds", key, &name, &body, &mut told.cut_off).await else { return };
         let (id, mut said) = (text(&answer, "id"), text(&answer, "status"));
-        while said == "processing" && Instant::now() + LOOK_EVERY < self.until {
+        while said == "processing" && Instant::now() + LOOK_EVERY < self.until() {
             tokio::time::sleep(LOOK_EVERY).await;
             if let Some(answer) = self.get(&format!("/v1/refunds/{id}"), key).await {
                 said = text(&answer, "status");
@@ -155,10 +223,15 @@ impl Shop {
     async fn post(&self, path: &str, key: &str, idempotency_key: &str, body: &Value, cut_off: &mut u32) -> Option<(u16, Value)> {
         let authorization = format!("Bearer {key}");
         let headers = [("authorization", authorization.as_str()), ("idempotency-key", idempotency_key), ("content-type", "application/json")];
-        while Instant::now() < self.until {
+        let (mut tries, mut in_doubt) = (0, false);
+        while Instant::now() < self.until() {
             let request = Request { method: "POST", path, headers: &headers, body: body.to_string() };
             match self.caller().call(&request).await {
-                Ok((500, _)) | Err(_) => *cut_off += 1,
+                Ok((500, _)) | Err(_) => {
+                    *cut_off += 1;
+                    in_doubt = true;
+                }
+                Ok((503, _)) if in_doubt => {}
                 Ok((status, bytes)) => {
                     let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
                     if answer["code"] != "idempotency_key_in_flight" {
@@ -166,7 +239,8 @@ impl Shop {
                     }
                 }
             }
-            tokio::time::sleep(AGAIN_AFTER).await;
+            tries += 1;
+            tokio::time::sleep(if tries < AGAIN_OFTEN { AGAIN_AFTER } else { AGAIN_LATER }).await;
         }
         None
     }
@@ -179,6 +253,15 @@ impl Shop {
             _ => None,
         }
     }
+}
+
+fn has_ended(payment: &Value) -> bool {
+    payment["status"].as_str().is_some_and(is_final)
+}
+
+/// Whether it has ended, or is held and nothing is under way.
+fn rests(payment: &Value) -> bool {
+    has_ended(payment) || (payment["status"] == "requires_capture" && payment["outcome"] == "approved")
 }
 
 fn text(value: &Value, field: &str) -> String {

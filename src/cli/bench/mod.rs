@@ -1,40 +1,53 @@
 //! `breakwater bench`: what the promises are worth while something breaks. It starts a whole private system, offers it payments at a constant
 //! rate, breaks one thing, heals it, and has a referee compare what the third parties charged, what our tables say, and what clients were told.
 //!
+//! Two scenarios break the process itself, as often as is asked for (`deaths.rs`): `kill --kills N`, and `crash_points`.
+//!
 //! `stage.rs` is the system, `scenario.rs` what breaks, `load.rs` the payments (an open loop: nobody waits for anybody), `referee.rs` and
-//! `report.rs` what comes out. The settings it runs under are `benches/four_banks.toml`. A seed repeats the orders, and the sandbox's dice; what
+//! `report.rs` what comes out (`toll.rs` of deaths). The settings it runs under are `benches/four_banks.toml`. A seed repeats the orders, and the sandbox's dice; what
 //! the machine does between them is not repeated. Durations are reported and never judged: the exit code is about money alone.
 
 mod caller;
+mod deaths;
 mod load;
+mod receiver;
 pub mod referee;
 mod report;
 mod scenario;
 mod stage;
 pub mod told;
+mod toll;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
 use self::caller::Caller;
-use self::load::{Order, Shop};
+use self::deaths::Course;
+use self::load::{Order, Shop, Wish};
 use self::report::{Judged, Report, Times};
 use self::scenario::Scenario;
 use self::stage::{Props, Stage};
+use self::toll::Toll;
 use super::{fail, note, print};
+use crate::crash::Point;
 
 /// Between two looks whether everything has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two forged notifications of the flood.
 const FORGED_EVERY: Duration = Duration::from_millis(20);
+/// How long a channel may take: far beyond the sandbox's worst.
+const TIMEOUT_MS: u64 = 1_000;
+/// The same where a process lives for a second, and should see an answer lost in it.
+const MORTAL_TIMEOUT_MS: u64 = 400;
 /// One order in so many is partly given back.
 const REFUNDED_ONE_IN: u64 = 10;
 
@@ -45,15 +58,18 @@ const REFUNDED_ONE_IN: u64 = 10;
   breakwater bench black_hole --rate 100 --fault-s 20 --json > black_hole.json
   breakwater bench kill --processes 2 --seed 7
   breakwater bench slow --pay-with stripe
+  breakwater bench kill --kills 200 --pay-with both
+  breakwater bench crash_points --each 20 --pay-with both
+  breakwater bench crash_points --each 1 --points payment_written,payment_answered
 
 The load is an open loop: each payment has a time of its own, and latency counts from it. Postgres 15 or later must be on this machine (its
 programs, not a running server). Durations depend on the machine, and are only reported.
-Exit codes: 0 double, lost, orphan and stuck are all 0; 1 one is not, or it could not run; 2 wrong usage.")]
+Exit codes: 0 double, lost, orphan and stuck are all 0; 1 one is not, a point was not reached, or it could not run; 2 wrong usage.")]
 pub struct BenchArgs {
     /// What goes wrong
     #[arg(value_enum)]
     scenario: Scenario,
-    /// Card numbers over four banks of equal priority, or card tokens over one Stripe account; the first bank, or Stripe, is what breaks
+    /// Card numbers over four banks of equal priority, or card tokens over one Stripe account, or both in turn; the first bank, or Stripe, breaks
     #[arg(long, value_enum, default_value = "banks")]
     pay_with: PayWith,
     /// Payments a second
@@ -81,8 +97,17 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     in_time_ms: u64,
     /// What is open after so many seconds, once the last payment was sent, is stuck
-    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     ends_within_s: u64,
+    /// How often the process is killed (kill), one cycle after the other [default: twice, in the middle of the load]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    kills: Option<u32>,
+    /// How often the process dies at each point (crash_points)
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    each: u32,
+    /// Which points (crash_points) [default: all that such payments pass]
+    #[arg(long, value_delimiter = ',', value_name = "POINT,…")]
+    points: Vec<Point>,
     /// Keep database, books and logs here [default: a temporary folder, kept only if the books do not hold]
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
@@ -96,21 +121,45 @@ pub struct BenchArgs {
 enum PayWith {
     Banks,
     Stripe,
+    Both,
 }
 
 impl PayWith {
     const fn victim(self) -> &'static str {
         match self {
-            Self::Banks => "bank_1",
+            Self::Banks | Self::Both => "bank_1",
             Self::Stripe => "stripe_1",
         }
     }
 
     /// No card that anybody has: its issuer is not one.
-    fn method(self) -> serde_json::Value {
+    fn methods(self) -> Vec<serde_json::Value> {
+        let card = || json!({"type": "card", "number": "4242424242424242", "exp_month": 12, "exp_year": 2099});
+        let token = || json!({"type": "card_token", "token": "pm_card_visa"});
         match self {
-            Self::Banks => json!({"type": "card", "number": "4242424242424242", "exp_month": 12, "exp_year": 2099}),
-            Self::Stripe => json!({"type": "card_token", "token": "pm_card_visa"}),
+            Self::Banks => vec![card()],
+            Self::Stripe => vec![token()],
+            Self::Both => vec![card(), token()],
+        }
+    }
+
+    /// Whether such payments ever pass it.
+    fn passes(self, point: Point) -> bool {
+        let at_banks_only = matches!(
+            point,
+            Point::NumbersLeased
+                | Point::CardSealed
+                | Point::FrameWritten
+                | Point::NextChannelWritten
+                | Point::ReversalWritten
+                | Point::ReversalAnswered
+        );
+        let at_stripe_only =
+            matches!(point, Point::StepAnswered | Point::StepWritten | Point::NotificationStored | Point::NotificationApplied | Point::QueryAnswered);
+        match self {
+            Self::Banks => !at_stripe_only,
+            Self::Stripe => !at_banks_only,
+            Self::Both => true,
         }
     }
 }
@@ -118,16 +167,56 @@ impl PayWith {
 /// Runs one scenario to its verdict.
 pub fn run(args: &BenchArgs) -> ExitCode {
     match bench(args) {
-        Ok(report) => {
-            let text = if args.json { serde_json::to_string(&report).unwrap_or_default() + "\n" } else { report.in_words() };
-            let printed = print(&text);
-            if report.holds() { printed } else { fail("the books do not hold: the evidence is above") }
+        Ok(outcome) => {
+            let printed = print(&outcome.shown(args.json));
+            if outcome.holds() { printed } else { fail("the books do not hold, or a point was not reached: the evidence is above") }
         }
         Err(complaint) => fail(&complaint),
     }
 }
 
-fn bench(args: &BenchArgs) -> Result<Report, String> {
+/// What came out.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Report(Box<Report>),
+    Toll(Toll),
+}
+
+impl Outcome {
+    fn holds(&self) -> bool {
+        match self {
+            Self::Report(report) => report.holds(),
+            Self::Toll(toll) => toll.holds(),
+        }
+    }
+
+    fn shown(&self, json: bool) -> String {
+        match self {
+            _ if json => serde_json::to_string(self).unwrap_or_default() + "\n",
+            Self::Report(report) => report.in_words(),
+            Self::Toll(toll) => toll.in_words(),
+        }
+    }
+}
+
+impl BenchArgs {
+    /// How the processes die, where that is what goes wrong.
+    fn course(&self) -> Option<Course> {
+        match (self.scenario, self.kills) {
+            (Scenario::Kill, Some(kills)) => Some(Course::Kills(kills)),
+            (Scenario::CrashPoints, _) if self.points.is_empty() => {
+                let all = Point::ALL.iter().copied().filter(|point| self.pay_with.passes(*point)).collect();
+                Some(Course::Points(all, self.each))
+            }
+            (Scenario::CrashPoints, _) => Some(Course::Points(self.points.clone(), self.each)),
+            _ => None,
+        }
+    }
+}
+
+fn bench(args: &BenchArgs) -> Result<Outcome, String> {
+    let course = args.course();
     let folder = folder(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| error.to_string())?;
     let flooded = args.scenario.flood() > 0.0;
@@ -137,14 +226,18 @@ fn bench(args: &BenchArgs) -> Result<Report, String> {
         // What a merchant may send is no subject here, unless one sends too much.
         writes_per_second: if flooded { args.rate * 2 } else { 1_000_000 },
         victim: args.pay_with.victim(),
+        timeout_ms: if course.is_some() { MORTAL_TIMEOUT_MS } else { TIMEOUT_MS },
         seed: args.seed,
     };
     note("starting a private Postgres, the sandbox and Breakwater");
     let mut stage = Stage::build(&folder, props, &runtime)?;
-    let outcome = play(args, &mut stage, &runtime);
+    let outcome = match &course {
+        Some(course) => deaths::play(args, course, command(args), &mut stage, &runtime).map(Outcome::Toll),
+        None => play(args, &mut stage, &runtime).map(|report| Outcome::Report(Box::new(report))),
+    };
     drop(stage);
     match &outcome {
-        Ok(report) if report.holds() && args.data_dir.is_none() => {
+        Ok(outcome) if outcome.holds() && args.data_dir.is_none() => {
             let _ = crate::cluster::Cluster::erase(&folder.join("postgres"), &crate::cluster::ClusterOptions::default());
             let _ = std::fs::remove_dir_all(&folder);
         }
@@ -168,13 +261,14 @@ fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Report
     let shop = Arc::new(Shop {
         callers: stage.addresses().iter().map(|address| Caller::new(*address)).collect(),
         keys: stage.keys().to_vec(),
-        method: args.pay_with.method(),
+        methods: args.pay_with.methods(),
         next: AtomicUsize::new(0),
         start,
-        until,
+        gives_up_ms: AtomicU64::new(0),
     });
+    shop.give_up_at(until);
     note(&format!("{} orders over {} s", orders.len(), times.whole.as_secs()));
-    let load = runtime.spawn(load::drive(Arc::clone(&shop), orders));
+    let load = runtime.spawn(load::drive(Arc::clone(&shop), orders.into_iter()));
     wait_until(start + begun);
     args.scenario.begin(stage)?;
     let forging = (args.scenario.flood() > 0.0).then(|| runtime.spawn(load::forge(Arc::clone(&shop), "stripe_1".to_owned(), FORGED_EVERY)));
@@ -223,7 +317,8 @@ fn orders(args: &BenchArgs, times: Times) -> Vec<Order> {
                 // Whole tens of minor units: none of the sandbox's magic amounts, nor is its half.
                 amount: i64::try_from(1_000 + 20 * (drawn % 1_000)).unwrap_or(1_000),
                 merchant: if flood { merchants } else { usize::try_from(drawn >> 32).unwrap_or(0) % merchants },
-                refunded: !flood && (drawn >> 20).is_multiple_of(REFUNDED_ONE_IN),
+                wish: if !flood && (drawn >> 20).is_multiple_of(REFUNDED_ONE_IN) { Wish::GiveBack } else { Wish::Keep },
+                means: orders.len() % args.pay_with.methods().len(),
                 flood,
             });
         }
@@ -257,7 +352,19 @@ fn folder(args: &BenchArgs) -> Result<PathBuf, String> {
 
 /// What to type to have it again.
 fn command(args: &BenchArgs) -> String {
-    let pay_with = if args.pay_with == PayWith::Stripe { " --pay-with stripe" } else { "" };
+    let pay_with = match args.pay_with {
+        PayWith::Banks => "",
+        PayWith::Stripe => " --pay-with stripe",
+        PayWith::Both => " --pay-with both",
+    };
+    if let Some(course) = args.course() {
+        let often = match course {
+            Course::Kills(kills) => format!("--kills {kills}"),
+            Course::Points(_, each) => format!("--each {each}"),
+        };
+        let (name, rate, merchants, seed) = (args.scenario.name(), args.rate, args.merchants, args.seed);
+        return format!("breakwater bench {name}{pay_with} {often} --rate {rate} --merchants {merchants} --seed {seed}");
+    }
     format!(
         "breakwater bench {}{pay_with} --rate {} --before-s {} --fault-s {} --after-s {} --processes {} --merchants {} --seed {} --in-time-ms {}",
         args.scenario.name(),

@@ -168,7 +168,8 @@ fn compare_what_was_told(books: &Books, told: &[Told], verdict: &mut Verdict) {
     }
 }
 
-fn payment_name(id: Uuid) -> String {
+/// A payment's id as clients know it.
+pub fn payment_name(id: Uuid) -> String {
     format!("pay_{}", id.simple())
 }
 

@@ -34,6 +34,9 @@ pub enum Scenario {
     /// SIGKILL of a process, twice, and a restart at once
     #[value(name = "kill")]
     Kill,
+    /// A process that kills itself at one named crash point after the other, and a restart at once
+    #[value(name = "crash_points")]
+    CrashPoints,
     /// SIGKILL of the postmaster, and a restart at once
     #[value(name = "postgres_kill")]
     PostgresKill,
@@ -77,7 +80,7 @@ impl Scenario {
     /// A sentence, when the fault could not be brought about.
     pub fn begin(self, stage: &mut Stage) -> Result<(), String> {
         match self {
-            Self::Calm | Self::Overload | Self::Flood => Ok(()),
+            Self::Calm | Self::Overload | Self::Flood | Self::CrashPoints => Ok(()),
             Self::Refused => stage.set_wire(Manner { refuse: true, ..Manner::default() }),
             Self::BlackHole => stage.set_wire(Manner { flow: Flow::Lose, ..Manner::default() }),
             Self::Stall => stage.set_wire(Manner { flow: Flow::Hold, ..Manner::default() }),

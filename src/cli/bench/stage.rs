@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use super::super::credential::{Credential, hex, random};
 use super::referee::Entry;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::crash::{CRASH_AT, CrashAt};
 use crate::sandbox::Running;
 use crate::sandbox::proxy::{Manner, Proxy};
 use crate::store::{PoolSizes, Store};
@@ -43,6 +45,8 @@ pub struct Props {
     pub writes_per_second: u32,
     /// The channel that is hit.
     pub victim: &'static str,
+    /// How long one call of a channel may take, in milliseconds.
+    pub timeout_ms: u64,
     /// Seeds the sandbox's dice.
     pub seed: u64,
 }
@@ -100,7 +104,7 @@ impl Stage {
             props,
         };
         for nth in 0..props.processes {
-            stage.start_server(nth)?;
+            stage.start_server(nth, None)?;
             stage.wait_for_server(nth, runtime)?;
         }
         stage.keys = runtime.block_on(stage.enrol())?;
@@ -159,8 +163,72 @@ impl Stage {
     /// # Errors
     /// A sentence.
     pub fn kill_server(&mut self) -> Result<(), String> {
+        self.start_anew(None)
+    }
+
+    /// A new first process at once; the old one dies, if it lives. The new one will die at `crash_at` by itself.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn start_anew(&mut self, crash_at: Option<CrashAt>) -> Result<(), String> {
         drop(self.servers[0].take());
-        self.start_server(0)
+        self.start_server(0, crash_at)
+    }
+
+    /// SIGKILL of the first process.
+    pub fn kill_first(&mut self) {
+        drop(self.servers[0].take());
+    }
+
+    /// Whether the first process has killed itself.
+    ///
+    /// # Errors
+    /// A sentence, with the end of its log, when it has ended in another way.
+    pub fn has_died(&mut self) -> Result<bool, String> {
+        let Some(server) = self.servers[0].as_mut() else { return Ok(true) };
+        match server.0.try_wait().map_err(|error| error.to_string())? {
+            None => Ok(false),
+            Some(status) if status.signal() == Some(Signal::KILL.as_raw()) => Ok(true),
+            Some(status) => Err(format!("breakwater serve has ended ({status}):\n{}", last_lines(&self.folder.join("serve-0.log")))),
+        }
+    }
+
+    /// Until the first process is ready.
+    ///
+    /// # Errors
+    /// A sentence, with the end of its log, when it does not get there.
+    pub fn wait_until_ready(&mut self, runtime: &Runtime) -> Result<(), String> {
+        self.wait_for_server(0, runtime)
+    }
+
+    /// Every merchant is told of everything at `url`.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn subscribe(&self, url: &str, runtime: &Runtime) -> Result<(), String> {
+        let endpoints = format!("http://{}/v1/webhook_endpoints", self.addresses[0]);
+        for key in &self.keys {
+            let headers = [("authorization", &*format!("Bearer {key}")), ("content-type", "application/json")];
+            let body = format!(r#"{{"url":"{url}"}}"#);
+            let answer = runtime.block_on(client::send("POST", &endpoints, &headers, &body)).map_err(|error| error.to_string())?;
+            if answer.status != 201 {
+                return Err(format!("{endpoints} answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body)));
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on `channel` does this wrong, in the sandbox's terms; nothing when `None`.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn set_weather(&self, channel: &str, fault: Option<&str>) -> Result<(), String> {
+        let path = format!("/{channel}/faults");
+        match fault {
+            Some(fault) => self.control("PUT", &path, fault),
+            None => self.control("DELETE", &path, ""),
+        }
+        .map(drop)
     }
 
     /// SIGKILL of the postmaster, and a new one at once.
@@ -213,12 +281,16 @@ impl Stage {
         if answer.status < 300 { Ok(text) } else { Err(format!("{url} answered {}: {text}", answer.status)) }
     }
 
-    fn start_server(&mut self, nth: usize) -> Result<(), String> {
+    fn start_server(&mut self, nth: usize, crash_at: Option<CrashAt>) -> Result<(), String> {
         let settings = self.folder.join(format!("serve-{nth}.toml"));
         fs::write(&settings, self.settings(self.addresses[nth])).map_err(|error| format!("{}: {error}", settings.display()))?;
         let mut command = Command::new(program()?);
         command.arg("serve").arg("--config").arg(&settings);
         command.env("BREAKWATER_DATABASE_URL", self.database_url()).env("BREAKWATER_BENCH_CARD_KEY", &self.card_key);
+        command.env_remove(CRASH_AT);
+        if let Some(crash_at) = crash_at {
+            command.env(CRASH_AT, crash_at.to_string());
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_of(&self.folder.join(format!("serve-{nth}.log")))?);
         self.servers[nth] = Some(Process(command.spawn().map_err(|error| format!("breakwater serve cannot be started: {error}"))?));
         Ok(())
@@ -227,6 +299,7 @@ impl Stage {
     fn settings(&self, address: SocketAddr) -> String {
         let mut text = SETTINGS.replace("{{PORT}}", &address.port().to_string());
         text = text.replace("{{WRITES_PER_SECOND}}", &self.props.writes_per_second.to_string());
+        text = text.replace("{{TIMEOUT_MS}}", &self.props.timeout_ms.to_string());
         for (channel, proxies) in &self.proxies {
             let scheme = if channel == STRIPE { "http" } else { "tcp" };
             let places: Vec<String> = proxies.iter().map(|proxy| format!("{scheme}://{}", proxy.address())).collect();

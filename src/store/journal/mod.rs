@@ -37,6 +37,7 @@ use uuid::Uuid;
 
 use self::columns::{ChangeBatch, IntentBatch};
 use super::StoreError;
+use crate::crash::{self, Point};
 use crate::domain::{Change, PaymentId};
 
 /// The statement that writes intents.
@@ -197,6 +198,8 @@ trait Command: Send + Sync + Sized + 'static {
     type Verdict: Send + Copy;
     const LANE: &'static str;
     const STATEMENT: &'static str;
+    /// Where a crash may part a batch from its commit, and its commit from its waiters.
+    const POINTS: [Point; 2];
     /// Ids of which no other command of the batch may have one.
     fn exclusive(&self) -> [Option<Uuid>; 3];
     /// The payment, by which the statement's answer is told apart.
@@ -211,6 +214,7 @@ impl Command for Intent {
     type Verdict = IntentVerdict;
     const LANE: &'static str = "intent";
     const STATEMENT: &'static str = INTENT;
+    const POINTS: [Point; 2] = [Point::IntentsGathered, Point::IntentsCommitted];
 
     fn exclusive(&self) -> [Option<Uuid>; 3] {
         let payment = &self.change.after;
@@ -249,6 +253,7 @@ impl Command for Change {
     type Verdict = ChangeVerdict;
     const LANE: &'static str = "change";
     const STATEMENT: &'static str = CHANGE;
+    const POINTS: [Point; 2] = [Point::ChangesGathered, Point::ChangesCommitted];
 
     fn exclusive(&self) -> [Option<Uuid>; 3] {
         let refund = self.refunds_added.first().and_then(|n| self.after.refund(*n)).map(|refund| {
@@ -415,7 +420,9 @@ impl<C: Command> Writer<C> {
     async fn attempt(&self, batch: &[Pending<C>]) -> Result<Vec<C::Verdict>, Fault> {
         let client = self.pool.get().await.map_err(|error| Fault::Away(error.to_string()))?;
         let began = std::time::Instant::now();
+        crash::pass(C::POINTS[0]);
         let rows = C::execute(&client, batch).await.map_err(fault)?;
+        crash::pass(C::POINTS[1]);
         metrics::histogram!("breakwater_journal_commit_seconds", "lane" => C::LANE).record(began.elapsed().as_secs_f64());
         let mut by_id = std::collections::HashMap::with_capacity(rows.len());
         for row in &rows {
@@ -467,6 +474,7 @@ mod tests {
         type Verdict = ();
         const LANE: &'static str = "intent";
         const STATEMENT: &'static str = "";
+        const POINTS: [Point; 2] = [Point::Nowhere; 2];
         fn exclusive(&self) -> [Option<Uuid>; 3] {
             assert!(!self.poison, "a fault of ours");
             SEEN.fetch_add(1, Ordering::SeqCst);
