@@ -228,7 +228,7 @@ pub struct Notification {
     pub attempt_key: Option<String>,
     /// Our payment id, if it carries one.
     pub payment: Option<String>,
-    /// The channel's name for the pay attempt, where the message names neither attempt nor payment of ours but this.
+    /// The channel's name for the pay attempt: what the payment is found by where the message does not carry our id.
     pub pay_reference: Option<String>,
     /// What it says of that attempt; `None` for types that say nothing of an attempt's state.
     pub news: Option<News>,
@@ -369,11 +369,11 @@ pub trait HttpProtocol: Send + Sync {
     fn verify_notification(&self, headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp)
     -> Result<(), NotificationError>;
 
-    /// Reads a notification that was verified: when it came, or before it was stored.
+    /// Reads a notification that was verified: when it came, or before it was stored. What it says may be sealed for the account.
     ///
     /// # Errors
     /// [`NotificationError::Malformed`].
-    fn read_notification(&self, body: &[u8]) -> Result<Notification, NotificationError>;
+    fn read_notification(&self, body: &[u8], credentials: &Credentials) -> Result<Notification, NotificationError>;
 
     /// How the provider wants a notification acknowledged: status, content type, body.
     fn acknowledgement(&self) -> (u16, &'static str, &'static str) {
