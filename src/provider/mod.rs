@@ -1,7 +1,7 @@
 //! Floor 1: the third parties' protocols, as pure encode and decode. A provider never waits, never connects, never reads a clock: it turns a
 //! [`Call`] into an [`HttpRequest`], an [`HttpResponse`] into a [`Reply`], and a notification's bytes into facts. The channel's actor carries the bytes.
 //!
-//! A new provider is one file that implements [`Provider`], and one line in [`find`].
+//! A new provider is one module that implements [`Provider`], and one line in [`PROVIDERS`].
 //!
 //! What a provider must get right, because nobody above can: a fact is only stated when the message was understood *and* authentic; what
 //! was processed or not is only `not_sent` where the contract lists it; everything else after the first byte is `unknown`.
@@ -391,8 +391,14 @@ fn kept_of_http(request: &HttpRequest, response: Option<&HttpResponse>) -> (Fiel
     }
     (asked, answered)
 }
-/// Every provider of this build. A new one joins here.
-pub const PROVIDERS: &[&dyn Provider] = &[&alipay::Alipay, &iso8583::Iso8583, &stripe::Stripe];
+
+/// Every provider of this build. A new one joins here, with one line, beside the `mod` line of its own.
+pub const PROVIDERS: &[&dyn Provider] = &[
+    // One a line, so that who joins changes no other's.
+    &alipay::Alipay,
+    &iso8583::Iso8583,
+    &stripe::Stripe,
+];
 
 /// The provider of that name in the settings.
 pub fn find(name: &str) -> Option<&'static dyn Provider> {
