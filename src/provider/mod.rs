@@ -398,6 +398,7 @@ pub const PROVIDERS: &[&dyn Provider] = &[
     &alipay::Alipay,
     &iso8583::Iso8583,
     &stripe::Stripe,
+    &wechatpay::WechatPay,
 ];
 
 /// The provider of that name in the settings.
@@ -410,6 +411,7 @@ pub mod alipay;
 pub mod iso8583;
 pub mod socket;
 pub mod stripe;
+pub mod wechatpay;
 pub mod xml;
 
 pub use account::{Account, AccountField, FieldError, FieldKind};
