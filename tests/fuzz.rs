@@ -5,7 +5,7 @@
 //! fuzz/material.rs   good documents, spoiled by recipe: random bytes alone never get past the first brace
 //! fuzz/steady.rs     the engine of `cargo test`: the same few thousand inputs every time
 //! fuzz/sample.rs     calls and accounts that the readers are asked with
-//! fuzz/stripe.rs  fuzz/alipay.rs  fuzz/bank.rs  fuzz/documents.rs    the targets
+//! fuzz/stripe.rs  fuzz/alipay.rs  fuzz/wechatpay.rs  fuzz/bank.rs  fuzz/documents.rs    the targets
 //! ```
 //!
 //! `.ci/fuzz SECONDS` runs each target for that long with inputs that are new every time (bolero's own engine, on the stable toolchain); a
@@ -25,6 +25,8 @@ mod sample;
 mod steady;
 #[path = "fuzz/stripe.rs"]
 mod stripe;
+#[path = "fuzz/wechatpay.rs"]
+mod wechatpay;
 
 /// Runs a target, a closure from bytes: with bolero's engine where its environment variables say for how long, else with the steady one and
 /// this many inputs. A macro, because bolero wants to know the function that it stands in.

@@ -449,7 +449,7 @@ async fn notices_are_signed_for_the_payment_and_its_refunds() {
     let mut heard = Vec::new();
     let read = |notice: &[u8]| {
         assert!(believed(&world, notice), "{}", String::from_utf8_lossy(notice));
-        let read = Alipay.read_notification(notice).unwrap();
+        let read = Alipay.read_notification(notice, &world.credentials).unwrap();
         assert_eq!(read.payment.as_deref(), Some("pay_a1"));
         (read.kind, read.attempt_key.unwrap(), read.news.map(|news| (news.fact, news.money.map(|money| money.amount))))
     };
@@ -477,7 +477,7 @@ async fn a_notice_that_is_not_answered_with_success_comes_again_and_is_the_same_
     let world = World::with(|settings| settings.notify_url = Some(url)).await;
     world.news(&barcode(Verb::Pay, "a1", 1250)).await;
     let (first, second) = (ear.hear().await, ear.hear().await);
-    let id = |notice: &[u8]| Alipay.read_notification(notice).unwrap().event_id;
+    let id = |notice: &[u8]| Alipay.read_notification(notice, &world.credentials).unwrap().event_id;
     assert_eq!(id(&first), id(&second));
     let delivered = async {
         while world.control(http::Method::GET, "", Value::Null).await.1["channels"]["alipay_main"]["notifications"]["delivered"] != 1 {
@@ -530,7 +530,7 @@ async fn amounts_ask_for_faults_of_the_answer_and_of_the_notice() {
     for _ in 0..100 {
         let notice = ear.hear().await;
         assert!(believed(&world, &notice));
-        ids.insert(Alipay.read_notification(&notice).unwrap().event_id);
+        ids.insert(Alipay.read_notification(&notice, &world.credentials).unwrap().event_id);
     }
     assert_eq!(ids.len(), 1);
 }

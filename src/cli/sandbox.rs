@@ -35,8 +35,8 @@ pub struct SandboxArgs {
     /// The control listener's port; 0 takes the one of the last run, or any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// An account: id=…,secret_key=sk_test_…,webhook_secret=whsec_…[,port=…], or id=…,provider=alipay[,alipay.app_id=…][,alipay.seller_id=…][,port=…];
-    /// may be repeated. Alipay's keys are made in the data directory
+    /// An account: id=…,secret_key=sk_test_…,webhook_secret=whsec_…[,port=…], or id=…,provider=alipay[,alipay.app_id=…][,alipay.seller_id=…][,port=…],
+    /// or id=…,provider=wechatpay[,wechatpay.mchid=…][,port=…]; may be repeated. The wallets' keys are made in the data directory
     #[arg(long = "account", value_parser = parse_account)]
     pub accounts: Vec<AccountSettings>,
     /// A TOML file of accounts: [[account]] tables with the same keys

@@ -125,6 +125,11 @@ pub enum NextAction {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         fields: BTreeMap<String, String>,
     },
+    /// Hand these to the wallet's script, on a page that is open in the wallet's own browser.
+    Jsapi {
+        /// By the names that the script knows them by; signed, so none may be changed.
+        parameters: BTreeMap<String, String>,
+    },
 }
 
 /// What a merchant asks for, parsed.

@@ -273,7 +273,8 @@ impl Story<'_> {
         let known = DisputeKnown { opened: self.disputes.0, closed: self.disputes.1 };
         match self.payment.adopt(&external, "a", "0".repeat(32), known, start()) {
             Adopted::Changed if matches!(word, Word::Disputed(_)) => self.disputes.0 = true,
-            Adopted::Changed if matches!(word, Word::Won(_)) => self.disputes.1 = true,
+            // An end that is heard first is adopted with its beginning.
+            Adopted::Changed if matches!(word, Word::Won(_)) => self.disputes = (true, true),
             Adopted::Changed | Adopted::Seen => {}
             Adopted::NotYet => self.again.push(word),
             Adopted::DoesNotFit => panic!("{}: {word:?} never fits {:#?}", self.world.name, self.payment),

@@ -64,6 +64,11 @@ impl PrivateKey {
         Ok(Self { pair: Arc::new(pair.map_err(|_| KeyError::Unsound)?) })
     }
 
+    /// The pair, for what this module's siblings do with it.
+    pub(super) fn pair(&self) -> &signature::RsaKeyPair {
+        &self.pair
+    }
+
     /// Reads PKCS#8 in DER, as key stores hold it.
     ///
     /// # Errors
@@ -149,6 +154,11 @@ impl PublicKey {
     pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, KeyError> {
         let key = Self { der: spki_of(certificate).ok_or(KeyError::Unsound)?.into() };
         if key.is_sound() { Ok(key) } else { Err(KeyError::Unsound) }
+    }
+
+    /// X.509 `SubjectPublicKeyInfo`, or PKCS#1.
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
     }
 
     /// Whether `signature` is this key's over `message`, with SHA-256 and PKCS#1 v1.5.

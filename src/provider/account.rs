@@ -38,6 +38,8 @@ pub enum FieldKind {
     Choice(&'static [&'static str]),
     /// A text that nobody may see.
     Secret,
+    /// The same, of exactly so many bytes: a cipher's key. One of another length would be found out at the first message that it should open.
+    SecretOf(usize),
     /// A file's bytes that are not text: a PKCS#12 store.
     Store,
     /// An RSA private key, as PEM.
@@ -49,7 +51,7 @@ pub enum FieldKind {
 impl FieldKind {
     /// Whether its value comes from the environment or a file rather than from the settings' own text.
     pub const fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::PrivateKey)
+        matches!(self, Self::Secret | Self::SecretOf(_) | Self::PrivateKey)
     }
 }
 
@@ -107,6 +109,8 @@ impl Account {
             FieldKind::Choice(choices) if choices.contains(&text) => Value::Text(text.to_owned()),
             FieldKind::Choice(choices) => return Err(FieldError::OutOfRange(format!("one of {}", choices.join(", ")))),
             FieldKind::Secret => Value::Secret(SecretString::from(text)),
+            FieldKind::SecretOf(bytes) if text.len() == bytes => Value::Secret(SecretString::from(text)),
+            FieldKind::SecretOf(bytes) => return Err(FieldError::OutOfRange(format!("exactly {bytes} bytes long"))),
             FieldKind::PrivateKey => Value::PrivateKey(PrivateKey::from_pem(text)?),
             FieldKind::PublicKey => Value::PublicKey(PublicKey::from_pem(text)?),
             FieldKind::Store => return Err(FieldError::WrongType("{ file = \"/path\" }")),
@@ -243,6 +247,11 @@ mod tests {
         assert_eq!(told(account.set_text(&field("echo", FieldKind::Number(1, 60)), "30")), "it must be a whole number");
         assert_eq!(told(account.set_text(&field("key", FieldKind::PrivateKey), "x")), "it holds no private key in PEM form");
         assert_eq!(account.number("echo", 1), 30, "what was refused changed nothing");
+        let cipher = field("cipher_key", FieldKind::SecretOf(4));
+        assert_eq!(told(account.set_text(&cipher, "fives")), "it must be exactly 4 bytes long");
+        assert_eq!(account.secret("cipher_key"), None);
+        account.set_text(&cipher, "four").expect("a secret");
+        assert_eq!(account.secret("cipher_key"), Some("four"));
     }
 
     #[test]

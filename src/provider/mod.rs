@@ -1,7 +1,7 @@
 //! Floor 1: the third parties' protocols, as pure encode and decode. A provider never waits, never connects, never reads a clock: it turns a
 //! [`Call`] into an [`HttpRequest`], an [`HttpResponse`] into a [`Reply`], and a notification's bytes into facts. The channel's actor carries the bytes.
 //!
-//! A new provider is one file that implements [`Provider`], and one line in [`find`].
+//! A new provider is one module that implements [`Provider`], and one line in [`PROVIDERS`].
 //!
 //! What a provider must get right, because nobody above can: a fact is only stated when the message was understood *and* authentic; what
 //! was processed or not is only `not_sent` where the contract lists it; everything else after the first byte is `unknown`.
@@ -228,7 +228,7 @@ pub struct Notification {
     pub attempt_key: Option<String>,
     /// Our payment id, if it carries one.
     pub payment: Option<String>,
-    /// The channel's name for the pay attempt, where the message names neither attempt nor payment of ours but this.
+    /// The channel's name for the pay attempt: what the payment is found by where the message does not carry our id.
     pub pay_reference: Option<String>,
     /// What it says of that attempt; `None` for types that say nothing of an attempt's state.
     pub news: Option<News>,
@@ -374,11 +374,11 @@ pub trait HttpProtocol: Send + Sync {
     fn verify_notification(&self, headers: &http::HeaderMap, body: &[u8], credentials: &Credentials, now: Timestamp)
     -> Result<(), NotificationError>;
 
-    /// Reads a notification that was verified: when it came, or before it was stored.
+    /// Reads a notification that was verified: when it came, or before it was stored. What it says may be sealed for the account.
     ///
     /// # Errors
     /// [`NotificationError::Malformed`].
-    fn read_notification(&self, body: &[u8]) -> Result<Notification, NotificationError>;
+    fn read_notification(&self, body: &[u8], credentials: &Credentials) -> Result<Notification, NotificationError>;
 
     /// How the provider wants a notification acknowledged: status, content type, body.
     fn acknowledgement(&self) -> (u16, &'static str, &'static str) {
@@ -396,8 +396,15 @@ fn kept_of_http(request: &HttpRequest, response: Option<&HttpResponse>) -> (Fiel
     }
     (asked, answered)
 }
-/// Every provider of this build. A new one joins here.
-pub const PROVIDERS: &[&dyn Provider] = &[&alipay::Alipay, &iso8583::Iso8583, &stripe::Stripe];
+
+/// Every provider of this build. A new one joins here, with one line, beside the `mod` line of its own.
+pub const PROVIDERS: &[&dyn Provider] = &[
+    // One a line, so that who joins changes no other's.
+    &alipay::Alipay,
+    &iso8583::Iso8583,
+    &stripe::Stripe,
+    &wechatpay::WechatPay,
+];
 
 /// The provider of that name in the settings.
 pub fn find(name: &str) -> Option<&'static dyn Provider> {
@@ -410,6 +417,7 @@ pub mod iso8583;
 mod listing;
 pub mod socket;
 pub mod stripe;
+pub mod wechatpay;
 pub mod xml;
 
 pub use account::{Account, AccountField, FieldError, FieldKind};

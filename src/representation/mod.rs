@@ -92,6 +92,10 @@ enum NextActionView<'a> {
         method: &'a str,
         fields: &'a BTreeMap<String, String>,
     },
+    Jsapi {
+        wallet: Option<Wallet>,
+        parameters: &'a BTreeMap<String, String>,
+    },
 }
 
 /// The least time after which asking again can tell anything new: what is due is looked at about now.
@@ -293,6 +297,7 @@ const fn next_action(action: &NextAction, wallet: Option<Wallet>) -> NextActionV
     match action {
         NextAction::Qr { text, expires_at } => NextActionView::Qr { wallet, text: text.as_str(), expires_at: *expires_at },
         NextAction::Redirect { url, method, fields } => NextActionView::Redirect { wallet, url: url.as_str(), method: method.as_str(), fields },
+        NextAction::Jsapi { parameters } => NextActionView::Jsapi { wallet, parameters },
     }
 }
 

@@ -123,7 +123,12 @@ impl Channel {
         // Only a protocol over HTTP sends any; to the others it is a message from nobody.
         let protocol = self.handle.provider().protocol().http().ok_or(NotificationError::Unsigned)?;
         protocol.verify_notification(headers, body, &self.credentials, now)?;
-        protocol.read_notification(body)
+        protocol.read_notification(body, &self.credentials)
+    }
+
+    /// Reads a notification that was verified before it was stored. `None`: it cannot be read, or no longer with the keys of today.
+    pub(super) fn read_again(&self, body: &[u8]) -> Option<Notification> {
+        self.handle.provider().protocol().http()?.read_notification(body, &self.credentials).ok()
     }
 
     /// What this channel is asked about `attempt` of `payment`, now.

@@ -71,10 +71,7 @@ impl Flows {
         for waiting in self.shared.store.waiting_notifications(self.now() - INBOX_PATIENCE, INBOX_BATCH).await? {
             // It was verified before it was stored: its bytes need no signature now.
             let known = self.channel(&waiting.channel).cloned();
-            let read = known.and_then(|channel| {
-                let protocol = channel.handle.provider().protocol().http()?;
-                protocol.read_notification(&waiting.body).ok().map(|read| (channel, read))
-            });
+            let read = known.and_then(|channel| channel.read_again(&waiting.body).map(|read| (channel, read)));
             match read {
                 Some((channel, notification)) => self.apply_and_close(&channel, &notification, waiting.received_at).await,
                 // Left as received, it would stand before later ones at every look.
@@ -136,7 +133,7 @@ impl Flows {
 
     async fn apply_news(&self, channel: &Channel, notification: &Notification) -> Result<Verdict, FlowError> {
         let Some(news) = &notification.news else { return Ok((NotificationState::Ignored, None, None)) };
-        let Some(id) = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok()) else {
+        let Some(id) = self.payment_of(channel, notification).await? else {
             return Ok((NotificationState::Quarantined, Some("it names no payment of ours"), None));
         };
         let Some(key) = &notification.attempt_key else { return Ok((NotificationState::Quarantined, Some("it names no attempt"), Some(id))) };
@@ -168,6 +165,20 @@ impl Flows {
 }
 
 impl Flows {
+    /// The payment that a notification is about: by our own id where it carries one, else by the name under which the channel took the money, or
+    /// may take it yet (a refund's message need not know more).
+    async fn payment_of(&self, channel: &Channel, notification: &Notification) -> Result<Option<PaymentId>, FlowError> {
+        let named = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok());
+        match (named, &notification.pay_reference) {
+            (Some(id), _) => Ok(Some(id)),
+            (None, Some(reference)) => match self.shared.store.paid_under(channel.handle.id(), reference).await? {
+                None => Ok(self.shared.store.awaited_under(channel.handle.id(), reference).await?),
+                paid => Ok(paid),
+            },
+            (None, None) => Ok(None),
+        }
+    }
+
     async fn apply_external(
         &self,
         channel: &Channel,
@@ -175,14 +186,9 @@ impl Flows {
         external: &External,
         received_at: Timestamp,
     ) -> Result<Option<Verdict>, FlowError> {
-        let named = notification.payment.as_deref().and_then(|id| id.parse::<PaymentId>().ok());
-        let found = match (named, &notification.pay_reference) {
-            (Some(id), _) => self.shared.store.payment(id).await?.map(|payment| payment.id),
-            (None, Some(reference)) => match self.shared.store.paid_under(channel.handle.id(), reference).await? {
-                None => self.shared.store.awaited_under(channel.handle.id(), reference).await?,
-                paid => paid,
-            },
-            (None, None) => None,
+        let found = match self.payment_of(channel, notification).await? {
+            Some(id) => self.shared.store.payment(id).await?.map(|payment| payment.id),
+            None => None,
         };
         let Some(id) = found else {
             return Ok(Some((NotificationState::Quarantined, Some("money moved at the channel, and it is of no payment that was paid here"), None)));

@@ -13,8 +13,8 @@
 //! - one listener a channel, at the same port for as long as its data directory lives, and shut only by the fault `refuse`;
 //! - notifications never delay an answer.
 //!
-//! Where to read next: [`account`] is what every account has, [`stripe`], [`alipay`] and [`bank`] the scripts of one request, [`fault`] what can go wrong, [`listener`] how a socket misbehaves,
-//! [`control`] what can be asked and told, [`mail`] where alerts go that are nobody's.
+//! Where to read next: [`account`] is what every account has, [`stripe`], [`alipay`], [`wechatpay`] and [`bank`] the scripts of one request,
+//! [`fault`] what can go wrong, [`listener`] how a socket misbehaves, [`control`] what can be asked and told, [`mail`] where alerts go that are nobody's.
 //!
 //! What the magic amounts mean on each wire is said where it is spoken; on Stripe's, by their last two digits, when they are paid: 01 `card_declined`, 02 charged and never
 //! answered, 03 not charged and never answered, 04 the event is sent a hundred times, 05 charged at once and answered after 8 s, 06 the event's
@@ -36,6 +36,7 @@ pub mod proxy;
 pub mod settings;
 pub mod stripe;
 mod watching;
+pub mod wechatpay;
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -57,7 +58,7 @@ use self::watching::{Known, Orchestrator};
 
 pub use self::account::{Account, Act, ActRefusal, Gate};
 pub use self::lock::Running;
-pub use self::settings::{AccountSettings, BankSettings, BankTls, Behaviour, SandboxSettings};
+pub use self::settings::{AccountSettings, BankSettings, BankTls, Behaviour, SandboxSettings, WechatPaySettings};
 
 /// The name of the control listener among the remembered ports; no account may begin with `_`.
 const CONTROL_PORT: &str = "_control";
@@ -211,6 +212,7 @@ fn open(opening: &mut Opening<'_>, account: &AccountSettings) -> Result<Channel,
     match account.provider.as_str() {
         "alipay" => alipay::open(opening, account),
         "iso8583" => bank::open(opening, account),
+        "wechatpay" => wechatpay::open(opening, account),
         _ => stripe::open(opening, account),
     }
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 pub struct AccountSettings {
     /// The channel's id, as the orchestrator names it: lower-case letters, digits and `_`, at most 64.
     pub id: String,
-    /// The provider; `stripe` unless said, or `alipay`, `iso8583`.
+    /// The provider; `stripe` unless said, or `alipay`, `iso8583`, `wechatpay`.
     #[serde(default = "stripe")]
     pub provider: String,
     /// Stripe: what requests must carry; begins with `sk_test_`.
@@ -27,6 +27,9 @@ pub struct AccountSettings {
     /// A bank's own settings.
     #[serde(default)]
     pub bank: BankSettings,
+    /// WeChat Pay's own settings.
+    #[serde(default)]
+    pub wechatpay: WechatPaySettings,
     /// The port; 0 takes the one of the last run, or any.
     #[serde(default)]
     pub port: u16,
@@ -52,6 +55,11 @@ impl AccountSettings {
         Self::of("iso8583", id)
     }
 
+    /// A WeChat Pay account with the test numbers of [`WechatPaySettings::default`], whose keys are made in the data directory: for tests and demos.
+    pub fn wechatpay(id: &str) -> Self {
+        Self::of("wechatpay", id)
+    }
+
     fn of(provider: &str, id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -60,6 +68,7 @@ impl AccountSettings {
             webhook_secret: String::new(),
             alipay: AlipaySettings::default(),
             bank: BankSettings::default(),
+            wechatpay: WechatPaySettings::default(),
             port: 0,
         }
     }
@@ -108,6 +117,41 @@ pub struct BankSettings {
     pub second_port: u16,
     /// Each answer waits up to so many milliseconds, so that answers overtake each other.
     pub shuffle_ms: u64,
+}
+
+/// What only a WeChat Pay account has. Keys that are not given lie in the data directory, and are made there when they are missing:
+/// `{id}.merchant_private_key.pem` and `{id}.platform_public_key.pem` are what the orchestrator needs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WechatPaySettings {
+    /// The merchant's number.
+    pub mchid: String,
+    /// The app that it is bound to.
+    pub appid: String,
+    /// The serial number of the merchant's certificate.
+    pub serial_no: String,
+    /// What notifications are sealed with: 32 bytes.
+    pub apiv3_key: String,
+    /// What the platform calls its key.
+    pub platform_serial: String,
+    /// The merchant's public key as PEM text: what requests must be signed for.
+    pub merchant_public_key: Option<String>,
+    /// The platform's private key as PEM text (PKCS#8): what answers and notifications are signed with.
+    pub platform_private_key: Option<String>,
+}
+
+impl Default for WechatPaySettings {
+    fn default() -> Self {
+        Self {
+            mchid: "1900009191".to_owned(),
+            appid: "wxd678efh567hg6787".to_owned(),
+            serial_no: "5157F09EFDC096DE15EBE81A47057A7232F1B8E1".to_owned(),
+            apiv3_key: "SandboxApiV3KeyOf32BytesInLength".to_owned(),
+            platform_serial: "PUB_KEY_ID_0119000091912026112000000000000001".to_owned(),
+            merchant_public_key: None,
+            platform_private_key: None,
+        }
+    }
 }
 
 /// The files of mutual TLS, all PEM.
@@ -217,8 +261,18 @@ impl SandboxSettings {
                         complaints.push(format!("account {id}: alipay.app_id and alipay.seller_id must be 1 to 32 digits"));
                     }
                 }
+                "wechatpay" => {
+                    let settings = &account.wechatpay;
+                    let sound = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                    if ![&settings.mchid, &settings.appid, &settings.serial_no, &settings.platform_serial].into_iter().all(|text| sound(text)) {
+                        complaints.push(format!("account {id}: wechatpay.mchid, appid, serial_no and platform_serial must be letters, digits and _"));
+                    }
+                    if settings.apiv3_key.len() != 32 {
+                        complaints.push(format!("account {id}: wechatpay.apiv3_key must have 32 bytes"));
+                    }
+                }
                 "iso8583" => complaints.extend(super::bank::complaints(id, &account.bank)),
-                other => complaints.push(format!("account {id}: provider {other:?} is not known; alipay, iso8583 and stripe are")),
+                other => complaints.push(format!("account {id}: provider {other:?} is not known; alipay, iso8583, stripe and wechatpay are")),
             }
         }
         complaints

@@ -119,11 +119,11 @@ fn an_alipay_notice_is_read_without_a_panic_and_one_that_is_believed_says_what_w
     let account = account(&vectors);
     let http = provider("alipay").protocol().http().expect("over HTTP");
     let bodies = texts(&vectors["notifications"], "form_body");
-    let said: Vec<_> = bodies.iter().map(|body| http.read_notification(body.as_bytes()).expect("read")).collect();
+    let said: Vec<_> = bodies.iter().map(|body| http.read_notification(body.as_bytes(), &account).expect("read")).collect();
     let material = Material::of(bodies, WORDS);
     fuzz!(6_000, |recipe: &[u8]| {
         let body = material.cook(recipe);
-        let read = http.read_notification(&body);
+        let read = http.read_notification(&body, &account);
         if http.verify_notification(&http::HeaderMap::new(), &body, &account, Timestamp::UNIX_EPOCH) == Ok(()) {
             assert!(read.as_ref().is_ok_and(|read| said.contains(read)), "{read:?} of {}", String::from_utf8_lossy(&body));
         }

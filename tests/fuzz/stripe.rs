@@ -96,11 +96,12 @@ fn stripe_answers_are_read_without_a_panic_and_a_broken_server_settles_nothing()
 #[test]
 fn stripe_events_are_read_without_a_panic() {
     let http = provider("stripe").protocol().http().expect("over HTTP");
+    let account = credentials(provider("stripe"), &[], &[]);
     let vectors = vectors("stripe");
     let bodies = ["webhooks", "localstripe_deliveries"].iter().flat_map(|list| crate::sample::texts(&vectors[list], "body"));
     let material = Material::of(bodies, WORDS);
     fuzz!(4_000, |recipe: &[u8]| {
-        if let Ok(event) = http.read_notification(&material.cook(recipe)) {
+        if let Ok(event) = http.read_notification(&material.cook(recipe), &account) {
             assert!(!event.event_id.is_empty() && event.event_id.len() <= 255);
         }
     });

@@ -56,8 +56,8 @@ impl HttpProtocol for Brittle {
     ) -> Result<(), NotificationError> {
         stripe().verify_notification(headers, body, credentials, now)
     }
-    fn read_notification(&self, body: &[u8]) -> Result<Notification, NotificationError> {
-        stripe().read_notification(body)
+    fn read_notification(&self, body: &[u8], credentials: &Credentials) -> Result<Notification, NotificationError> {
+        stripe().read_notification(body, credentials)
     }
 }
 

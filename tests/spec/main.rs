@@ -25,4 +25,5 @@ mod truth_table;
 mod unheard;
 mod webhook_receiver;
 mod webhooks;
+mod wechatpay;
 mod world;

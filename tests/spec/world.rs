@@ -70,7 +70,7 @@ fn stripe(_: &str) -> &'static dyn Provider {
     provider::find("stripe").expect("stripe")
 }
 
-/// Gives a channel what its provider must know of the sandbox's account: of Alipay's the keys lie in its data directory, of a bank's the front ends
+/// Gives a channel what its provider must know of the sandbox's account: of a wallet's the keys lie in its data directory, of a bank's the front ends
 /// are in its address.
 fn complete(settings: &mut ChannelSettings, account: &AccountSettings, directory: &std::path::Path) {
     if account.provider == "iso8583" {
@@ -91,16 +91,24 @@ fn complete(settings: &mut ChannelSettings, account: &AccountSettings, directory
         }
         return;
     }
-    if account.provider != "alipay" {
+    if !["alipay", "wechatpay"].contains(&account.provider.as_str()) {
         return;
     }
     let key = |name: &str| std::fs::read_to_string(directory.join(format!("{}.{name}.pem", account.id))).expect("a key");
-    for field in provider::find("alipay").expect("alipay").account_fields() {
-        let value = match field.name {
-            "app_id" => account.alipay.app_id.clone(),
-            "seller_id" => account.alipay.seller_id.clone(),
-            "private_key" => key("app_private_key"),
-            "alipay_public_key" => key("alipay_public_key"),
+    let wechatpay = &account.wechatpay;
+    for field in provider::find(&account.provider).expect("a wallet").account_fields() {
+        let value = match (account.provider.as_str(), field.name) {
+            (_, "app_id") => account.alipay.app_id.clone(),
+            (_, "seller_id") => account.alipay.seller_id.clone(),
+            ("alipay", "private_key") => key("app_private_key"),
+            (_, "alipay_public_key") => key("alipay_public_key"),
+            (_, "mchid") => wechatpay.mchid.clone(),
+            (_, "appid") => wechatpay.appid.clone(),
+            (_, "serial_no") => wechatpay.serial_no.clone(),
+            (_, "private_key") => key("merchant_private_key"),
+            (_, "apiv3_key") => wechatpay.apiv3_key.clone(),
+            (_, "platform_serial") => wechatpay.platform_serial.clone(),
+            (_, "platform_key") => key("platform_public_key"),
             _ => continue,
         };
         settings.account.set_text(field, &value).expect("a field");
@@ -144,6 +152,10 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         setup.sandbox.notify_url = Some(url.clone());
+        // It takes no order without an address for its notifications.
+        if setup.sandbox.accounts.iter().any(|account| account.provider == "wechatpay") {
+            setup.settings.server.public_url = Some(url.clone());
+        }
         let sandbox = Sandbox::start(setup.sandbox.clone()).await.expect("a sandbox");
         let clock = Clock::system();
         let channels: Vec<ChannelPlan> = setup

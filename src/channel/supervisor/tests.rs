@@ -94,7 +94,7 @@ impl HttpProtocol for Parrot {
         Err(NotificationError::Unsigned)
     }
 
-    fn read_notification(&self, _: &[u8]) -> Result<Notification, NotificationError> {
+    fn read_notification(&self, _: &[u8], _: &Credentials) -> Result<Notification, NotificationError> {
         Err(NotificationError::Malformed)
     }
 }

@@ -317,6 +317,7 @@ fn what_is_written_has_the_fields_that_the_document_describes() {
     for (schema, action) in [
         ("ShowQr", NextAction::Qr { text: "https://qr.example/1".to_owned(), expires_at: None }),
         ("SendThere", NextAction::Redirect { url: "https://pay.example".to_owned(), method: "GET".to_owned(), fields: BTreeMap::new() }),
+        ("CallScript", NextAction::Jsapi { parameters: BTreeMap::from([("signType".to_owned(), "RSA".to_owned())]) }),
     ] {
         let mut waiting = opened(CaptureMethod::Automatic);
         waiting.request.expires_at = now() + jiff::SignedDuration::from_mins(15);

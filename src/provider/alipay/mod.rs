@@ -154,7 +154,7 @@ impl HttpProtocol for Alipay {
         notification::verify(body, credentials)
     }
 
-    fn read_notification(&self, body: &[u8]) -> Result<Notification, NotificationError> {
+    fn read_notification(&self, body: &[u8], _: &Credentials) -> Result<Notification, NotificationError> {
         notification::read(body)
     }
 

@@ -77,7 +77,8 @@ fn notices_are_believed_as_by_the_libraries_and_only_for_us() {
 #[test]
 fn a_notice_of_a_refund_is_about_the_refund_and_a_closed_trade_that_was_refunded_is_no_failure() {
     let vectors = vectors();
-    let read = |nth: usize| Alipay.read_notification(text(&list(&vectors, "notifications", 3)[nth], "form_body").as_bytes()).expect("read");
+    let read =
+        |nth: usize| Alipay.read_notification(text(&list(&vectors, "notifications", 3)[nth], "form_body").as_bytes(), &credentials()).expect("read");
     for (nth, kind) in [(0, "TRADE_SUCCESS"), (2, "TRADE_FINISHED")] {
         let paid = read(nth);
         assert_eq!((paid.kind.as_str(), paid.attempt_key.as_deref()), (kind, Some("BW20261120000002")));
@@ -99,7 +100,7 @@ fn a_notice_says_what_its_fields_say() {
         for (name, value) in changes {
             parameters.insert((*name).to_owned(), (*value).to_owned());
         }
-        Alipay.read_notification(signing::encoded(&parameters).as_bytes())
+        Alipay.read_notification(signing::encoded(&parameters).as_bytes(), &credentials())
     };
     let fact = |changes: &[(&str, &str)]| read(changes).map(|notice| notice.news.map(|news| news.fact));
     assert_eq!(fact(&[("trade_status", "WAIT_BUYER_PAY")]), Ok(None));

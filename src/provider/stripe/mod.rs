@@ -141,7 +141,7 @@ impl HttpProtocol for Stripe {
         notification::verify(headers, body, credentials, now)
     }
 
-    fn read_notification(&self, body: &[u8]) -> Result<Notification, NotificationError> {
+    fn read_notification(&self, body: &[u8], _: &Credentials) -> Result<Notification, NotificationError> {
         notification::read_event(body)
     }
 }

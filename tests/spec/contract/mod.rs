@@ -11,6 +11,8 @@ mod numbers;
 mod payments;
 mod refunds;
 
+use std::time::Duration;
+
 use breakwater::cli::client;
 use breakwater::sandbox::AccountSettings;
 use serde_json::{Value, json};
@@ -48,6 +50,8 @@ pub struct Way {
     pub acting: fn(i64) -> Value,
     /// Whether `body` waits for the customer: the step that moves the money is then theirs and not ours.
     pub shown: bool,
+    /// After this long the next refund of a payment is sent at once: past the channel's spacing, and its guard's pause for breath.
+    pub between_refunds: Duration,
     pub lacks: Lacks,
 }
 
@@ -71,6 +75,7 @@ pub const STRIPE: Way = Way {
         body
     },
     shown: false,
+    between_refunds: Duration::from_secs(4),
     lacks: ALL,
 };
 
@@ -78,25 +83,26 @@ pub const ALIPAY_QR: Way = Way {
     name: "alipay_qr",
     channel: "alipay_main",
     accounts: || vec![AccountSettings::alipay("alipay_main")],
-    body: |amount| at_alipay(amount, json!({"type": "qr", "wallet": "alipay"})),
-    acting: |amount| at_alipay(amount, json!({"type": "qr", "wallet": "alipay"})),
+    body: |amount| in_yuan(amount, json!({"type": "qr", "wallet": "alipay"})),
+    acting: |amount| in_yuan(amount, json!({"type": "qr", "wallet": "alipay"})),
     shown: true,
+    between_refunds: Duration::from_secs(4),
     lacks: OF_ALIPAY,
 };
 
 pub const ALIPAY_BARCODE: Way = Way {
     name: "alipay_barcode",
-    body: |amount| at_alipay(amount, json!({"type": "barcode", "code": "2812345678901234"})),
+    body: |amount| in_yuan(amount, json!({"type": "barcode", "code": "2812345678901234"})),
     // A code with these last digits asks for the payer's password.
-    acting: |amount| at_alipay(amount, json!({"type": "barcode", "code": "2812345678900003"})),
+    acting: |amount| in_yuan(amount, json!({"type": "barcode", "code": "2812345678900003"})),
     shown: false,
     ..ALIPAY_QR
 };
 
 pub const ALIPAY_PAGE: Way = Way {
     name: "alipay_page",
-    body: |amount| at_alipay(amount, json!({"type": "redirect", "wallet": "alipay", "flow": "page"})),
-    acting: |amount| at_alipay(amount, json!({"type": "redirect", "wallet": "alipay", "flow": "page"})),
+    body: |amount| in_yuan(amount, json!({"type": "redirect", "wallet": "alipay", "flow": "page"})),
+    acting: |amount| in_yuan(amount, json!({"type": "redirect", "wallet": "alipay", "flow": "page"})),
     lacks: Lacks { decline: Some("the page is Alipay's: a customer who is refused there may try again until it expires"), ..OF_ALIPAY },
     ..ALIPAY_QR
 };
@@ -108,6 +114,7 @@ pub const BANK: Way = Way {
     body: |amount| card(amount, &unique("order")),
     acting: |amount| card(amount, &unique("order")),
     shown: false,
+    between_refunds: Duration::from_secs(4),
     lacks: Lacks {
         action: Some("nobody asks the customer anything on this wire"),
         query: Some("a bank cannot be asked: what it did not answer is undone"),
@@ -118,7 +125,18 @@ pub const BANK: Way = Way {
     },
 };
 
-fn at_alipay(amount: i64, method: Value) -> Value {
+pub const WECHATPAY_NATIVE: Way = Way {
+    name: "wechatpay_native",
+    channel: "wechatpay_main",
+    accounts: || vec![AccountSettings::wechatpay("wechatpay_main")],
+    body: |amount| in_yuan(amount, json!({"type": "qr", "wallet": "wechatpay"})),
+    acting: |amount| in_yuan(amount, json!({"type": "qr", "wallet": "wechatpay"})),
+    shown: true,
+    between_refunds: Duration::from_secs(61),
+    lacks: Lacks { hold: Some("WeChat Pay takes the money at once"), dispute: Some("WeChat Pay's complaints are not on this wire"), ..ALL },
+};
+
+fn in_yuan(amount: i64, method: Value) -> Value {
     json!({"amount": amount, "currency": "CNY", "merchant_order_id": unique("order"), "payment_method": method})
 }
 
@@ -128,7 +146,7 @@ macro_rules! each {
     ($($sentence:ident => $scenario:expr;)+) => {$(
         mod $sentence {
             use super::*;
-            use $crate::contract::{ALIPAY_BARCODE, ALIPAY_PAGE, ALIPAY_QR, BANK, STRIPE};
+            use $crate::contract::{ALIPAY_BARCODE, ALIPAY_PAGE, ALIPAY_QR, BANK, STRIPE, WECHATPAY_NATIVE};
             #[tokio::test(flavor = "multi_thread")]
             async fn stripe() {
                 $scenario(STRIPE).await;
@@ -148,6 +166,10 @@ macro_rules! each {
             #[tokio::test(flavor = "multi_thread")]
             async fn bank() {
                 $scenario(BANK).await;
+            }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn wechatpay_native() {
+                $scenario(WECHATPAY_NATIVE).await;
             }
         }
     )+};

@@ -69,7 +69,7 @@ async fn lost(way: Way) {
     for mode in modes {
         world.break_channel(way.channel, &json!({"mode": mode, "operations": ["refund"]})).await;
         // Past the channel's spacing, so that it is sent at once, into the fault.
-        world.clock.advance(std::time::Duration::from_secs(4));
+        world.clock.advance(way.between_refunds);
         let refund = world.refund(id(&paid), 1_000).await;
         assert_eq!((refund.status, refund.text("status")), (202, "processing"), "{mode}: {:#}", refund.body);
         assert_ne!(refund.text("outcome"), "not_sent", "{mode}: {:#}", refund.body);

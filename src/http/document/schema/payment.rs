@@ -37,6 +37,7 @@ pub fn schemas() -> Vec<(&'static str, Shape)> {
         ("NextAction", next_action()),
         ("ShowQr", show_qr()),
         ("SendThere", send_there()),
+        ("CallScript", call_script()),
         ("Attempt", attempt()),
         ("TimelineEvent", timeline_event()),
         ("Refund", refund()),
@@ -253,10 +254,14 @@ fn failure() -> Shape {
 }
 
 fn next_action() -> Shape {
-    let tagged = Discriminator::with_mapping("type", [("qr", "#/components/schemas/ShowQr"), ("redirect", "#/components/schemas/SendThere")]);
+    let tagged = Discriminator::with_mapping(
+        "type",
+        [("qr", "#/components/schemas/ShowQr"), ("redirect", "#/components/schemas/SendThere"), ("jsapi", "#/components/schemas/CallScript")],
+    );
     OneOfBuilder::new()
         .item(named("ShowQr"))
         .item(named("SendThere"))
+        .item(named("CallScript"))
         .schema_type(Type::Object)
         .description(Some("What the customer must do."))
         .discriminator(Some(tagged))
@@ -279,6 +284,14 @@ fn send_there() -> Shape {
         .must("url", shape::text("Where."))
         .must("method", shape::one_of("How.", ["GET", "POST"]))
         .must("fields", shape::texts("The form's fields, for `POST`."))
+        .open()
+}
+
+fn call_script() -> Shape {
+    Record::of("Hand these to the wallet's script, on a page that is open in the wallet's own browser.")
+        .must("type", shape::always("What to do.", "jsapi"))
+        .must("wallet", or_null_ref("Wallet"))
+        .must("parameters", shape::texts("By the names that the script knows them by. They are signed: change none."))
         .open()
 }
 
