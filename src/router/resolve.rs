@@ -161,7 +161,8 @@ impl Flows {
         match reply {
             Reply::News { news, .. } => {
                 let Some(news) = reading(&attempt, verb, news) else { return self.absent(payment, claim, channel, &attempt).await };
-                let still_open = matches!(news.fact, Fact::ActionRequired | Fact::Accepted | Fact::Unknown);
+                // Silence is no word that it was not paid, and to end what was paid may give it back: the question comes first, until it is answered.
+                let still_open = matches!(news.fact, Fact::ActionRequired | Fact::Accepted);
                 let not_paid = matches!(news.fact, Fact::ActionRequired);
                 if not_paid && self.is_dead(&payment, &attempt, channel) {
                     return self.apply(payment, claim, channel, &dead()).await;

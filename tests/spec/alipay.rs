@@ -163,3 +163,27 @@ async fn a_part_refunded_in_the_portal_waits_until_alipay_says_how_much_it_was()
     world.running.stop();
     world.ended().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_alipay_does_not_say_is_not_canceled_at_its_expiry_because_a_cancel_would_give_it_back() {
+    let world = World::with(|setup| {
+        over_alipay(setup);
+        setup.sandbox.pay_after_ms = 0;
+        setup.sandbox.notifications = false;
+    })
+    .await;
+    // Its last digits ask for the payer's password.
+    let waiting = world.create(&payment(1_250, json!({"type": "barcode", "code": "2812345678900003"}))).await;
+    assert_eq!(waiting.text("status"), "requires_action", "{:#}", waiting.body);
+    world.break_channel("alipay_main", &json!({"mode": "error_not_processed", "operations": ["query"]})).await;
+    let paid = json!({"reference": waiting.text("channel_reference"), "act": "pay"});
+    world.control("POST", "alipay_main/customer", &paid).await;
+    world.clock.advance(Duration::from_secs(16 * 60));
+    world.eventually_tries(&waiting.id(), 2).await;
+    let seen = world.payment(&waiting.id()).await;
+    assert_eq!(seen["status"], "processing", "it ends only when Alipay has said whether it was paid: {seen:#}");
+    world.heal("alipay_main").await;
+    let ended = world.in_time(&waiting.id(), |payment| payment["status"] == "succeeded").await;
+    assert_eq!((&ended["amount_captured"], &ended["amount_refunded"]), (&json!(1_250), &json!(0)), "{ended:#}");
+    world.close().await;
+}
