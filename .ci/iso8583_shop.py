@@ -278,6 +278,8 @@ check(set(sent) <= ours, "each belongs to an attempt of ours", set(sent) - ours)
 # Some had reached the front end that was killed, and no further: whether the bank has one cannot be known, so it is undone all the same.
 never_arrived = set(undone) - set(sent)
 check(set(undone) <= ours, f"so does what was undone, {len(never_arrived)} of which never reached the simulator", set(undone) - ours)
+under_way = {name for one in payments if one["amount"] == LOAD for name in names(one, "pay") if name[2] == TERMINALS["bank_main"]}
+check(never_arrived <= under_way, "and was sent while the front end died", never_arrived - under_way)
 
 
 def stands(name):

@@ -29,6 +29,7 @@ PACE = 40
 LAWFUL_PACE = 60
 FLOOD_PACE = 600
 FLOODERS = 4
+NO_WORD = "429 without Retry-After"
 
 LIMITS = "[limits]\nmerchant_writes_per_second = 60\nmerchant_writes_burst = 60\n"
 
@@ -84,7 +85,7 @@ def flood(place, make, pace, over, results):
             connection = http.client.HTTPConnection(place, timeout=30)
             status, headers = "cut off", {}
         if status == 429 and "retry-after" not in {name.lower() for name in headers}:
-            status = "429 without Retry-After"
+            status = NO_WORD
         counts[status] = counts.get(status, 0) + 1
     results.put(counts)
 
@@ -132,6 +133,8 @@ def main():
         for round_ in rounds:
             for status, count in round_[3].items():
                 answers[status] = answers.get(status, 0) + count
+        if NO_WORD in answers:
+            stage.fail(f"{name}: {answers[NO_WORD]} times {NO_WORD}")
         print(f"{name:14} p50 {p50:6.1f} ms ({p50 / calm[0]:.2f}x)  p99 {p99:6.1f} ms ({p99 / calm[1]:.2f}x)  quiet not 201: {sum(r[2] for r in rounds)}  flood: {answers}")
 
 

@@ -8,6 +8,7 @@
 
 mod alerting;
 mod certificates;
+mod channels;
 mod watchdog;
 
 use std::net::TcpListener;
@@ -20,39 +21,31 @@ use secrecy::ExposeSecret;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use self::alerting::Watch;
 pub use self::alerting::alerter_settings;
 use self::certificates::Shown;
+use self::channels::{Directory, owners_of, start_channel};
 use self::watchdog::{Post, Ward, Watchdog};
 use crate::alert::{Alerter, Bell};
-use crate::channel::actor::{ActorSettings, ChannelIdentity, Mailbox};
-use crate::channel::breaker::Reason;
-use crate::channel::guard::ChannelGuard;
-use crate::channel::handle::ChannelHandle;
-use crate::channel::http_pool::{Address, PoolSettings, tls_config};
+use crate::channel::http_pool::tls_config;
 use crate::channel::observe::GuardObserver;
-use crate::channel::socket_pool::{FrontEnd, SocketSettings, private_tls_of};
-use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSettings};
 use crate::channel::timeline::Timeline;
-use crate::channel::transport::Destination;
 use crate::clock::{Clock, Pulse};
 use crate::config::{ChannelSettings, DatabaseSettings, LimitSettings, Settings};
-use crate::domain::{Candidate, MethodKind, OperationClass, Part, Unanswered};
+use crate::domain::Part;
 use crate::http::limit::{Limits, Rate, Rates};
-use crate::http::{self, Api, ApiSettings, BreakerView, ChannelDirectory, ChannelHealth, ChannelView, Memory, OverrideView, Phase, Readiness};
+use crate::http::{self, Api, ApiSettings, Memory, Phase, Readiness};
 use crate::notifier::client::system_resolver;
 use crate::notifier::desk::Desk;
 use crate::notifier::seal::Sealer;
 use crate::notifier::{Notifier, NotifierSettings, Office};
 use crate::poller::{Poller, PollerSettings};
-use crate::provider::{self, Protocol, Provider};
+use crate::provider::{self, Provider};
 use crate::router::flows::Channel;
 use crate::router::operator::{Seat, Switchboard};
 use crate::router::vault::Vault;
 use crate::router::{FlowSettings, Flows, Router};
-use crate::store::administration::Found;
 use crate::store::inbox::Inbox;
 use crate::store::pool::Purpose;
 use crate::store::{Opening, PoolSizes, ReplicaSettings, Store, StoreError, schema};
@@ -414,32 +407,6 @@ fn rates(limits: &LimitSettings) -> Rates {
     }
 }
 
-/// The merchants that the channel's settings name.
-async fn owners_of(settings: &ChannelSettings, store: &Store, clock: &Clock) -> Result<Vec<Uuid>, StartError> {
-    let mode = settings.mode.livemode();
-    if mode && cfg!(feature = "unguarded") {
-        return Err(StartError::Setting(format!(
-            "channel {}: this program was built without guards, to measure what they cost, and serves no live channel",
-            settings.id
-        )));
-    }
-    let mut owners = Vec::with_capacity(settings.merchants.len());
-    for name in &settings.merchants {
-        match store.find_merchant(name, Some(mode), clock.wall()).await? {
-            Found::One(merchant) => owners.push(merchant.id),
-            other => {
-                let mode = if mode { "live" } else { "test" };
-                return Err(StartError::Setting(format!(
-                    "channels[{}].merchants: {}; correct it, or add the merchant with: breakwater merchants add {name:?} --mode {mode}",
-                    settings.id,
-                    other.complaint(name, Some(mode))
-                )));
-            }
-        }
-    }
-    Ok(owners)
-}
-
 /// The operators' overrides, read and in force: from here on they hold, and nobody has been served yet.
 async fn open_switchboard(store: &Store, clock: &Clock, channels: &[Channel]) -> Result<Switchboard, StartError> {
     let seat = |channel: &Channel| Seat {
@@ -476,158 +443,4 @@ fn open_office(
         allow_private: webhooks.allow_private,
     };
     Ok(Office::new(own, clock.clone(), Arc::new(sealer), Arc::clone(tls), system_resolver(), notifier, runtime.clone()))
-}
-
-/// Where a channel is in its protocol's terms, and how it is secured; or what is wrong with its account.
-fn destination(plan: &ChannelPlan, web: &Arc<rustls::ClientConfig>) -> Result<(Destination, Arc<rustls::ClientConfig>), String> {
-    let settings = &plan.settings;
-    let Protocol::Socket(protocol) = plan.provider.protocol() else {
-        let address = Address::parse(&settings.address).map_err(|error| error.to_string())?;
-        return Ok((Destination::Http(address), Arc::clone(web)));
-    };
-    let credentials = settings.credentials();
-    if let Some(failure) = protocol.fault(&credentials) {
-        return Err(failure.message);
-    }
-    let front_ends = FrontEnd::parse_all(&protocol.front_ends(&credentials)).map_err(|error| format!("front_ends: {error}"))?;
-    if settings.mode.livemode() && !front_ends.iter().all(FrontEnd::is_secure) {
-        return Err("front_ends: a live channel needs tls://, or card numbers would travel in the clear".to_owned());
-    }
-    let tls = match protocol.tls(&credentials)? {
-        None => Arc::clone(web),
-        Some(material) => private_tls_of(material).map_err(|error| error.to_string())?,
-    };
-    let sockets = SocketSettings {
-        sockets: protocol.sockets(&credentials),
-        max_in_flight: settings.pool_size,
-        connect_timeout_ms: settings.connect_timeout_ms,
-        ..SocketSettings::default()
-    };
-    sockets.validate().map_err(|faults| faults.join("; "))?;
-    Ok((Destination::Sockets(front_ends, sockets), tls))
-}
-
-/// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.
-fn start_channel(
-    plan: &ChannelPlan,
-    owners: Vec<Uuid>,
-    tls: &Arc<rustls::ClientConfig>,
-    clock: &Clock,
-    inbox: Inbox,
-    public_url: Option<&str>,
-    watch: &Arbiter,
-) -> Result<Channel, StartError> {
-    let settings = &plan.settings;
-    let fault = |what: String| StartError::Setting(format!("channel {}: {what}", settings.id));
-    let mut guard_settings = settings.guard.clone();
-    guard_settings.max_in_flight = guard_settings.max_in_flight.min(u32::try_from(settings.pool_size).unwrap_or(u32::MAX)).max(3);
-    if settings.address == plan.provider.default_address() {
-        guard_settings.follow_contract(|class| plan.provider.documented_rate(class, settings.mode.livemode()));
-    }
-    if plan.provider.contract().unanswered == Unanswered::Reverse {
-        guard_settings.probe_by_time();
-    }
-    let seed = settings.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    let guard = ChannelGuard::new(&guard_settings, seed, clock.boot()).map_err(|faults| fault(faults.join("; ")))?;
-    let (destination, tls) = destination(plan, tls).map_err(fault)?;
-    let blueprint = Blueprint {
-        identity: ChannelIdentity { id: settings.id.as_str().into(), provider: plan.provider, credentials: settings.credentials() },
-        destination,
-        tls,
-        settings: ActorSettings {
-            call_timeout_ms: Some(settings.timeout_ms),
-            mailbox: Mailbox(settings.mailbox),
-            pool: PoolSettings {
-                max_connections: settings.pool_size,
-                connect_timeout_ms: settings.connect_timeout_ms,
-                idle_timeout_ms: settings.idle_timeout_ms,
-            },
-        },
-        clock: clock.clone(),
-    };
-    let candidate = Candidate {
-        channel: settings.id.clone(),
-        livemode: settings.mode.livemode(),
-        methods: settings.methods.clone().unwrap_or_else(|| plan.provider.contract().methods.to_vec()),
-        wallets: settings.wallets.clone(),
-        currencies: settings.currencies.clone(),
-        priority: settings.priority,
-        owners,
-    };
-    let supervised = SupervisorSettings::default();
-    let (supervisor, standing) =
-        ChannelSupervisor::new(settings.id.as_str().into(), supervised, Arc::clone(&guard), clock.clone(), move || blueprint.build());
-    if !supervisor.start(&watch.handle()) {
-        return Err(fault("its supervisor cannot be started".to_owned()));
-    }
-    let handle = ChannelHandle::new(plan.provider, candidate, guard, clock.clone(), standing);
-    let notify_url = public_url.map(|base| format!("{base}/v1/notifications/{}", settings.id));
-    Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), notify_url, inbox))
-}
-
-/// The channels, as operators see them.
-struct Directory {
-    channels: Vec<Channel>,
-    clock: Clock,
-    switchboard: Switchboard,
-}
-
-impl ChannelDirectory for Directory {
-    fn channels(&self) -> Vec<ChannelView> {
-        self.channels.iter().map(|channel| self.view(channel)).collect()
-    }
-
-    fn known(&self, id: &str) -> bool {
-        self.channels.iter().any(|channel| channel.handle.id() == id)
-    }
-
-    fn open_to(&self, id: &str, merchant: Uuid) -> bool {
-        self.channels.iter().any(|channel| channel.handle.id() == id && channel.handle.candidate().is_open_to(merchant))
-    }
-
-    fn any_takes(&self, method: MethodKind, merchant: Uuid, livemode: bool) -> bool {
-        let takes = |candidate: &Candidate| candidate.livemode == livemode && candidate.methods.contains(&method) && candidate.is_open_to(merchant);
-        self.channels.iter().any(|channel| takes(channel.handle.candidate()))
-    }
-}
-
-impl Directory {
-    fn view(&self, channel: &Channel) -> ChannelView {
-        let candidate = channel.handle.candidate();
-        let now = self.clock.boot();
-        let breaker = OperationClass::ALL.map(|class| {
-            let snapshot = channel.handle.guard().snapshot(class, now);
-            BreakerView {
-                class,
-                state: snapshot.state.as_str(),
-                reason: snapshot.reason.map(Reason::as_str),
-                retry_after_ms: snapshot.retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-                calls: snapshot.window.calls.into(),
-                failures: snapshot.window.failures.into(),
-                in_flight: snapshot.in_flight,
-                limit: snapshot.limit,
-                class_limit: snapshot.class_limit,
-                rate_per_second: snapshot.rate_per_second,
-            }
-        });
-        ChannelView {
-            id: candidate.channel.clone(),
-            provider: channel.handle.provider().name(),
-            livemode: candidate.livemode,
-            methods: candidate.methods.clone(),
-            wallets: candidate.wallets.clone(),
-            currencies: candidate.currencies.iter().map(|currency| currency.code().to_owned()).collect(),
-            health: if channel.handle.is_up() { ChannelHealth::Up } else { ChannelHealth::Restarting },
-            breaker: breaker.to_vec(),
-            r#override: self.switchboard.held(&candidate.channel).into_iter().next().map(|held| OverrideView {
-                id: held.row.id.to_string(),
-                operation: held.row.class.as_str(),
-                mode: held.mode.as_str(),
-                author: held.row.author,
-                reason: held.row.reason,
-                expires_at: held.until,
-                recurs: held.row.recurs.as_ref().map(ToString::to_string),
-            }),
-        }
-    }
 }

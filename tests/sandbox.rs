@@ -752,6 +752,11 @@ async fn what_the_customer_is_told_to_do_is_done_and_told() {
     assert_eq!(world.customer(answer.json()["id"].as_str().unwrap(), "pay").await.json()["status"], "succeeded");
     assert_eq!(ear.hear_type().await, "payment_intent.succeeded");
     assert_eq!(world.customer("a1", "pay").await.status, 409);
+    for (act, amount) in [("dispute", 100), ("portal_refund", 1_000_000), ("portal_refund", 0)] {
+        let asked = json!({"reference": "a1", "act": act, "amount": amount});
+        let refused = world.control("POST", "/_control/stripe_main/customer", asked).await;
+        assert_eq!(refused.status, if act == "dispute" { 400 } else { 409 }, "{act} {amount}");
+    }
     assert_eq!(world.customer("a1", "portal_refund").await.status, 200);
     let mut both = [ear.hear_type().await, ear.hear_type().await];
     both.sort();

@@ -679,13 +679,8 @@ fn the_sandboxs_own_reading_of_forms_agrees_with_the_libraries() {
     for broken in ["a=%", "a=%4", "a=%zz", "a=%+1", "a=%ff", "a=1&a=2"] {
         assert!(parameters::merged(broken.as_bytes(), b"").is_err(), "{broken}");
     }
-    let sandbox_keys = breakwater::sandbox::alipay::keys::Keys::find(
-        Path::new("."),
-        "x",
-        Some(&key("app_public_key_pem")),
-        Some(&key("alipay_private_key_pkcs1_pem")),
-    )
-    .unwrap();
+    let (application, alipay) = (key("app_public_key_pem"), key("alipay_private_key_pkcs1_pem"));
+    let sandbox_keys = breakwater::sandbox::rsa::RsaKeys::find(Path::new("."), "x", ("app", Some(&application)), ("alipay", Some(&alipay))).unwrap();
     for request in vectors()["requests"].as_array().unwrap() {
         assert!(sandbox_keys.verifies(request["sign_content"].as_str().unwrap(), request["sign_base64"].as_str().unwrap()));
     }

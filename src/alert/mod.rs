@@ -32,6 +32,7 @@ pub mod plan;
 mod round;
 pub mod sms;
 pub mod story;
+mod telling;
 
 pub use self::alerter::{Acknowledge, Alerter, AlerterSettings, Bell, Raise, Resolve};
 pub use self::condition::{AlertKind, Condition, Override, Severity};

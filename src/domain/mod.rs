@@ -31,7 +31,7 @@ pub use contract::{Contract, Unanswered};
 pub use duty::{Duty, FollowUp};
 pub use external::{Adopted, DisputeKnown, External};
 pub use failure::{Advice, Failure, FailureCode};
-pub use id::{Bucket, EventId, OrderDigest, OverrideId, PaymentId, RefundId, RequestId, WebhookEndpointId};
+pub use id::{Bucket, EventId, OrderDigest, OverrideId, PaymentId, RefundId, RequestId, WebhookEndpointId, fnv1a};
 pub use method::{MethodKind, PaymentMethod, Wallet};
 pub use money::{Currency, Money};
 pub use network::Network;

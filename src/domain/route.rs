@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::id::fnv1a;
 use super::method::{MethodKind, Wallet};
 use super::money::Currency;
 use super::payment::PaymentRequest;
@@ -138,7 +139,7 @@ pub fn plan(request: &PaymentRequest, candidates: &[Candidate]) -> Plan {
 /// spreads over the whole number.
 fn turn(request: &PaymentRequest, channel: &str) -> u64 {
     let bytes = request.merchant.as_bytes().iter().chain(request.order.as_bytes()).chain(&[0]).chain(channel.as_bytes());
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mut hash = fnv1a(bytes.copied());
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)

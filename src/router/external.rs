@@ -5,7 +5,7 @@ use super::answer::FlowError;
 use super::carrying::touched;
 use super::flows::{Channel, Flows};
 use super::settle::{OVERTAKEN, Written};
-use crate::domain::{Adopted, Attempt, CallClass, Change, DisputeKnown, External, Fact, Operation, OperationClass, PaymentId, Source};
+use crate::domain::{Adopted, Attempt, Change, DisputeKnown, External, Fact, News, Operation, OperationClass, PaymentId, Source};
 use crate::provider::{Reply, Verb};
 use crate::store::payment::EventRow;
 
@@ -25,27 +25,23 @@ impl Flows {
     /// Asks `channel` how much its refund `reference` of the payment `id` gave back.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read: then it is asked again, too.
     pub(super) async fn measure(&self, id: PaymentId, channel: &Channel, reference: &str) -> Result<Measured, FlowError> {
         let payment = self.reload(id).await?;
         if payment.has_refund(reference) {
             return Ok(Measured::Known);
         }
-        let Some(pay) = payment.current_pay() else { return Ok(Measured::NotThere) };
-        let guard = channel.handle.guard();
-        let Ok(permit) = guard.admit(OperationClass::Resolve, self.shared.clock.boot()) else { return Ok(Measured::NoWord) };
+        let here = |pay: &&Attempt| pay.channel == channel.handle.id();
+        let Some(pay) = payment.current_pay().filter(here) else { return Ok(Measured::NotThere) };
+        let Ok(permit) = channel.handle.guard().admit(OperationClass::Resolve, self.shared.clock.boot()) else { return Ok(Measured::NoWord) };
         let asked_about = Attempt { operation: Operation::Refund, key: reference.to_owned(), reference: None, ..pay.clone() };
-        let question = channel.call(&payment, &asked_about, Verb::QueryRefund, self.now());
-        let done = channel.handle.perform(question, permit, self.call_deadline(channel), None).await;
-        self.note(channel, &done);
-        match done.reply {
-            Reply::NotFound if done.class == CallClass::Success => Ok(Measured::NotThere),
-            Reply::News { news, .. } if news.fact == Fact::Approved => match news.money {
-                Some(money) => Ok(Measured::Refund(External::Refund { reference: reference.to_owned(), money })),
-                None => Ok(Measured::NoWord),
-            },
-            _ => Ok(Measured::NoWord),
-        }
+        Ok(match self.exchange(&payment, &asked_about, channel, Verb::QueryRefund, permit).await? {
+            Reply::NotFound => Measured::NotThere,
+            Reply::News { news: News { fact: Fact::Approved, money: Some(money), .. }, .. } => {
+                Measured::Refund(External::Refund { reference: reference.to_owned(), money })
+            }
+            _ => Measured::NoWord,
+        })
     }
 
     /// Adopts what happened at `channel` by itself to the payment `id`.

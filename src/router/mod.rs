@@ -12,6 +12,7 @@
 pub mod answer;
 mod capture;
 mod carrying;
+mod exchange;
 mod external;
 pub mod flows;
 pub mod moved;

@@ -1,10 +1,9 @@
 //! What the poller asks for: an attempt is due, its lease is ours, and `domain` says what must be done about it ([`Duty`]).
 //!
 //! Query comes before everything that cannot be undone. A channel that does not have what we ask about is believed only where its contract
-//! says so; a channel that says nothing is asked again, a rung of the ladder later, for ever.
+//! says so; a channel that says nothing is asked again, a rung of the ladder later, for ever. How it is asked is in `exchange.rs`.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::SignedDuration;
@@ -13,17 +12,10 @@ use super::answer::FlowError;
 use super::carrying::{Stopwatch, touched};
 use super::flows::{Channel, Flows, is_only_held};
 use super::settle::{OVERTAKEN, Settled, Written};
-use crate::channel::guard::Permit;
-use crate::clock::Moment;
 use crate::crash::{self, Point};
-use crate::domain::{
-    Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, OperationClass, Payment, Source,
-};
+use crate::domain::{Attempt, AttemptState, Change, Contract, Duty, Fact, Failure, FailureCode, FollowUp, Learned, News, Operation, Payment, Source};
 use crate::provider::{Listed, Reply, Verb};
 use crate::store::lease::Claim;
-
-/// Over how long a channel's unknowns are spread when it answers again: it has just healed.
-const HASTEN_OVER: SignedDuration = SignedDuration::from_secs(2);
 
 /// How many looks at what the channel does not have may repeat it. A channel may answer a number with its first failure for ever.
 const REPEATS: i32 = 5;
@@ -91,33 +83,6 @@ impl Flows {
             Duty::Close => self.query(payment, claim, &channel, true, known).await,
             Duty::Resend => self.resend(payment, claim, &channel).await,
             Duty::Follow(follow_up) => self.follow(payment, claim, follow_up).await,
-        }
-    }
-
-    /// A breaker that waits for a query before it risks a real payment, and has no unknown to ask about, gets one that asks about nothing: the
-    /// answer "I do not have it" is a success.
-    pub fn probe_channels(&self) {
-        for channel in self.channels() {
-            let now = self.shared.clock.boot();
-            if !channel.handle.guard().wants_query(now) || !channel.begin_probe() {
-                continue;
-            }
-            let (flows, channel) = (self.clone(), channel.clone());
-            self.spawn(async move {
-                flows.probe(&channel).await;
-                channel.end_probe();
-            });
-        }
-    }
-
-    async fn probe(&self, channel: &Channel) {
-        let guard = channel.handle.guard();
-        let Ok(permit) = guard.admit(OperationClass::Resolve, self.shared.clock.boot()) else { return };
-        let question = synthetic_query(channel, self.now());
-        let done = channel.handle.perform(question, permit, self.call_deadline(channel), None).await;
-        if done.fault.is_none() && done.class == crate::domain::CallClass::Success {
-            guard.query_succeeded(self.shared.clock.boot());
-            tracing::info!(channel = channel.handle.id(), "a synthetic query was answered: the channel may be probed");
         }
     }
 
@@ -354,66 +319,6 @@ impl Flows {
         Ok("followed_up")
     }
 
-    /// One exchange with the channel, past its guard. `None`: the guard is shut; the attempt is due again when it may be open.
-    pub(super) async fn ask(
-        &self,
-        payment: &Payment,
-        attempt: &Attempt,
-        claim: &Claim,
-        channel: &Channel,
-        verb: Verb,
-    ) -> Result<Option<Reply>, FlowError> {
-        let Some(permit) = self.permit_or_postpone(claim, channel, verb).await? else { return Ok(None) };
-        self.exchange(payment, attempt, channel, verb, permit).await.map(Some)
-    }
-
-    /// A permit of the channel's guard. `None`: it is shut; the attempt is due again when it may be open.
-    async fn permit_or_postpone(&self, claim: &Claim, channel: &Channel, verb: Verb) -> Result<Option<Permit>, FlowError> {
-        let (guard, now) = (channel.handle.guard(), self.shared.clock.boot());
-        // Whatever is not a question or a close was sent before, or should have been.
-        let repeats = !matches!(verb, Verb::Query | Verb::QueryRefund | Verb::Close);
-        match if repeats { guard.admit_repeat(verb.class(), now) } else { guard.admit(verb.class(), now) } {
-            Ok(permit) => Ok(Some(permit)),
-            Err(rejected) => {
-                let wait = rejected.retry_after().unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(250));
-                let later = self.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(1));
-                self.shared.store.postpone(claim, Some(later), false).await?;
-                Ok(None)
-            }
-        }
-    }
-
-    async fn exchange(&self, payment: &Payment, attempt: &Attempt, channel: &Channel, verb: Verb, permit: Permit) -> Result<Reply, FlowError> {
-        let send_by: Moment = self.shared.clock.boot() + channel.call_timeout;
-        let order = self.order(channel, payment, attempt, verb).await?;
-        // What can no longer be said at all (a refund whose card number was erased) must not wait in its queue for ever.
-        if verb == Verb::Refund
-            && let Some(failure) = channel.handle.provider().refuses(&order)
-        {
-            return Ok(Reply::News { news: News::declined(failure), class: crate::domain::CallClass::Neutral });
-        }
-        let done = channel.handle.perform(order, permit, self.call_deadline(channel), Some(send_by)).await;
-        crash::pass(if matches!(verb, Verb::Query | Verb::QueryRefund) { Point::QueryAnswered } else { Point::RepeatAnswered });
-        self.note(channel, &done);
-        if done.fault.is_none() && matches!(verb, Verb::Query | Verb::QueryRefund) && done.class == crate::domain::CallClass::Success {
-            self.note_answer(channel).await;
-        }
-        Ok(done.reply)
-    }
-
-    /// The channel has answered a question: its breaker hears of it, and after a failure what is in doubt there is due now.
-    pub(super) async fn note_answer(&self, channel: &Channel) {
-        channel.handle.guard().query_succeeded(self.shared.clock.boot());
-        if !channel.has_recovered(self.shared.clock.boot()) {
-            return;
-        }
-        // The answer in hand is worth more than the others' haste: they are asked after by their own ladder, too.
-        match self.shared.store.hasten(channel.handle.id(), self.now(), HASTEN_OVER).await {
-            Ok(hastened) => tracing::info!(channel = channel.handle.id(), hastened, "the channel answers again: what is in doubt there is due now"),
-            Err(error) => tracing::error!(channel = channel.handle.id(), error = %error, "what is in doubt there could not be made due"),
-        }
-    }
-
     /// Settles news, and when it told nothing new, moves the attempt a rung up.
     pub(super) async fn apply(&self, payment: Payment, claim: &Claim, channel: &Channel, news: &News) -> Result<&'static str, FlowError> {
         let Settled { payment, learned } = self.settle(payment, claim.n, news, Source::Query, channel.handle.provider().contract()).await?;
@@ -459,35 +364,6 @@ fn is_wanted(payment: &Payment, attempt: &Attempt) -> bool {
         Operation::Capture => !payment.cancel_requested,
         // A repeat may charge: only the flow that the customer waits for sends it.
         Operation::Pay => false,
-    }
-}
-
-/// A question about a payment that never was.
-fn synthetic_query(channel: &Channel, now: jiff::Timestamp) -> crate::provider::Call {
-    use crate::domain::{CaptureMethod, Currency, Money, PaymentMethod};
-    let currency = channel.handle.candidate().currencies.first().copied().unwrap_or(Currency::USD);
-    crate::provider::Call {
-        verb: Verb::Query,
-        key: "0".repeat(32),
-        payment: String::new(),
-        order: String::new(),
-        money: Money { amount: 1, currency },
-        payment_amount: 1,
-        method: PaymentMethod::CardToken { token: String::new() },
-        capture_method: CaptureMethod::Automatic,
-        pay_reference: None,
-        reference: None,
-        pay_key: None,
-        undoes: None,
-        held: false,
-        description: None,
-        return_url: None,
-        expires_at: now,
-        attempted_at: now,
-        now,
-        notify_url: None,
-        repeat: false,
-        card: None,
     }
 }
 

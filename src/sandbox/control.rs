@@ -272,6 +272,9 @@ async fn customer(desk: Data<Desk>, id: Path<String>, body: Bytes) -> HttpRespon
         Ok(acts) => acts,
         Err(complaint) => return refusal(400, &complaint),
     };
+    if amount.is_some() && act != Act::PortalRefund {
+        return refusal(400, "amount: only a refund in the portal may be of a part");
+    }
     done(channel.account.act(&reference, act, amount))
 }
 

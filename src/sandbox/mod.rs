@@ -33,6 +33,7 @@ pub mod mail;
 pub mod notify;
 pub mod opening;
 pub mod proxy;
+pub mod rsa;
 pub mod settings;
 pub mod stripe;
 mod watching;

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::fault::{Draw, Magic, Mode};
 use super::watching::Orchestrator;
 
 /// About 20 MB of bodies at the most, and seconds of a flood.
@@ -47,6 +48,18 @@ pub enum Manner {
     Late,
     /// Its signature is not ours.
     BadSignature,
+}
+
+impl Manner {
+    /// What a drawn fault, or the magic of an amount, makes of what is told about it.
+    pub fn of(draw: Draw, magic: Option<Magic>) -> Self {
+        match (draw.mode, magic) {
+            (Some(Mode::BadSignature), _) | (_, Some(Magic::BadSignature)) => Self::BadSignature,
+            (Some(Mode::DuplicateNotification), _) | (_, Some(Magic::DuplicateNotification)) => Self::Duplicate,
+            (Some(Mode::LateNotification), _) => Self::Late,
+            _ => Self::Usual,
+        }
+    }
 }
 
 /// How a provider puts a message on the wire.

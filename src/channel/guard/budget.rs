@@ -4,7 +4,8 @@
 //! was not sent, the same key again where the contract says that it is safe) may be at most a tenth of the calls of the last ten seconds, and
 //! one a second where there are hardly any. First sends are never counted against it, and a repeat that finds the budget empty is not
 //! lost: it stays due and comes again. A repeat that succeeds costs nothing in the end: it asks for no other, and what a crash or a fault has left
-//! in doubt is settled as fast as a healthy channel answers, ten at once, instead of one a second. Repeats are made at one layer only (the resolver); no client or pool below repeats anything.
+//! in doubt is settled as fast as a healthy channel answers, ten at once, instead of one a second. Repeats are made at one layer only (the
+//! resolver); no client or pool below repeats anything.
 //!
 //! Ten buckets of a second, as fixed as the breaker's window; a bucket is overwritten when its turn comes again.
 

@@ -26,6 +26,9 @@ pub struct Entry {
     pub amount: i64,
 }
 
+/// Evidence that is shown of each kind of fault.
+const SHOWN: usize = 8;
+
 /// What the books say, each fault with its evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verdict {
@@ -47,6 +50,25 @@ impl Verdict {
     /// Whether all four promises held.
     pub fn holds(&self) -> bool {
         self.double.is_empty() && self.lost.is_empty() && self.orphan.is_empty() && self.stuck.is_empty()
+    }
+
+    /// For people: the counts, with what the installation's own check found, and some evidence of each kind of fault.
+    pub fn in_words(&self, integrity: &[String]) -> String {
+        let Self { charges, reversals, double, lost, orphan, stuck } = self;
+        let mut words = format!(
+            "{charges} charges and {reversals} reversals in the book; double {}, lost {}, orphan {}, stuck {}; integrity {}\n",
+            double.len(),
+            lost.len(),
+            orphan.len(),
+            stuck.len(),
+            if integrity.is_empty() { "holds" } else { "does not hold" }
+        );
+        for (name, faults) in [("double", &double[..]), ("lost", lost), ("orphan", orphan), ("stuck", stuck), ("integrity", integrity)] {
+            for fault in faults.iter().take(SHOWN) {
+                words.push_str(&format!("{name}: {fault}\n"));
+            }
+        }
+        words
     }
 }
 

@@ -11,8 +11,6 @@ use super::told::{Latency, Second, Told, latency, seconds, whole_ms};
 
 /// Seconds that are shown on both sides of an edge.
 const AROUND: u64 = 4;
-/// Evidence that is shown of each kind of fault.
-const SHOWN: usize = 5;
 
 /// When what happened.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +135,6 @@ impl Report {
         if self.victim.is_some() {
             let _ = writeln!(words, "other channels  {}", in_cells(&self.others));
         }
-        let Verdict { charges, reversals, double, lost, orphan, stuck } = &self.verdict;
         let _ = writeln!(
             words,
             "\nseconds below 90 % since the fault: {}; cut off and asked again: {}; all at its end {:.1} s after the last order",
@@ -148,20 +145,7 @@ impl Report {
         for (refusal, times) in &self.refused {
             let _ = writeln!(words, "refused {times} times: {refusal}");
         }
-        let _ = writeln!(
-            words,
-            "{charges} charges and {reversals} reversals in the book; double {}, lost {}, orphan {}, stuck {}; integrity {}",
-            double.len(),
-            lost.len(),
-            orphan.len(),
-            stuck.len(),
-            if self.integrity.is_empty() { "holds" } else { "does not hold" }
-        );
-        for (name, faults) in [("double", double), ("lost", lost), ("orphan", orphan), ("stuck", stuck), ("integrity", &self.integrity)] {
-            for fault in faults.iter().take(SHOWN) {
-                let _ = writeln!(words, "{name}: {fault}");
-            }
-        }
+        words.push_str(&self.verdict.in_words(&self.integrity));
         words
     }
 }

@@ -8,9 +8,6 @@ use serde::Serialize;
 use super::referee::Verdict;
 use super::told::{Told, whole_ms};
 
-/// Evidence that is shown of each kind of fault.
-const SHOWN: usize = 8;
-
 /// The deaths at one point.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Row {
@@ -118,7 +115,6 @@ impl Toll {
         }
         let all = Row { lives_ms: self.rows.iter().flat_map(|row| row.lives_ms.clone()).collect(), ..Row::default() };
         let (median, worst) = all.lives();
-        let Verdict { charges, reversals, double, lost, orphan, stuck } = &self.verdict;
         let _ = writeln!(
             words,
             "\n{} deaths, a cycle every {median} ms in the median and {worst} ms at most; {} orders; {} webhooks; all at its end {:.1} s after the last start",
@@ -127,20 +123,7 @@ impl Toll {
             self.webhooks,
             self.resolved_after_ms as f64 / 1_000.0
         );
-        let _ = writeln!(
-            words,
-            "{charges} charges and {reversals} reversals in the book; double {}, lost {}, orphan {}, stuck {}; integrity {}",
-            double.len(),
-            lost.len(),
-            orphan.len(),
-            stuck.len(),
-            if self.integrity.is_empty() { "holds" } else { "does not hold" }
-        );
-        for (name, faults) in [("double", double), ("lost", lost), ("orphan", orphan), ("stuck", stuck), ("integrity", &self.integrity)] {
-            for fault in faults.iter().take(SHOWN) {
-                let _ = writeln!(words, "{name}: {fault}");
-            }
-        }
+        words.push_str(&self.verdict.in_words(&self.integrity));
         words
     }
 }

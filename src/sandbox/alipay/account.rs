@@ -8,7 +8,6 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::keys::Keys;
 use super::ledger::{Ledger, Product, Refund, Trade};
 use super::parameters::{self, Parameters};
 use super::trade::{self, Content, Done, Fields, Refusal};
@@ -19,6 +18,7 @@ use crate::sandbox::book::{self, Entry};
 use crate::sandbox::fault::{Draw, Faults, Magic, Mode, Operation};
 use crate::sandbox::listener::{Call, Ending, HttpAccount};
 use crate::sandbox::notify::{Manner, Notifier};
+use crate::sandbox::rsa::RsaKeys;
 use crate::sandbox::settings::{AlipaySettings, Behaviour};
 
 /// How long a call that is never answered is held, unless the caller leaves first.
@@ -32,7 +32,7 @@ pub struct Account {
     pub(super) settings: AlipaySettings,
     pub(super) behaviour: Behaviour,
     pub(super) base_url: String,
-    pub(super) keys: Arc<Keys>,
+    pub(super) keys: Arc<RsaKeys>,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) faults: Faults,
     pub(super) notifier: Notifier,
@@ -130,7 +130,7 @@ impl Account {
         if !is("sign_type", "RSA2") {
             return Err(refuse("40002", "isv.invalid-signature-type", "无效的签名类型"));
         }
-        if !self.keys.verifies(&parameters::content(parameters, &["sign"]), given("sign").unwrap_or_default()) {
+        if !self.keys.verifies(parameters::content(parameters, &["sign"]), given("sign").unwrap_or_default()) {
             return Err(refuse("40002", "isv.invalid-signature", "验签出错"));
         }
         if !is("charset", "utf-8") || !is("version", "1.0") || given("format").is_some_and(|format| !format.eq_ignore_ascii_case("json")) {
@@ -174,7 +174,7 @@ impl Account {
         drop(ledger);
         if let Some(trade) = &trade {
             if told {
-                self.tell(trade, refund.as_ref(), manner(draw, magic));
+                self.tell(trade, refund.as_ref(), Manner::of(draw, magic));
             } else if matches!(method, Method::Begin(_)) {
                 self.pay_later(trade.number.clone());
             }
@@ -206,7 +206,7 @@ impl Account {
             node = system_error();
         }
         // The customer must get a code; what is wrong there is the notice that follows.
-        let forged = manner(draw, magic) == Manner::BadSignature && method != Method::Begin(Product::Precreate);
+        let forged = Manner::of(draw, magic) == Manner::BadSignature && method != Method::Begin(Product::Precreate);
         let mut ending = self.say(name, method, &node, forged);
         if let Ending::Answer { response, drip } = &mut ending {
             *drip = draw.mode == Some(Mode::SlowDrip);
@@ -260,15 +260,6 @@ fn gateway(code: &str, sub_code: &str, sub_msg: &str) -> Value {
 
 fn system_error() -> Value {
     gateway("20000", "isp.unknow-error", "系统繁忙")
-}
-
-pub(super) fn manner(draw: Draw, magic: Option<Magic>) -> Manner {
-    match (draw.mode, magic) {
-        (Some(Mode::BadSignature), _) | (_, Some(Magic::BadSignature)) => Manner::BadSignature,
-        (Some(Mode::DuplicateNotification), _) | (_, Some(Magic::DuplicateNotification)) => Manner::Duplicate,
-        (Some(Mode::LateNotification), _) => Manner::Late,
-        _ => Manner::Usual,
-    }
 }
 
 impl sandbox::Account for Account {

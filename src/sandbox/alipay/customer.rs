@@ -6,12 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::account::{Account, manner};
+use super::account::Account;
 use super::ledger::{Change, Refund, Status, Trade};
 use super::trade::{self, Done};
 use crate::sandbox::account::{Act, ActRefusal};
 use crate::sandbox::book;
 use crate::sandbox::fault::{Magic, Operation};
+use crate::sandbox::notify::Manner;
 
 impl Account {
     /// Does what a customer is told to do. `reference` is the merchant's number of the trade, or Alipay's.
@@ -36,7 +37,7 @@ impl Account {
         };
         let shown = trade.as_ref().map(trade::shown).map(Value::Object);
         if let Some(trade) = trade.filter(|_| done.told) {
-            self.tell(&trade, refund.as_ref(), manner(self.faults.draw(operation), magic));
+            self.tell(&trade, refund.as_ref(), Manner::of(self.faults.draw(operation), magic));
         }
         Ok(shown.unwrap_or_default())
     }
@@ -99,7 +100,7 @@ impl Account {
         }
         drop(ledger);
         if let Some(trade) = trade {
-            self.tell(&trade, refund.as_ref(), manner(self.faults.draw(Operation::Refund), None));
+            self.tell(&trade, refund.as_ref(), Manner::of(self.faults.draw(Operation::Refund), None));
         }
     }
 }

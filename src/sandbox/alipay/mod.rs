@@ -18,7 +18,6 @@
 mod account;
 mod china;
 mod customer;
-pub mod keys;
 mod ledger;
 mod notice;
 pub mod parameters;
@@ -27,12 +26,12 @@ mod trade;
 
 use std::sync::{Arc, Mutex};
 
-use self::keys::Keys;
 use self::ledger::Ledger;
 use super::SandboxError;
 use super::control::Channel;
 use super::fault::Faults;
 use super::opening::Opening;
+use super::rsa::RsaKeys;
 use super::settings::AccountSettings;
 
 pub use self::account::Account;
@@ -46,7 +45,7 @@ pub fn open(opening: &mut Opening<'_>, settings: &AccountSettings) -> Result<Cha
     let reserved = opening.reserve(id, settings.port)?;
     let alipay = settings.alipay.clone();
     let folder = opening.file("");
-    let keys = Keys::find(&folder, id, alipay.app_public_key.as_deref(), alipay.alipay_private_key.as_deref());
+    let keys = RsaKeys::find(&folder, id, ("app", alipay.app_public_key.as_deref()), ("alipay", alipay.alipay_private_key.as_deref()));
     let keys = Arc::new(keys.map_err(|source| SandboxError::Data { path: folder, source })?);
     let path = opening.file(&format!("{id}.journal"));
     let ledger = Ledger::open(&path).map_err(|source| SandboxError::Data { path, source })?;

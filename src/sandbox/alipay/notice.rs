@@ -7,10 +7,10 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::china;
-use super::keys::Keys;
 use super::ledger::{Refund, Status, Trade};
 use super::parameters::{self, Parameters};
 use crate::sandbox::notify::{Sealed, Stamp};
+use crate::sandbox::rsa::RsaKeys;
 
 /// What is told of a trade, or of one of its refunds.
 pub fn of(app_id: &str, seller_id: &str, trade: &Trade, refund: Option<&Refund>, now: Timestamp) -> Parameters {
@@ -60,14 +60,14 @@ pub fn of(app_id: &str, seller_id: &str, trade: &Trade, refund: Option<&Refund>,
 #[derive(Debug)]
 pub struct Seal {
     /// The account's keys.
-    pub keys: Arc<Keys>,
+    pub keys: Arc<RsaKeys>,
 }
 
 impl Stamp for Seal {
     fn sealed(&self, message: &Bytes, forged: bool) -> Sealed {
         let mut notice: Parameters = serde_json::from_slice(message).unwrap_or_default();
         let content = parameters::content(&notice, &[]);
-        let sign = if forged { self.keys.sign(&format!("{content}&of=somebody_else")) } else { self.keys.sign(&content) };
+        let sign = if forged { self.keys.sign(format!("{content}&of=somebody_else")) } else { self.keys.sign(&content) };
         notice.insert("sign_type".to_owned(), "RSA2".to_owned());
         notice.insert("sign".to_owned(), sign);
         let kind = ("content-type", "application/x-www-form-urlencoded; charset=utf-8".to_owned());

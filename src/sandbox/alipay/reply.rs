@@ -4,12 +4,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::keys::Keys;
 use crate::sandbox::listener::Ending;
+use crate::sandbox::rsa::RsaKeys;
 
 /// The node's name and the node, signed over the bytes that are sent. Slashes are escaped, as Alipay does: whoever verifies what it parsed and wrote
 /// again will not succeed.
-pub fn signed(method: &str, node: &Value, keys: &Keys, forged: bool) -> Ending {
+pub fn signed(method: &str, node: &Value, keys: &RsaKeys, forged: bool) -> Ending {
     let object = node.to_string().replace('/', "\\/");
     let sign = if forged { keys.sign("somebody else's answer") } else { keys.sign(&object) };
     text(200, format!("{{\"{}\":{object},\"sign\":\"{sign}\"}}", name(method)))

@@ -221,7 +221,7 @@ impl Account {
             return Outcome::refusal(&StripeError::api_error(), request_id.clone());
         }
         drop(ledger);
-        self.tell(events, manner(*draw, *magic), &origin);
+        self.tell(events, Manner::of(*draw, *magic), &origin);
         if let Some((refund, due)) = due {
             self.settle_later(refund, due);
         }
@@ -404,15 +404,6 @@ fn operation(call: &Call, form: &Form) -> Option<Operation> {
 /// The id in `/v1/payment_intents/{id}/…`.
 fn intent_in(path: &str) -> Option<&str> {
     path.strip_prefix("/v1/payment_intents/")?.split('/').next()
-}
-
-pub(super) fn manner(draw: Draw, magic: Option<Magic>) -> Manner {
-    match (draw.mode, magic) {
-        (Some(Mode::BadSignature), _) | (_, Some(Magic::BadSignature)) => Manner::BadSignature,
-        (Some(Mode::DuplicateNotification), _) | (_, Some(Magic::DuplicateNotification)) => Manner::Duplicate,
-        (Some(Mode::LateNotification), _) => Manner::Late,
-        _ => Manner::Usual,
-    }
 }
 
 /// A digest of what a key is compared by. It is kept on disk, so it must not depend on the build.

@@ -6,12 +6,12 @@
 
 use serde_json::Value;
 
-use super::account::manner;
 use super::ledger::{Change, Dispute, DisputeStatus, Intent, IntentStatus, Refund, RefundStatus};
 use super::{Account, Done, Event, Origin, id, refund, render};
 use crate::sandbox::account::{ActRefusal, BankAct};
 use crate::sandbox::book::{Entry, Kind};
 use crate::sandbox::fault::Operation;
+use crate::sandbox::notify::Manner;
 
 impl Account {
     /// Does what the cardholder's bank is told to do. `reference` is the key or the id of a refund for what is about one, else of a payment intent.
@@ -42,7 +42,7 @@ impl Account {
         let Done { change, body, events, .. } = done.map_err(ActRefusal::WrongState)?;
         ledger.commit(change)?;
         drop(ledger);
-        self.tell(events, manner(self.faults.draw(Operation::Refund), None), &origin);
+        self.tell(events, Manner::of(self.faults.draw(Operation::Refund), None), &origin);
         Ok(body)
     }
 }

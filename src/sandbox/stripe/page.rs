@@ -8,7 +8,6 @@ use http::Response;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::account::manner;
 use super::form::Form;
 use super::ledger::{Change, Intent, IntentStatus, RefundStatus};
 use super::{Account, Call, Done, Origin, bank, payment, refund, render};
@@ -16,6 +15,7 @@ use crate::sandbox::account::{Act, ActRefusal};
 use crate::sandbox::book;
 use crate::sandbox::fault::{Magic, Operation};
 use crate::sandbox::listener::Reply;
+use crate::sandbox::notify::Manner;
 
 impl Account {
     /// The customer's browser opens the page: they pay a little later.
@@ -73,7 +73,7 @@ impl Account {
             Act::Pay => (Operation::Pay, Magic::of_payment(amount)),
             _ => (Operation::Refund, None),
         };
-        self.tell(done.events, manner(self.faults.draw(operation), magic), &origin);
+        self.tell(done.events, Manner::of(self.faults.draw(operation), magic), &origin);
         Ok(shown.unwrap_or_default())
     }
 
@@ -144,7 +144,7 @@ impl Account {
             return;
         }
         drop(ledger);
-        self.tell(done.events, manner(self.faults.draw(Operation::Refund), None), &origin);
+        self.tell(done.events, Manner::of(self.faults.draw(Operation::Refund), None), &origin);
     }
 
     /// The origin of what no request caused.

@@ -116,7 +116,7 @@ impl Account {
         let (seconds, nonce) = (field("timestamp")?, field("nonce_str")?);
         let target = if call.query.is_empty() { call.path.clone() } else { format!("{}?{}", call.path, call.query) };
         let head = format!("{}\n{target}\n{seconds}\n{nonce}\n", call.method);
-        if !self.keys.verifies(&[head.as_bytes(), &call.body, b"\n"].concat(), field("signature")?) {
+        if !self.keys.rsa.verifies([head.as_bytes(), &call.body, b"\n"].concat(), field("signature")?) {
             return Err(refuse());
         }
         let json = |name: &str| call.header(name).is_some_and(|kind| kind.starts_with("application/json"));
@@ -191,7 +191,7 @@ impl Account {
         drop(ledger);
         if let Some(order) = &order {
             if told {
-                self.tell(order, refund.as_ref(), manner(draw, magic));
+                self.tell(order, refund.as_ref(), Manner::of(draw, magic));
             } else if matches!(wish, Wish::Begin(..)) {
                 self.pay_later(order.number.clone());
             }
@@ -226,7 +226,7 @@ impl Account {
             answer = reply::refusal(&system_error());
         }
         // The customer must get a code; what is wrong there is the notification that follows.
-        let forged = manner(draw, magic) == Manner::BadSignature && !matches!(wish, Wish::Begin(..));
+        let forged = Manner::of(draw, magic) == Manner::BadSignature && !matches!(wish, Wish::Begin(..));
         let mut ending = self.say(answer, forged);
         if let Ending::Answer { response, drip } = &mut ending {
             *drip = draw.mode == Some(Mode::SlowDrip);
@@ -281,15 +281,6 @@ fn body<T: serde::de::DeserializeOwned>(call: &Call) -> Result<T, Refusal> {
 
 fn system_error() -> Refusal {
     Refusal::new(500, "SYSTEM_ERROR", "系统异常，请稍后重试")
-}
-
-pub(super) fn manner(draw: Draw, magic: Option<Magic>) -> Manner {
-    match (draw.mode, magic) {
-        (Some(Mode::BadSignature), _) | (_, Some(Magic::BadSignature)) => Manner::BadSignature,
-        (Some(Mode::DuplicateNotification), _) | (_, Some(Magic::DuplicateNotification)) => Manner::Duplicate,
-        (Some(Mode::LateNotification), _) => Manner::Late,
-        _ => Manner::Usual,
-    }
 }
 
 impl sandbox::Account for Account {

@@ -6,11 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::account::{Account, manner};
+use super::account::Account;
 use super::ledger::{Change, Order, Status};
 use super::order::{self, Done};
 use crate::sandbox::account::{Act, ActRefusal, BankAct};
 use crate::sandbox::fault::{Magic, Operation};
+use crate::sandbox::notify::Manner;
 
 impl Account {
     /// Does what a customer is told to do. `reference` is the merchant's number of the order.
@@ -34,7 +35,7 @@ impl Account {
         };
         let shown = order.as_ref().map(|order| order::shown(order, self.owner()));
         if let Some(order) = order.filter(|_| done.told) {
-            self.tell(&order, refund.as_ref(), manner(self.faults.draw(operation), magic));
+            self.tell(&order, refund.as_ref(), Manner::of(self.faults.draw(operation), magic));
         }
         Ok(shown.unwrap_or_default())
     }
@@ -57,7 +58,7 @@ impl Account {
         ledger.commit(done.change)?;
         drop(ledger);
         if let Some(order) = order {
-            self.tell(&order, refund.as_ref(), manner(self.faults.draw(Operation::Refund), None));
+            self.tell(&order, refund.as_ref(), Manner::of(self.faults.draw(Operation::Refund), None));
         }
         Ok(done.answer)
     }
@@ -116,7 +117,7 @@ impl Account {
         }
         drop(ledger);
         if let Some(order) = order {
-            self.tell(&order, refund.as_ref(), manner(self.faults.draw(Operation::Refund), None));
+            self.tell(&order, refund.as_ref(), Manner::of(self.faults.draw(Operation::Refund), None));
         }
     }
 }

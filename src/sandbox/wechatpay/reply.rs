@@ -17,7 +17,7 @@ pub fn signature(body: &[u8], keys: &Keys, serial: &str, now: Timestamp, forged:
     vec![
         ("wechatpay-timestamp", seconds),
         ("wechatpay-nonce", nonce),
-        ("wechatpay-signature", keys.sign(&message)),
+        ("wechatpay-signature", keys.rsa.sign(&message)),
         ("wechatpay-serial", serial.to_owned()),
         ("wechatpay-signature-type", "WECHATPAY2-SHA256-RSA2048".to_owned()),
     ]

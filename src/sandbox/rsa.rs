@@ -1,5 +1,5 @@
-//! RSA as this side of the wire needs it: two key pairs, the application's and Alipay's. Written apart from the orchestrator's own, so that one
-//! mistake does not agree with itself.
+//! RSA as the providers' side of the wire needs it: two key pairs, the merchant's, whose public half is enough, and the provider's own. Written apart
+//! from the orchestrator's, so that one mistake does not agree with itself.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -17,56 +17,57 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 
 /// The keys of one account: what its requests are verified with, and what it signs with.
-pub struct Keys {
-    application: Vec<u8>,
-    alipay: KeyPair,
+pub struct RsaKeys {
+    theirs: Vec<u8>,
+    ours: KeyPair,
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for RsaKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keys")
+        f.write_str("RsaKeys")
     }
 }
 
-fn unsound(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{what} is no RSA key in PEM form"))
+fn unsound(owner: &str, half: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{owner}'s {half} key is no RSA key in PEM form"))
 }
 
-impl Keys {
-    /// The keys as given, or those in `folder` under `{id}.…`, which are made when they are missing.
+impl RsaKeys {
+    /// The keys as given, or those in `folder` under `{id}.…`, which are made when they are missing: the merchant's public half and the provider's
+    /// private one, each with the name of its owner.
     ///
     /// # Errors
     /// When a key is none, or the folder cannot be read or written.
-    pub fn find(folder: &Path, id: &str, application_public: Option<&str>, alipay_private: Option<&str>) -> io::Result<Self> {
-        let application = match application_public {
+    pub fn find(folder: &Path, id: &str, public: (&str, Option<&str>), private: (&str, Option<&str>)) -> io::Result<Self> {
+        let theirs = match public.1 {
             Some(text) => text.to_owned(),
-            None => kept(folder, id, "app")?.1,
+            None => kept(folder, id, public.0)?.1,
         };
-        let alipay = match alipay_private {
+        let ours = match private.1 {
             Some(text) => text.to_owned(),
-            None => kept(folder, id, "alipay")?.0,
+            None => kept(folder, id, private.0)?.0,
         };
-        let application = SubjectPublicKeyInfoDer::from_pem_slice(application.as_bytes()).map_err(|_| unsound("the application's public key"))?;
-        Ok(Self { application: application.as_ref().to_vec(), alipay: private(&alipay).ok_or_else(|| unsound("Alipay's private key"))? })
+        let theirs = SubjectPublicKeyInfoDer::from_pem_slice(theirs.as_bytes()).map_err(|_| unsound(public.0, "public"))?;
+        Ok(Self { theirs: theirs.as_ref().to_vec(), ours: key_pair(&ours).ok_or_else(|| unsound(private.0, "private"))? })
     }
 
-    /// Whether `sign`, in base64, is the application's over `content`.
-    pub fn verifies(&self, content: &str, sign: &str) -> bool {
-        let Ok(signature) = BASE64.decode(sign) else { return false };
-        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.application).verify(content.as_bytes(), &signature).is_ok()
+    /// Whether `signature`, in base64, is the merchant's over `content`.
+    pub fn verifies(&self, content: impl AsRef<[u8]>, signature: &str) -> bool {
+        let Ok(signature) = BASE64.decode(signature) else { return false };
+        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.theirs).verify(content.as_ref(), &signature).is_ok()
     }
 
-    /// Alipay's signature over `content`, in base64. A system that refuses to sign gives an empty one, which nobody will believe.
-    pub fn sign(&self, content: &str) -> String {
-        let mut signature = vec![0; self.alipay.public_modulus_len()];
-        match self.alipay.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), content.as_bytes(), &mut signature) {
+    /// The provider's signature over `content`, in base64. A system that refuses to sign gives an empty one, which nobody will believe.
+    pub fn sign(&self, content: impl AsRef<[u8]>) -> String {
+        let mut signature = vec![0; self.ours.public_modulus_len()];
+        match self.ours.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), content.as_ref(), &mut signature) {
             Ok(()) => BASE64.encode(signature),
             Err(_) => String::new(),
         }
     }
 }
 
-fn private(pem: &str) -> Option<KeyPair> {
+fn key_pair(pem: &str) -> Option<KeyPair> {
     match PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok()? {
         PrivateKeyDer::Pkcs8(der) => KeyPair::from_pkcs8(der.secret_pkcs8_der()).ok(),
         PrivateKeyDer::Pkcs1(der) => KeyPair::from_der(der.secret_pkcs1_der()).ok(),
@@ -93,12 +94,7 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for (nth, letter) in BASE64.encode(der).chars().enumerate() {
-        if nth > 0 && nth % 64 == 0 {
-            text.push('\n');
-        }
-        text.push(letter);
-    }
-    text + &format!("\n-----END {label}-----\n")
+    let text = BASE64.encode(der);
+    let lines: Vec<&str> = (0..text.len()).step_by(64).filter_map(|at| text.get(at..(at + 64).min(text.len()))).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
