@@ -66,7 +66,7 @@ const ORDINARY: [Weather; 12] = [
 ];
 /// What makes a payment go on elsewhere.
 const ELSEWHERE: [Weather; 2] = [Some(("throttle", 50)), Some(("timeout_not_processed", 40))];
-/// What makes a bank's payment be undone.
+/// What keeps a call waiting, and makes a bank's payment be undone.
 const UNANSWERED: [Weather; 3] = [Some(("timeout_processed", 40)), Some(("timeout_not_processed", 40)), Some(("reset_after", 40))];
 /// What makes something be sent again.
 const NOT_TAKEN: [Weather; 3] = [Some(("throttle", 60)), Some(("timeout_not_processed", 50)), Some(("error_not_processed", 50))];
@@ -194,7 +194,8 @@ fn crash(point: Point, row: &mut Row, stage: &mut Stage, dice: &mut u64) -> Resu
 const fn weather_for(point: Point) -> &'static [Weather] {
     match point {
         Point::NextChannelWritten => &ELSEWHERE,
-        Point::ReversalWritten | Point::ReversalAnswered => &UNANSWERED,
+        // A process can only inherit what the one before it was still waiting for.
+        Point::ReversalWritten | Point::ReversalAnswered | Point::DoubtWritten => &UNANSWERED,
         Point::TurnWritten | Point::RepeatAnswered => &NOT_TAKEN,
         _ => &ORDINARY,
     }

@@ -4,8 +4,8 @@
 //! Two scenarios break the process itself, as often as is asked for (`deaths.rs`): `kill --kills N`, and `crash_points`.
 //!
 //! `stage.rs` is the system, `scenario.rs` what breaks, `load.rs` the payments (an open loop: nobody waits for anybody), `referee.rs` and
-//! `report.rs` what comes out (`toll.rs` of deaths). The settings it runs under are `benches/four_banks.toml`. A seed repeats the orders, and the sandbox's dice; what
-//! the machine does between them is not repeated. Durations are reported and never judged: the exit code is about money alone.
+//! `report.rs` what comes out (`toll.rs` of deaths). The settings it runs under are `benches/four_banks.toml`. A seed repeats the orders, and the
+//! sandbox's dice; what the machine does between them is not repeated. Durations are reported and never judged: the exit code is about money alone.
 
 mod caller;
 mod deaths;
@@ -97,7 +97,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     in_time_ms: u64,
     /// What is open after so many seconds, once the last payment was sent, is stuck
-    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     ends_within_s: u64,
     /// How often the process is killed (kill), one cycle after the other [default: twice, in the middle of the load]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
