@@ -1,7 +1,7 @@
 //! A TCP proxy that misbehaves on demand: the network between two parties who are both well.
 //!
 //! The faults of [`super::fault`] are a provider's; these are the wire's, and neither side can tell them from the real thing: latency, bytes that
-//! are lost or held, a trickle, a reset at an exact byte, a cut, a port that refuses. It knows no protocol. What is set holds for connections that
+//! are lost, held or altered, a trickle, a reset at an exact byte, a cut, a port that refuses. It knows no protocol. What is set holds for connections that
 //! are open and for those to come, until something else is set.
 //!
 //! Each direction of a connection is two tasks in one: one reads and notes when each piece is due, the other delivers it then. So latency delays
@@ -49,6 +49,8 @@ pub enum Flow {
     Lose,
     /// They wait, and are delivered in order when bytes pass again, as those that a network repeats.
     Hold,
+    /// They arrive altered, each of them: no TLS record is whole, and no handshake comes to its end.
+    Garble,
 }
 
 /// How the wire behaves.
@@ -223,7 +225,7 @@ async fn give(
         let Some((at, piece)) = piece else {
             // A goodbye is lost and held like any other byte.
             let flow = manner.borrow().flow;
-            if flow != Flow::Pass || lost {
+            if matches!(flow, Flow::Lose | Flow::Hold) || lost {
                 manner.wait_for(|manner| manner.flow == Flow::Pass).await.map_err(|_| Broken)?;
             }
             return if lost || to.shutdown().await.is_err() { Err(Broken) } else { Ok(()) };
@@ -244,6 +246,7 @@ async fn give(
         if lost {
             return Err(Broken);
         }
+        let piece = if now.flow == Flow::Garble { piece.iter().map(|byte| byte.wrapping_add(1)).collect() } else { piece };
         let until_reset = now.reset_after.filter(|(way, _)| *way == direction).map(|(_, bytes)| bytes.saturating_sub(given));
         let length = until_reset.map_or(piece.len(), |left| piece.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
         write(&mut to, &piece[..length], now.drip).await?;
@@ -358,6 +361,17 @@ mod tests {
         say(&mut stream, b"second").await;
         proxy.heal();
         assert_eq!(hear(&mut stream, 12).await.expect("healed"), b"first second");
+    }
+
+    #[tokio::test]
+    async fn garbled_bytes_arrive_altered_each_of_them_and_both_ways() {
+        let (proxy, mut stream) = start().await;
+        proxy.set(Manner { flow: Flow::Garble, ..Manner::default() });
+        say(&mut stream, b"abc").await;
+        assert_eq!(hear(&mut stream, 3).await.expect("they pass"), b"cde");
+        proxy.heal();
+        say(&mut stream, b"abc").await;
+        assert_eq!(hear(&mut stream, 3).await.expect("healed"), b"abc");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@
 //! sandbox's dice; what the machine does between them is not repeated. Durations are reported and never judged: the exit code is about money alone.
 
 mod caller;
+mod certificates;
 mod deaths;
 mod load;
 mod receiver;
@@ -216,6 +217,9 @@ impl BenchArgs {
 }
 
 fn bench(args: &BenchArgs) -> Result<Outcome, String> {
+    if matches!((args.scenario, args.pay_with), (Scenario::TlsBroken, PayWith::Stripe)) {
+        return Err("the sandbox's Stripe is without TLS: give --pay-with banks".to_owned());
+    }
     let course = args.course();
     let folder = folder(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| error.to_string())?;

@@ -16,6 +16,9 @@ pub enum Scenario {
     /// The channel's port refuses connections
     #[value(name = "refused")]
     Refused,
+    /// Every byte to and from the channel arrives altered: no TLS record is whole, and no handshake ends
+    #[value(name = "tls_broken")]
+    TlsBroken,
     /// What is sent to the channel vanishes, and so do its answers
     #[value(name = "black_hole")]
     BlackHole,
@@ -61,7 +64,7 @@ impl Scenario {
 
     /// Whether one channel is hit, and the others should not notice.
     pub const fn hits_a_channel(self) -> bool {
-        matches!(self, Self::Refused | Self::BlackHole | Self::Stall | Self::Reset | Self::Errors | Self::Slow)
+        matches!(self, Self::Refused | Self::TlsBroken | Self::BlackHole | Self::Stall | Self::Reset | Self::Errors | Self::Slow)
     }
 
     /// How many times the ordinary rate is offered while it lasts.
@@ -82,6 +85,7 @@ impl Scenario {
         match self {
             Self::Calm | Self::Overload | Self::Flood | Self::CrashPoints => Ok(()),
             Self::Refused => stage.set_wire(Manner { refuse: true, ..Manner::default() }),
+            Self::TlsBroken => stage.set_wire(Manner { flow: Flow::Garble, ..Manner::default() }),
             Self::BlackHole => stage.set_wire(Manner { flow: Flow::Lose, ..Manner::default() }),
             Self::Stall => stage.set_wire(Manner { flow: Flow::Hold, ..Manner::default() }),
             Self::Reset => stage.set_wire(Manner { reset_after: Some((Direction::ToServer, BYTES_BEFORE_RESET)), ..Manner::default() }),

@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 
 use super::super::client;
 use super::super::credential::{Credential, hex, random};
+use super::certificates::Certificates;
 use super::referee::Entry;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterOptions};
@@ -73,6 +74,7 @@ pub struct Stage {
     addresses: Vec<SocketAddr>,
     keys: Vec<String>,
     card_key: String,
+    certificates: Certificates,
     folder: PathBuf,
     props: Props,
 }
@@ -86,7 +88,8 @@ impl Stage {
         let cluster = Cluster::start(&folder.join("postgres"), &ClusterOptions::default()).map_err(|error| error.to_string())?;
         cluster.ensure_database(DATABASE).map_err(|error| error.to_string())?;
         let addresses = (0..props.processes).map(|_| free_address()).collect::<Result<Vec<_>, _>>()?;
-        let (sandbox, running) = start_sandbox(folder, addresses[0], props.seed)?;
+        let certificates = Certificates::make(folder)?;
+        let (sandbox, running) = start_sandbox(folder, addresses[0], props.seed, &certificates)?;
         let proxies = proxies_before(&running, runtime)?;
         let card_key = hex(&random()?);
         let servers = addresses.iter().map(|_| None).collect();
@@ -100,6 +103,7 @@ impl Stage {
             addresses,
             keys: Vec::new(),
             card_key,
+            certificates,
             folder: folder.to_owned(),
             props,
         };
@@ -300,8 +304,12 @@ impl Stage {
         let mut text = SETTINGS.replace("{{PORT}}", &address.port().to_string());
         text = text.replace("{{WRITES_PER_SECOND}}", &self.props.writes_per_second.to_string());
         text = text.replace("{{TIMEOUT_MS}}", &self.props.timeout_ms.to_string());
+        let Certificates { authority, ours: (certificate, key), .. } = &self.certificates;
+        for (name, file) in [("{{AUTHORITY}}", authority), ("{{CERTIFICATE}}", certificate), ("{{CERTIFICATE_KEY}}", key)] {
+            text = text.replace(name, &file.display().to_string());
+        }
         for (channel, proxies) in &self.proxies {
-            let scheme = if channel == STRIPE { "http" } else { "tcp" };
+            let scheme = if channel == STRIPE { "http" } else { "tls" };
             let places: Vec<String> = proxies.iter().map(|proxy| format!("{scheme}://{}", proxy.address())).collect();
             text = text.replace(&format!("{{{{{}}}}}", channel.to_uppercase()), &places.join(","));
         }
@@ -348,8 +356,10 @@ fn free_address() -> Result<SocketAddr, String> {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| format!("no port can be had: {error}"))
 }
 
-fn start_sandbox(folder: &Path, orchestrator: SocketAddr, seed: u64) -> Result<(Process, Running), String> {
-    let mut accounts: String = BANKS.iter().map(|bank| format!("[[account]]\nid = \"{bank}\"\nprovider = \"iso8583\"\n\n")).collect();
+fn start_sandbox(folder: &Path, orchestrator: SocketAddr, seed: u64, certificates: &Certificates) -> Result<(Process, Running), String> {
+    let Certificates { authority, bank: (certificate, key), .. } = certificates;
+    let tls = format!("[account.bank.tls]\nauthority = {authority:?}\ncertificate = {certificate:?}\nkey = {key:?}\n");
+    let mut accounts: String = BANKS.iter().map(|bank| format!("[[account]]\nid = \"{bank}\"\nprovider = \"iso8583\"\n{tls}\n")).collect();
     accounts.push_str(&format!("[[account]]\nid = \"{STRIPE}\"\nsecret_key = \"sk_test_{STRIPE}\"\nwebhook_secret = \"whsec_{STRIPE}\"\n"));
     let file = folder.join("accounts.toml");
     fs::write(&file, accounts).map_err(|error| format!("{}: {error}", file.display()))?;
