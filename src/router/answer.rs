@@ -81,7 +81,7 @@ pub enum FlowError {
     /// Every channel that could carry it is shut for now. Nothing was written; key and order stay free.
     #[error("every channel that could take this payment is shut")]
     EveryChannelShut {
-        /// Whether they are sound and only have no room for another call.
+        /// Whether one of them is sound and only has no room for another call.
         full: bool,
         /// When one may be open again.
         retry_after: Duration,

@@ -109,8 +109,8 @@ impl Flows {
         }
     }
 
-    /// The first channel that agrees. Where all are only full, room is waited for, for a moment: a burst is not an outage. A key that is known
-    /// by then is answered for what it stands for: many with one key may be the burst.
+    /// The first channel that agrees. Where one of them is only full, room is waited for, for a moment: a burst is not an outage, whatever became of
+    /// the channels beside it. A key that is known by then is answered for what it stands for: many with one key may be the burst.
     async fn choose_within_a_moment(
         &self,
         request: &PaymentRequest,
@@ -138,7 +138,7 @@ impl Flows {
         let mut retry_after: Option<Duration> = None;
         let mut refused: Option<Failure> = None;
         let mut passed_over: Vec<PassedOver> = Vec::new();
-        let mut full = true;
+        let mut full = false;
         while let Some(id) = route.remaining.pop_front() {
             let Some(channel) = self.channel(&id) else { continue };
             if let Some(failure) = self.refuses(channel, request, route.card.as_ref()) {
@@ -153,12 +153,11 @@ impl Flows {
                     return Ok(Chosen { channel, permit, passed_over });
                 }
                 Ok(_unused) => {
-                    full = false;
                     count_decision(&id, "no_actor");
                     passed_over.push(PassedOver::for_reason(&id, "no_actor"));
                 }
                 Err(rejected) => {
-                    full &= rejected.is_momentary();
+                    full |= rejected.is_momentary();
                     count_decision(&id, rejected.as_str());
                     passed_over.push(PassedOver::for_reason(&id, rejected.as_str()));
                     let wait = rejected.retry_after().unwrap_or(RETRY_AFTER);

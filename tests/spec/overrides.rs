@@ -96,6 +96,24 @@ async fn an_override_put_at_one_process_holds_at_the_other_and_both_let_go_when_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn beside_a_shut_channel_room_at_a_full_one_is_waited_for_as_it_would_be_without_it() {
+    let world = World::with(|setup| {
+        setup.pay_rate = Some((1, 1));
+        setup.sandbox.accounts = vec![AccountSettings::bank("bank_a"), AccountSettings::bank("bank_b")];
+    })
+    .await;
+    let path = "/ops/v1/channels/bank_a/override";
+    assert_eq!(act(&world, &world.ops_token, "PUT", path, &shut(&world, 30)).await.status, 200);
+    let first = world.create(&card(1_250, &unique("order"))).await;
+    assert_eq!((first.status, first.text("channel")), (201, "bank_b"), "{:#}", first.body);
+    let refused = world.create(&card(1_250, &unique("order"))).await;
+    assert_eq!((refused.status, refused.text("code")), (503, "every_channel_shut"), "{:#}", refused.body);
+    // Asked once, it would have been turned away at once.
+    world.eventually_metric("breakwater_routing_decisions_total{channel=\"bank_b\",reason=\"over_rate\"}", |count| count > 1.0).await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_starts_obeys_an_override_from_its_first_payment_on() {
     let world = World::start().await;
     assert_eq!(put(&world, &shut(&world, 30)).await.status, 200);

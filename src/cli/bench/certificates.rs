@@ -32,9 +32,16 @@ impl Certificates {
         let signed = |name: &str, file: &str| {
             let key = KeyPair::generate().map_err(failed)?;
             let certificate = CertificateParams::new(vec![name.to_owned()]).and_then(|own| own.signed_by(&key, &authority)).map_err(failed)?;
-            Ok::<_, String>((write(folder, &format!("{file}.pem"), &certificate.pem())?, write(folder, &format!("{file}.key"), &key.serialize_pem())?))
+            Ok::<_, String>((
+                write(folder, &format!("{file}.pem"), &certificate.pem())?,
+                write(folder, &format!("{file}.key"), &key.serialize_pem())?,
+            ))
         };
-        Ok(Self { authority: write(folder, "authority.pem", &authority.pem())?, bank: signed("127.0.0.1", "bank")?, ours: signed("merchant", "merchant")? })
+        Ok(Self {
+            authority: write(folder, "authority.pem", &authority.pem())?,
+            bank: signed("127.0.0.1", "bank")?,
+            ours: signed("merchant", "merchant")?,
+        })
     }
 }
 

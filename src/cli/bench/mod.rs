@@ -4,12 +4,13 @@
 //! Two scenarios break the process itself, as often as is asked for (`deaths.rs`): `kill --kills N`, and `crash_points`.
 //!
 //! `stage.rs` is the system, `scenario.rs` what breaks, `load.rs` the payments (an open loop: nobody waits for anybody), `referee.rs` and
-//! `report.rs` what comes out (`toll.rs` of deaths). The settings it runs under are `benches/four_banks.toml`. A seed repeats the orders, and the
+//! `report.rs` what comes out (`toll.rs` of deaths, `healed.rs` of a channel that is back). The settings it runs under are `benches/four_banks.toml`. A seed repeats the orders, and the
 //! sandbox's dice; what the machine does between them is not repeated. Durations are reported and never judged: the exit code is about money alone.
 
 mod caller;
 mod certificates;
 mod deaths;
+mod healed;
 mod load;
 mod receiver;
 pub mod referee;
@@ -33,6 +34,7 @@ use tokio::runtime::Runtime;
 
 use self::caller::Caller;
 use self::deaths::Course;
+use self::healed::Healed;
 use self::load::{Order, Shop, Wish};
 use self::report::{Judged, Report, Times};
 use self::scenario::Scenario;
@@ -273,19 +275,36 @@ fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Report
     shop.give_up_at(until);
     note(&format!("{} orders over {} s", orders.len(), times.whole.as_secs()));
     let load = runtime.spawn(load::drive(Arc::clone(&shop), orders.into_iter()));
+    let victim = args.scenario.hits_a_channel().then(|| args.pay_with.victim().to_owned());
+    let mut well = Vec::new();
+    if let Some(victim) = &victim {
+        wait_until(start + begun.saturating_sub(healed::WATCHED).max(begun / 2));
+        well.extend(runtime.block_on(shop.look_at(victim)));
+    }
     wait_until(start + begun);
+    if let Some(victim) = &victim {
+        well.extend(runtime.block_on(shop.look_at(victim)));
+    }
     args.scenario.begin(stage)?;
     let forging = (args.scenario.flood() > 0.0).then(|| runtime.spawn(load::forge(Arc::clone(&shop), "stripe_1".to_owned(), FORGED_EVERY)));
     wait_until(start + begun + seconds(args.fault_s) / 2);
     args.scenario.turn(stage)?;
     wait_until(start + times.ended);
     args.scenario.end(stage)?;
+    let watching = victim.clone().map(|victim| {
+        runtime.spawn({
+            let shop = Arc::clone(&shop);
+            async move { shop.watch_channel(victim).await }
+        })
+    });
     if let Some(forging) = forging {
         forging.abort();
     }
     wait_until(start + times.whole);
     note("the last order is sent; waiting for the end of what is open");
     let told = runtime.block_on(load).map_err(|error| format!("the load broke off: {error}"))?;
+    let after = watching.map_or(Ok(Vec::new()), |watching| runtime.block_on(watching)).map_err(|error| format!("watching broke off: {error}"))?;
+    let healed = Healed::new(&well, &after);
     let (books, integrity) = runtime.block_on(async {
         let store = stage.store().await?;
         while tokio::time::Instant::now() < until && store.open_attempts().await.map_err(|error| error.to_string())? > 0 {
@@ -296,8 +315,7 @@ fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Report
     })?;
     let resolved_after = start.elapsed().saturating_sub(times.whole);
     let verdict = referee::judge(&books, &stage.third_parties_book()?, &told);
-    let victim = args.scenario.hits_a_channel().then(|| args.pay_with.victim().to_owned());
-    Ok(Report::new(args.scenario.name(), victim, command(args), &told, times, Judged { verdict, integrity, resolved_after }))
+    Ok(Report::new(args.scenario.name(), victim, command(args), &told, times, Judged { verdict, integrity, resolved_after, healed }))
 }
 
 /// Every order of the run, by its time.

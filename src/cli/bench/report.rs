@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::healed::Healed;
 use super::referee::Verdict;
 use super::told::{Latency, Second, Told, latency, seconds, whole_ms};
 
@@ -63,6 +64,8 @@ pub struct Report {
     pub cut_off: u32,
     /// What was still open when the last order had been sent had ended so long after.
     pub resolved_after_ms: u64,
+    /// How the channel that was hit was met when it was well again.
+    pub healed: Option<Healed>,
     /// The referee's.
     pub verdict: Verdict,
     /// What the installation's own check found.
@@ -88,6 +91,7 @@ impl Report {
             fault_from_s: times.begun.as_secs(),
             fault_to_s: times.ended.as_secs(),
             resolved_after_ms: whole_ms(judged.resolved_after),
+            healed: judged.healed,
             verdict: judged.verdict,
             integrity: judged.integrity,
             scenario,
@@ -142,6 +146,9 @@ impl Report {
             self.cut_off,
             self.resolved_after_ms as f64 / 1_000.0
         );
+        if let Some(healed) = &self.healed {
+            words.push_str(&healed.in_words());
+        }
         for (refusal, times) in &self.refused {
             let _ = writeln!(words, "refused {times} times: {refusal}");
         }
@@ -159,6 +166,8 @@ pub struct Judged {
     pub integrity: Vec<String>,
     /// From the last order to the end of everything.
     pub resolved_after: Duration,
+    /// How the channel that was hit was met when it was well again.
+    pub healed: Option<Healed>,
 }
 
 fn phases(told: &[Told], times: Times, which: impl Fn(&Told) -> bool) -> Phases {
@@ -191,7 +200,7 @@ mod tests {
         orders[20].status = 503;
         let seconds = Duration::from_secs;
         let times = Times { begun: seconds(20), ended: seconds(40), whole: seconds(60), in_time: seconds(1) };
-        let mut judged = Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: seconds(1) };
+        let mut judged = Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: seconds(1), healed: None };
         judged.verdict.double.push("A was charged 2 times".to_owned());
         let report = Report::new("refused".to_owned(), Some("bank_1".to_owned()), "bench".to_owned(), &orders, times, judged);
         assert!(!report.holds() && report.dip_s == 1);
