@@ -6,8 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::caller::Request;
-use super::load::Shop;
+use super::caller::{Caller, Request};
 
 /// How long it is looked at.
 pub const WATCHED: Duration = Duration::from_secs(10);
@@ -72,12 +71,24 @@ fn calls_between(from: &Look, to: &Look) -> u64 {
     to.calls.saturating_sub(from.calls)
 }
 
-impl Shop {
+/// Who looks.
+#[derive(Debug)]
+pub struct Watcher {
+    /// One a process.
+    pub callers: Vec<Caller>,
+    /// What an operator who may look shows.
+    pub token: String,
+    /// When the load began.
+    pub start: Instant,
+}
+
+impl Watcher {
     /// Looks at `channel` once; none when a process did not answer.
     pub async fn look_at(&self, channel: &str) -> Option<Look> {
+        let authorization = format!("Bearer {}", self.token);
         let mut look = Look { at: self.start.elapsed(), in_flight: 0, limit: 0, calls: 0 };
         for caller in &self.callers {
-            let request = Request { method: "GET", path: "/metrics", headers: &[], body: String::new() };
+            let request = Request { method: "GET", path: "/metrics", headers: &[("authorization", &authorization)], body: String::new() };
             let (_, text) = caller.call(&request).await.ok().filter(|(status, _)| *status == 200)?;
             look.add(&String::from_utf8_lossy(&text), channel);
         }
@@ -85,13 +96,13 @@ impl Shop {
     }
 
     /// Looks at it again and again, for as long as it is watched.
-    pub async fn watch_channel(&self, channel: String) -> Vec<Look> {
+    pub async fn watch(&self, channel: &str) -> Vec<Look> {
         let until = Instant::now() + WATCHED;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         let mut looks = Vec::new();
         while Instant::now() < until {
             ticks.tick().await;
-            looks.extend(self.look_at(&channel).await);
+            looks.extend(self.look_at(channel).await);
         }
         looks
     }

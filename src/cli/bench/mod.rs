@@ -34,7 +34,7 @@ use tokio::runtime::Runtime;
 
 use self::caller::Caller;
 use self::deaths::Course;
-use self::healed::Healed;
+use self::healed::{Healed, Watcher};
 use self::load::{Order, Shop, Wish};
 use self::report::{Judged, Report, Times};
 use self::scenario::Scenario;
@@ -276,14 +276,16 @@ fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Report
     note(&format!("{} orders over {} s", orders.len(), times.whole.as_secs()));
     let load = runtime.spawn(load::drive(Arc::clone(&shop), orders.into_iter()));
     let victim = args.scenario.hits_a_channel().then(|| args.pay_with.victim().to_owned());
+    let callers = stage.addresses().iter().map(|address| Caller::new(*address)).collect();
+    let watcher = Watcher { callers, token: stage.viewer().to_owned(), start };
     let mut well = Vec::new();
     if let Some(victim) = &victim {
         wait_until(start + begun.saturating_sub(healed::WATCHED).max(begun / 2));
-        well.extend(runtime.block_on(shop.look_at(victim)));
+        well.extend(runtime.block_on(watcher.look_at(victim)));
     }
     wait_until(start + begun);
     if let Some(victim) = &victim {
-        well.extend(runtime.block_on(shop.look_at(victim)));
+        well.extend(runtime.block_on(watcher.look_at(victim)));
     }
     args.scenario.begin(stage)?;
     let forging = (args.scenario.flood() > 0.0).then(|| runtime.spawn(load::forge(Arc::clone(&shop), "stripe_1".to_owned(), FORGED_EVERY)));
@@ -291,12 +293,7 @@ fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Report
     args.scenario.turn(stage)?;
     wait_until(start + times.ended);
     args.scenario.end(stage)?;
-    let watching = victim.clone().map(|victim| {
-        runtime.spawn({
-            let shop = Arc::clone(&shop);
-            async move { shop.watch_channel(victim).await }
-        })
-    });
+    let watching = victim.clone().map(|victim| runtime.spawn(async move { watcher.watch(&victim).await }));
     if let Some(forging) = forging {
         forging.abort();
     }

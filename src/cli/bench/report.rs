@@ -146,8 +146,10 @@ impl Report {
             self.cut_off,
             self.resolved_after_ms as f64 / 1_000.0
         );
-        if let Some(healed) = &self.healed {
-            words.push_str(&healed.in_words());
+        match &self.healed {
+            Some(healed) => words.push_str(&healed.in_words()),
+            None if self.victim.is_some() => words.push_str("how the healed channel was met could not be seen\n"),
+            None => {}
         }
         for (refusal, times) in &self.refused {
             let _ = writeln!(words, "refused {times} times: {refusal}");

@@ -73,6 +73,7 @@ pub struct Stage {
     control_url: String,
     addresses: Vec<SocketAddr>,
     keys: Vec<String>,
+    viewer: String,
     card_key: String,
     certificates: Certificates,
     folder: PathBuf,
@@ -102,6 +103,7 @@ impl Stage {
             control_url,
             addresses,
             keys: Vec::new(),
+            viewer: String::new(),
             card_key,
             certificates,
             folder: folder.to_owned(),
@@ -111,7 +113,7 @@ impl Stage {
             stage.start_server(nth, None)?;
             stage.wait_for_server(nth, runtime)?;
         }
-        stage.keys = runtime.block_on(stage.enrol())?;
+        (stage.keys, stage.viewer) = runtime.block_on(stage.enrol())?;
         Ok(stage)
     }
 
@@ -123,6 +125,11 @@ impl Stage {
     /// A key of each merchant.
     pub fn keys(&self) -> &[String] {
         &self.keys
+    }
+
+    /// The token of an operator who may look.
+    pub fn viewer(&self) -> &str {
+        &self.viewer
     }
 
     /// The database, by connections of its own.
@@ -332,7 +339,7 @@ impl Stage {
         }
     }
 
-    async fn enrol(&self) -> Result<Vec<String>, String> {
+    async fn enrol(&self) -> Result<(Vec<String>, String), String> {
         let store = self.store().await?;
         let now = Clock::system().wall();
         let mut keys = Vec::new();
@@ -342,7 +349,9 @@ impl Stage {
             store.add_key(merchant, &credential.digest, &credential.hint, now).await.map_err(|error| error.to_string())?;
             keys.push(credential.text);
         }
-        Ok(keys)
+        let viewer = Credential::operator_token()?;
+        store.add_operator("bench", "viewer", &viewer.digest, now).await.map_err(|error| error.to_string())?;
+        Ok((keys, viewer.text))
     }
 }
 
