@@ -12,6 +12,9 @@
 //! without the standby, and what was then read of it would be lost with that server. One that lives waits on, and what it waits for never becomes
 //! true at a standby that has been promoted.
 //!
+//! A failover is over soon or not at all: who wants a new connection waits while the primary has been silent for no more than [`RIDES_OUT`], and is told
+//! at once later on.
+//!
 //! While nobody else takes writes nothing is given up, however long a host says nothing: there is nowhere to go, a slow commit is not a lost one,
 //! and a server that was only slow goes on where it was.
 //!
@@ -23,7 +26,7 @@
 //! changes nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -44,6 +47,9 @@ const ANXIOUS: Duration = Duration::from_millis(50);
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// How long whoever wants a connection waits until a primary is known, before the hosts are tried one after the other to learn what they say.
 const FOUND_WITHIN: Duration = Duration::from_secs(2);
+/// For so long after the primary's last word a connection that it refuses is tried again. Less than clients of ours wait, and no more than a few
+/// seconds' requests gather behind it.
+const RIDES_OUT: Duration = Duration::from_secs(3);
 
 /// What a host said last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,8 @@ struct View {
     place: Option<usize>,
     /// The latest timeline that was seen.
     timeline: i64,
+    /// When the primary last said that it is one.
+    heard: Option<Instant>,
 }
 
 impl View {
@@ -78,11 +86,16 @@ impl View {
         let writers = (0..self.hosts.len()).rev().filter_map(|place| Some((timeline(place)?, place)));
         let Some((latest, best)) = writers.max_by_key(|(timeline, _)| *timeline) else { return false };
         self.timeline = latest;
+        self.heard = Some(Instant::now());
         if self.place == Some(best) || self.place.is_some_and(|place| self.hosts[place] == Says::Primary(latest)) {
             return false;
         }
         self.place = Some(best);
         true
+    }
+
+    fn has_just_ended(&self) -> bool {
+        self.heard.is_some_and(|heard| heard.elapsed() < RIDES_OUT)
     }
 
     /// Whether the primary answers.
@@ -105,7 +118,7 @@ impl Primary {
         if count < 2 {
             return None;
         }
-        let (view, seen) = watch::channel(View { hosts: vec![Says::Nothing; count], place: None, timeline: 0 });
+        let (view, seen) = watch::channel(View { hosts: vec![Says::Nothing; count], place: None, timeline: 0, heard: None });
         let view = Arc::new(view);
         let lookout = |place| {
             let mut host = only_host(config, place);
@@ -118,7 +131,7 @@ impl Primary {
     /// A connection to the primary, with the task that drives it and ends when it is lost or given up.
     ///
     /// # Errors
-    /// What the primary said, or the last of the hosts while there is none. Waits for a host that says nothing for as long as the caller does.
+    /// What the primary said, when it has been away for longer than a failover takes, or the last of the hosts while there is none. Waits for a host that says nothing for as long as the caller does.
     pub(super) async fn connect(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
         let mut view = self.view.clone();
         loop {
@@ -130,8 +143,11 @@ impl Primary {
             let host = only_host(config, place);
             tokio::select! {
                 opened = host.connect(NoTls) => {
-                    let (client, connection) = opened?;
-                    return Ok((client, tokio::spawn(drive(connection, view, Some(place)))));
+                    match opened {
+                        Ok((client, connection)) => return Ok((client, tokio::spawn(drive(connection, view, Some(place))))),
+                        Err(_) if view.borrow().has_just_ended() => tokio::time::sleep(ANXIOUS).await,
+                        Err(error) => return Err(error),
+                    }
                 }
                 // Nothing was asked on it yet.
                 () = elsewhere(&mut view, place) => {}
@@ -173,7 +189,8 @@ where
                 tracing::warn!(error = %error, "a database connection was lost");
             }
         }
-        () = given_up => tracing::warn!("a database connection was given up: the primary is another host now"),
+        // Each of many: the lookout has said it once, louder.
+        () = given_up => tracing::debug!("a database connection was given up: the primary is another host now"),
     }
 }
 
@@ -234,7 +251,7 @@ mod tests {
     use super::*;
 
     fn view(count: usize) -> View {
-        View { hosts: vec![Says::Nothing; count], place: None, timeline: 0 }
+        View { hosts: vec![Says::Nothing; count], place: None, timeline: 0, heard: None }
     }
 
     #[test]

@@ -132,8 +132,7 @@ impl Pair {
         // While the sockets' folders alone decide who may enter, any password will do.
         let (primary, standby) = (connect(&self.primary, &self.password).await?, connect(&self.standby, &self.password).await?);
         let wire = self.wire.address();
-        let origin =
-            format!("host={} port={} user={SUPERUSER} password={} application_name={STANDBY}", wire.ip(), wire.port(), self.password);
+        let origin = format!("host={} port={} user={SUPERUSER} password={} application_name={STANDBY}", wire.ip(), wire.port(), self.password);
         // One by one: several in a message would be one transaction, in which settings cannot be altered.
         run(&primary, &format!("ALTER ROLE {SUPERUSER} PASSWORD '{}'", self.password)).await?;
         run(&primary, &format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'")).await?;

@@ -85,9 +85,7 @@ impl Report {
     pub fn new(scenario: String, victim: Option<String>, command: String, told: &[Told], times: Times, judged: Judged) -> Self {
         let seconds = seconds(told, times.whole, times.in_time);
         let dips = |second: &&Second| second.second >= times.begun.as_secs() && second.in_time * 10 < second.offered * 9;
-        let back = times.promoted.and_then(|promoted| {
-            told.iter().filter(|told| !told.flood && told.at >= promoted).filter_map(Told::right_at).min()
-        });
+        let back = times.promoted.and_then(|promoted| told.iter().filter(|told| !told.flood && told.at >= promoted).filter_map(Told::right_at).min());
         let elsewhere = |told: &Told| told.channel.is_some() && told.channel != victim;
         let mut refused = BTreeMap::new();
         for told in told.iter().filter(|told| told.was_refused() && !told.flood) {
@@ -163,7 +161,10 @@ impl Report {
         let since = match (self.promoted_at_ms, self.back_after_ms, self.away_ms) {
             (Some(promoted), Some(back), Some(away)) => {
                 let promoted = promoted as f64 / 1_000.0;
-                let _ = writeln!(words, "promoted at {promoted:.1} s; the first order after that was paid {back} ms later, {away} ms after the fault began");
+                let _ = writeln!(
+                    words,
+                    "promoted at {promoted:.1} s; the first order after that was paid {back} ms later, {away} ms after the fault began"
+                );
                 "the promotion"
             }
             (Some(_), ..) => {
