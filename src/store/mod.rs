@@ -23,6 +23,7 @@ mod primary;
 pub mod replica;
 pub mod schema;
 pub mod share;
+pub mod standby;
 pub mod statements;
 pub mod webhook;
 

@@ -23,11 +23,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_postgres::{Client, NoTls};
 
 use super::super::credential::{hex, random};
 use crate::cluster::{Cluster, ClusterOptions, SUPERUSER};
 use crate::sandbox::proxy::{Flow, Manner, Proxy};
+use crate::store::StoreError;
+use crate::store::standby::Administrator;
 
 /// What the primary calls its standby.
 const STANDBY: &str = "second";
@@ -119,59 +120,50 @@ impl Pair {
     fn promote(&self) -> Result<(), String> {
         std::thread::sleep(self.promote_after);
         let errand = super::super::database::errand_runtime()?;
-        let promoted = errand.block_on(async {
-            let client = connect(&self.standby, &self.password).await?;
-            let row = client.query_one("SELECT pg_promote()", &[]).await.map_err(said)?;
-            row.try_get::<_, bool>(0).map_err(said)
-        })?;
+        let promoted = errand.block_on(async { enter(&self.standby, &self.password).await?.promote().await }).map_err(|error| error.to_string())?;
         if promoted { Ok(()) } else { Err("the standby was not promoted in time".to_owned()) }
     }
 
     /// Locks both doors, and has the primary wait for a standby that follows through the wire.
     async fn marry(&self) -> Result<(), String> {
-        // While the sockets' folders alone decide who may enter, any password will do.
-        let (primary, standby) = (connect(&self.primary, &self.password).await?, connect(&self.standby, &self.password).await?);
-        let wire = self.wire.address();
-        let origin = format!("host={} port={} user={SUPERUSER} password={} application_name={STANDBY}", wire.ip(), wire.port(), self.password);
-        // One by one: several in a message would be one transaction, in which settings cannot be altered.
-        run(&primary, &format!("ALTER ROLE {SUPERUSER} PASSWORD '{}'", self.password)).await?;
-        run(&primary, &format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'")).await?;
-        run(&standby, &format!("ALTER SYSTEM SET primary_conninfo = '{origin}'")).await?;
-        for (cluster, client) in [(&self.primary, &primary), (&self.standby, &standby)] {
+        self.introduce().await.map_err(|error| error.to_string())?;
+        // While the sockets' folders alone decide who may enter, any password does.
+        for cluster in [&self.primary, &self.standby] {
+            let inside = enter(cluster, &self.password).await.map_err(|error| error.to_string())?;
             let file = cluster.data_dir().join("pg_hba.conf");
             fs::write(&file, WHO_MAY).map_err(|error| format!("{}: {error}", file.display()))?;
-            run(client, "SELECT pg_reload_conf()").await?;
+            inside.reload().await.map_err(|error| error.to_string())?;
         }
         let deadline = Instant::now() + FOLLOWS_WITHIN;
-        let follows = format!("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming' AND sender_port = {}", wire.port());
-        let waited_for = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-        while count(&standby, &follows).await? == 0 || count(&primary, waited_for).await? == 0 {
-            if Instant::now() > deadline {
-                return Err(format!("the standby does not follow: read {}", self.standby.log().display()));
+        loop {
+            // The standby may not have heard of the password yet.
+            match self.is_one().await {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
+                Ok(false) => return Err(format!("the standby does not follow: read {}", self.standby.log().display())),
+                Err(error) => return Err(error.to_string()),
             }
-            tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(())
+    }
+
+    async fn introduce(&self) -> Result<(), StoreError> {
+        let (primary, standby) = (enter(&self.primary, &self.password).await?, enter(&self.standby, &self.password).await?);
+        let (wire, password) = (self.wire.address(), &self.password);
+        primary.set_password(SUPERUSER, password).await?;
+        primary.wait_for_standby(STANDBY).await?;
+        let origin = format!("host={} port={} user={SUPERUSER} password={password} application_name={STANDBY}", wire.ip(), wire.port());
+        standby.follow(&origin).await
+    }
+
+    /// Whether the standby follows through the wire, and the primary waits for it.
+    async fn is_one(&self) -> Result<bool, StoreError> {
+        let (primary, standby) = (enter(&self.primary, &self.password).await?, enter(&self.standby, &self.password).await?);
+        Ok(standby.follows_through(self.wire.address().port()).await? && primary.waits_for_one().await?)
     }
 }
 
-async fn connect(cluster: &Cluster, password: &str) -> Result<Client, String> {
-    let (client, connection) = tokio_postgres::connect(&format!("{}&password={password}", cluster.url("postgres")), NoTls).await.map_err(said)?;
-    tokio::spawn(connection);
-    Ok(client)
-}
-
-async fn run(client: &Client, statement: &str) -> Result<(), String> {
-    client.batch_execute(statement).await.map_err(said)
-}
-
-async fn count(client: &Client, statement: &str) -> Result<i64, String> {
-    client.query_one(statement, &[]).await.and_then(|row| row.try_get(0)).map_err(said)
-}
-
-/// The server's own words, where there are some.
-fn said(error: tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
+async fn enter(cluster: &Cluster, password: &str) -> Result<Administrator, StoreError> {
+    Administrator::connect(&format!("{}&password={password}", cluster.url("postgres"))).await
 }
 
 /// A port on loopback that leads to the socket of a cluster. Dropping it closes it, and what is open through it.
