@@ -271,7 +271,7 @@ mod tests {
         assert!(view.hear(2, Says::Primary(4)), "the old one still thinks that it is the primary");
         assert!(!view.hear(0, Says::Primary(3)) && view.place == Some(2));
         assert!(!view.hear(1, Says::Primary(4)), "of equals it stays where it is");
-        assert!(!view.hear(2, Says::Nothing) && !view.hear(1, Says::Standby) && view.place == Some(2), "the older one is no way out");
+        assert!(!view.hear(1, Says::Standby) && !view.hear(2, Says::Nothing) && view.place == Some(2), "the older one is no way out");
         assert!(view.hear(1, Says::Primary(5)) && view.place == Some(1));
     }
 }
