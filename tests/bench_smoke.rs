@@ -1,5 +1,5 @@
-//! `breakwater bench` as a shell sees it, in its smallest: one channel of four refuses for a moment, or the process dies at a few of its crash points,
-//! and the referee finds the money right. What it takes is reported and never judged.
+//! `breakwater bench` as a shell sees it, in its smallest: one channel of four refuses for a moment, the database's primary is killed, or the process dies at
+//! a few of its crash points, and the referee finds the money right. What it takes is reported and never judged.
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
 use std::process::Command;
@@ -30,6 +30,14 @@ fn while_one_of_four_banks_refuses_nobody_is_charged_twice_and_nothing_is_lost()
     let report = bench(&["refused", "--rate", "20", "--before-s", "1", "--fault-s", "2", "--after-s", "2"]);
     let offered: u64 = report["seconds"].as_array().expect("seconds").iter().filter_map(|second| second["offered"].as_u64()).sum();
     assert_eq!(offered, 100, "the load is not what was asked for: {report:#}");
+}
+
+#[test]
+fn when_the_databases_primary_is_killed_the_standby_carries_on_and_nothing_acknowledged_is_lost() {
+    let report = bench(&["primary_killed", "--rate", "20", "--before-s", "2", "--fault-s", "3", "--after-s", "2"]);
+    let at = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{name} is not known: {report:#}"));
+    assert!(at("promoted_at_ms") >= 2_000, "promoted before it was lost: {report:#}");
+    assert!(at("away_ms") >= at("back_after_ms"), "{report:#}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use breakwater::cluster::{Cluster, ClusterOptions};
+use breakwater::sandbox::proxy::{Flow, Manner, Proxy as Wire};
 use breakwater::store::{PoolSizes, Store, StoreError, schema};
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
@@ -118,7 +119,10 @@ async fn shop(world: &World, stop: &AtomicBool, told: &AtomicUsize) -> Vec<Value
 
 async fn until_more(told: &AtomicUsize, more: usize) {
     let enough = told.load(Ordering::SeqCst) + more;
+    let mut looks = 0;
     while told.load(Ordering::SeqCst) < enough {
+        assert!(looks < 2_400, "nobody is told anything any more");
+        looks += 1;
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -160,6 +164,59 @@ async fn a_primary_that_is_killed_takes_nothing_with_it_that_was_acknowledged() 
     check(&world, &acknowledged).await;
     let ready = world.send("GET", "/readyz", &[], "").await;
     assert_eq!(ready.status, 200, "without a restart of ours: {}", String::from_utf8_lossy(&ready.body));
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_cut_off_and_lives_on_is_given_up_when_its_standby_is_promoted() {
+    let pair = Pair::start().await;
+    // Nobody sends this: the proxy is only the way to a socket, and the wire before it is what breaks. It goes on acknowledging, so no kernel notices.
+    let door = Proxy::start(pair.primary.socket_file(), unique("never")).await;
+    let wire = Wire::start(([127, 0, 0, 1], door.port()).into()).expect("it listens");
+    let world = open(pair.url("127.0.0.1", wire.address().port())).await;
+    let (stop, told) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let accident = async {
+        until_more(&told, 30).await;
+        wire.set(Manner { flow: Flow::Lose, ..Manner::default() });
+        pair.promote().await;
+        until_more(&told, 60).await;
+        stop.store(true, Ordering::SeqCst);
+        // Whoever checks asks the hosts one after the other.
+        pair.kill_primary();
+        wire.heal();
+    };
+    let (acknowledged, ()) = tokio::join!(shop(&world, &stop, &told), accident);
+    check(&world, &acknowledged).await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_does_not_know_that_it_was_replaced_is_left_and_not_gone_back_to() {
+    let pair = Pair::start().await;
+    let world = open(pair.direct_url()).await;
+    let (stop, told) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let accident = async {
+        until_more(&told, 30).await;
+        // Both take writes from now on, as far as each of them knows; the old one's wait for a standby that is gone.
+        pair.promote().await;
+        until_more(&told, 60).await;
+        // Now it waits for nobody: whoever wrote there would be told that it is done.
+        let old = connect(&pair.primary.url("shop")).await;
+        old.batch_execute("ALTER SYSTEM SET synchronous_standby_names = ''").await.expect("set");
+        old.batch_execute("SELECT pg_reload_conf()").await.expect("reloaded");
+        until_more(&told, 60).await;
+        stop.store(true, Ordering::SeqCst);
+        // Whoever checks takes the first host that takes writes.
+        pair.kill_primary();
+    };
+    let (acknowledged, ()) = tokio::join!(shop(&world, &stop, &told), accident);
+    check(&world, &acknowledged).await;
+    let survivor = connect(&pair.standby.url("shop")).await;
+    for told in &acknowledged {
+        let order = told["merchant_order_id"].as_str().expect("an order");
+        let rows = survivor.query("SELECT id FROM payment WHERE merchant_order_id = $1", &[&order]).await.expect("readable");
+        assert_eq!(rows.len(), 1, "{order} was acknowledged and is not at the new primary");
+    }
     world.close().await;
 }
 

@@ -133,6 +133,14 @@ impl Cluster {
         Self::start_temporary_from(options, Some((primary, name)))
     }
 
+    /// The same in the folder `dir`, whose data are kept: once it is there it is a standby, or what became of it, at each start.
+    ///
+    /// # Errors
+    /// As [`Cluster::start_temporary_standby`].
+    pub fn start_standby(dir: &Path, primary: &Self, name: &str, options: &ClusterOptions) -> Result<Self, ClusterError> {
+        Self::start_in(dir, options, false, Some((primary, name)))
+    }
+
     fn start_temporary_from(options: &ClusterOptions, origin: Option<(&Self, &str)>) -> Result<Self, ClusterError> {
         // Not $TMPDIR: that may be long, or private to root.
         let dir = PathBuf::from(format!("/tmp/breakwater-{}", uuid::Uuid::new_v4().simple()));

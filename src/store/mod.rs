@@ -19,9 +19,11 @@ pub mod notification;
 pub mod number;
 pub mod payment;
 pub mod pool;
+mod primary;
 pub mod replica;
 pub mod schema;
 pub mod share;
+pub mod standby;
 pub mod statements;
 pub mod webhook;
 
@@ -34,6 +36,7 @@ use tokio::runtime::Handle;
 
 pub use self::journal::{ChangeVerdict, Intent, IntentVerdict, Journal, JournalError};
 use self::pool::Purpose;
+use self::primary::Primary;
 use self::replica::Replica;
 pub use self::replica::ReplicaSettings;
 pub use self::share::Share;
@@ -115,6 +118,8 @@ pub struct Store {
     pub journal: Journal,
     pools: Arc<Pools>,
     replica: Option<Replica>,
+    /// Where the address has several hosts.
+    primary: Option<Arc<Primary>>,
     url: Arc<str>,
     max_wait: Duration,
     runtime: Handle,
@@ -180,21 +185,23 @@ impl Store {
     pub async fn open_as(url: &str, opening: Opening, runtime: &Handle) -> Result<Self, StoreError> {
         let Opening { sizes, max_wait, replica } = opening;
         pool::find_primary(url).await?;
-        let connect = |purpose, size| pool::connect_within(url, purpose, size, max_wait, runtime);
+        let primary = Primary::watch(&pool::parse(url)?, runtime);
+        let connect = |purpose, size| pool::connect_to(primary.as_ref(), url, purpose, size, max_wait, runtime);
         let mut shares = Vec::new();
         for share in Share::ALL.into_iter().filter(|share| share.of(sizes.reads) > 0) {
             shares.push((share, connect(Purpose::Reads, share.of(sizes.reads))?));
         }
         let shared: usize = Share::ALL.iter().map(|share| share.of(sizes.reads)).sum();
         let rest = connect(Purpose::Reads, sizes.reads - shared)?;
-        check_room(&rest, sizes.sum(), "the server").await?;
+        // One more looks out for the primary.
+        check_room(&rest, sizes.sum() + usize::from(primary.is_some()), "the server").await?;
         let replica = match replica {
             None => None,
             Some(settings) => Some(Replica::open(&settings, &rest, max_wait, runtime).await?),
         };
         let journal = Journal::start(runtime, &connect(Purpose::Journal, sizes.journal)?);
         let pools = Arc::new(Pools { rest, shares });
-        Ok(Self { journal, pools, replica, url: url.into(), max_wait, runtime: runtime.clone() })
+        Ok(Self { journal, pools, replica, primary, url: url.into(), max_wait, runtime: runtime.clone() })
     }
 
     /// The same store over a small pool of its own: what one channel does for itself (its inbox, its leases) takes no connection from
@@ -203,7 +210,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Settings`].
     pub fn with_own_connections(&self, purpose: Purpose, connections: usize) -> Result<Self, StoreError> {
-        let rest = pool::connect_within(&self.url, purpose, connections, self.max_wait, &self.runtime)?;
+        let rest = pool::connect_to(self.primary.as_ref(), &self.url, purpose, connections, self.max_wait, &self.runtime)?;
         Ok(Self { pools: Arc::new(Pools { rest, shares: Vec::new() }), ..self.clone() })
     }
 

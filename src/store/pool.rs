@@ -1,11 +1,12 @@
 //! Connection pools, one a purpose, so that a flood of one takes nothing from another. Their sum is checked against the server's
 //! `max_connections` before anything is served.
 //!
-//! An address may name several hosts, of which one is the primary: every connection is then opened to whichever takes writes at that moment, so
-//! that a pool finds a promoted standby by itself, one connection after the other, as those to the lost primary break. A COMMIT is never
+//! An address may name several hosts, of which one is the primary: every connection is then opened to whichever takes writes at that moment, and
+//! given up when another does (`primary.rs`), so that a pool finds a promoted standby by itself. A COMMIT is never
 //! cancelled: no statement is dropped half-way, and the server ends its own `statement_timeout` before it commits, so that what waits for a
 //! synchronous standby waits until it is there or the connection is gone. Then it is unknown, and the journal settles it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
@@ -16,6 +17,7 @@ use tokio_postgres::config::{Host, LoadBalanceHosts, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::StoreError;
+use super::primary::Primary;
 
 /// How long whoever wants a connection waits for a free one, unless the settings say otherwise.
 pub const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -66,12 +68,27 @@ impl Purpose {
 
 /// Opens connections on the runtime that is to drive them, whoever asks for one: a connection that lived on the thread of its first user would
 /// end with that thread, and wait whenever that thread is busy.
-struct OnRuntime(Handle);
+struct OnRuntime {
+    runtime: Handle,
+    primary: Option<Arc<Primary>>,
+}
+
+/// A connection that is being opened; nobody goes on opening it when nobody waits for it any more.
+struct Opening(JoinHandle<Result<(Client, JoinHandle<()>), tokio_postgres::Error>>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 impl Connect for OnRuntime {
     fn connect(&self, config: &tokio_postgres::Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
-        let config = config.clone();
-        let opening = self.0.spawn(async move {
+        let (config, primary) = (config.clone(), self.primary.clone());
+        let mut opening = Opening(self.runtime.spawn(async move {
+            if let Some(primary) = primary {
+                return primary.connect(&config).await;
+            }
             let (client, connection) = config.connect(NoTls).await?;
             let driver = tokio::spawn(async move {
                 if let Err(error) = connection.await {
@@ -79,9 +96,9 @@ impl Connect for OnRuntime {
                 }
             });
             Ok((client, driver))
-        });
+        }));
         Box::pin(async move {
-            match opening.await {
+            match (&mut opening.0).await {
                 Ok(opened) => opened,
                 // The runtime is shutting down: nobody waits for a connection any more.
                 Err(_) => std::future::pending().await,
@@ -103,6 +120,21 @@ pub fn connect(url: &str, purpose: Purpose, size: usize, runtime: &Handle) -> Re
 /// # Errors
 /// [`StoreError::Settings`] when the address cannot be read.
 pub fn connect_within(url: &str, purpose: Purpose, size: usize, max_wait: Duration, runtime: &Handle) -> Result<Pool, StoreError> {
+    connect_to(None, url, purpose, size, max_wait, runtime)
+}
+
+/// The same, whose connections are to the primary that `primary` knows of, where somebody looks out for it, and are given up when it is another.
+///
+/// # Errors
+/// [`StoreError::Settings`] when the address cannot be read.
+pub(super) fn connect_to(
+    primary: Option<&Arc<Primary>>,
+    url: &str,
+    purpose: Purpose,
+    size: usize,
+    max_wait: Duration,
+    runtime: &Handle,
+) -> Result<Pool, StoreError> {
     let mut config = parse(url)?;
     let options = match config.get_options() {
         Some(given) => format!("{given} {}", purpose.options()),
@@ -116,7 +148,11 @@ pub fn connect_within(url: &str, purpose: Purpose, size: usize, max_wait: Durati
     } else if hosts > 1 {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
-    let manager = Manager::from_connect(config, OnRuntime(runtime.clone()), ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let manager = Manager::from_connect(
+        config,
+        OnRuntime { runtime: runtime.clone(), primary: primary.cloned() },
+        ManagerConfig { recycling_method: RecyclingMethod::Fast },
+    );
     let create = CONNECT_TIMEOUT * u32::try_from(hosts).unwrap_or(u32::MAX) + Duration::from_secs(2);
     Pool::builder(manager)
         .max_size(size)
@@ -128,13 +164,17 @@ pub fn connect_within(url: &str, purpose: Purpose, size: usize, max_wait: Durati
 }
 
 /// The address, with what every connection of ours has.
-fn parse(url: &str) -> Result<Config, StoreError> {
+pub(super) fn parse(url: &str) -> Result<Config, StoreError> {
     let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| StoreError::Settings(StoreError::from(error).to_string()))?;
+    with_patience(&mut config);
+    Ok(config)
+}
+
+fn with_patience(config: &mut Config) {
     config.connect_timeout(CONNECT_TIMEOUT);
     // A server that is gone without a word (a lost machine, a cut cable) is noticed, or a writer would wait for it as long as the kernel repeats.
     config.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2)).keepalives_retries(3);
     config.tcp_user_timeout(Duration::from_secs(10));
-    Ok(config)
 }
 
 /// The one host of `url` that takes writes now, as an address of its own. Asks each in turn.
@@ -145,19 +185,11 @@ pub async fn find_primary(url: &str) -> Result<Config, StoreError> {
     let config = parse(url)?;
     let (mut standbys, mut last) = (Vec::new(), None);
     for (place, host) in config.get_hosts().iter().enumerate() {
-        let mut single = without_hosts(&config);
-        let port = config.get_ports().get(place).or_else(|| config.get_ports().first()).copied().unwrap_or(5432);
-        match host {
-            Host::Tcp(name) => single.host(name).port(port),
-            Host::Unix(path) => single.host_path(path).port(port),
-        };
-        if let Some(address) = config.get_hostaddrs().get(place) {
-            single.hostaddr(*address);
-        }
+        let single = only_host(&config, place);
         match takes_writes(&single).await {
             Ok(true) => return Ok(single),
             Ok(false) => standbys.push(match host {
-                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Tcp(name) => format!("{name}:{}", port_of(&config, place)),
                 Host::Unix(path) => path.display().to_string(),
             }),
             Err(error) => last = Some(error),
@@ -172,16 +204,25 @@ pub async fn find_primary(url: &str) -> Result<Config, StoreError> {
 }
 
 async fn takes_writes(config: &Config) -> Result<bool, StoreError> {
-    let (client, connection) = config.connect(NoTls).await?;
-    let driver = tokio::spawn(connection);
-    let answer = client.query_one(super::statements::ALIVE, &[]).await;
-    drop(client);
-    let _ended = driver.await;
-    Ok(answer?.try_get(0)?)
+    let asked = async {
+        let (client, connection) = config.connect(NoTls).await?;
+        let driver = tokio::spawn(connection);
+        let answer = client.query_one(super::statements::ALIVE, &[]).await;
+        drop(client);
+        let _ended = driver.await;
+        Ok(answer?.try_get(0)?)
+    };
+    // One that accepts and says nothing must not keep us from the next. Nothing is changed by the question.
+    let late = || StoreError::Away(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
+    tokio::time::timeout(CONNECT_TIMEOUT, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// The address with everything but its hosts.
-fn without_hosts(config: &Config) -> Config {
+fn port_of(config: &Config, place: usize) -> u16 {
+    config.get_ports().get(place).or_else(|| config.get_ports().first()).copied().unwrap_or(5432)
+}
+
+/// The address with everything, but of its hosts only the one at that place.
+pub(super) fn only_host(config: &Config, place: usize) -> Config {
     let mut single = Config::new();
     if let Some(user) = config.get_user() {
         single.user(user);
@@ -195,6 +236,16 @@ fn without_hosts(config: &Config) -> Config {
     if let Some(options) = config.get_options() {
         single.options(options);
     }
-    single.application_name("breakwater").connect_timeout(CONNECT_TIMEOUT);
+    single.application_name(config.get_application_name().unwrap_or("breakwater"));
+    with_patience(&mut single);
+    let port = port_of(config, place);
+    match config.get_hosts().get(place) {
+        Some(Host::Tcp(name)) => single.host(name).port(port),
+        Some(Host::Unix(path)) => single.host_path(path).port(port),
+        None => &mut single,
+    };
+    if let Some(address) = config.get_hostaddrs().get(place) {
+        single.hostaddr(*address);
+    }
     single
 }

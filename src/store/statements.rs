@@ -4,7 +4,7 @@
 use super::webhook::{self, delivery, endpoint};
 use super::{
     account, administration, alert, audit, books, card, channel_override, diagnosis, doubt, guard, inbox, integrity, journal, lease, notification,
-    number, payment, replica, schema,
+    number, payment, primary, replica, schema,
 };
 
 /// Whether a relation of that name exists.
@@ -20,6 +20,7 @@ pub(super) const MAX_CONNECTIONS: &str = "SELECT current_setting('max_connection
 pub const ALL: &[(&str, &str)] = &[
     ("partition_exists", PARTITION_EXISTS),
     ("alive", ALIVE),
+    ("primary_timeline", primary::TIMELINE),
     ("max_connections", MAX_CONNECTIONS),
     ("replica_written", replica::WRITTEN),
     ("replica_standby", replica::STANDBY),

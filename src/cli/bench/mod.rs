@@ -3,6 +3,8 @@
 //!
 //! Two scenarios break the process itself, as often as is asked for (`deaths.rs`): `kill --kills N`, and `crash_points`.
 //!
+//! Two lose the database's primary (`pair.rs`): `primary_killed` and `primary_cut_off`.
+//!
 //! `stage.rs` is the system, `scenario.rs` what breaks, `load.rs` the payments (an open loop: nobody waits for anybody), `referee.rs` and
 //! `report.rs` what comes out (`toll.rs` of deaths, `healed.rs` of a channel that is back). The settings it runs under are `benches/four_banks.toml`. A seed repeats the orders, and the
 //! sandbox's dice; what the machine does between them is not repeated. Durations are reported and never judged: the exit code is about money alone.
@@ -12,6 +14,7 @@ mod certificates;
 mod deaths;
 mod healed;
 mod load;
+mod pair;
 mod receiver;
 pub mod referee;
 mod report;
@@ -36,6 +39,7 @@ use self::caller::Caller;
 use self::deaths::Course;
 use self::healed::{Healed, Watcher};
 use self::load::{Order, Shop, Wish};
+use self::pair::Pair;
 use self::report::{Judged, Report, Times};
 use self::scenario::Scenario;
 use self::stage::{Props, Stage};
@@ -61,6 +65,8 @@ const REFUNDED_ONE_IN: u64 = 10;
   breakwater bench black_hole --rate 100 --fault-s 20 --json > black_hole.json
   breakwater bench kill --processes 2 --seed 7
   breakwater bench slow --pay-with stripe
+  breakwater bench primary_killed --processes 2
+  breakwater bench primary_cut_off --promote-after-ms 3000
   breakwater bench kill --kills 200 --pay-with both
   breakwater bench crash_points --each 20 --pay-with both
   breakwater bench crash_points --each 1 --points payment_written,payment_answered
@@ -111,6 +117,9 @@ pub struct BenchArgs {
     /// Which points (crash_points) [default: all that such payments pass]
     #[arg(long, value_delimiter = ',', value_name = "POINT,…")]
     points: Vec<Point>,
+    /// How long after the primary was lost its standby is promoted (primary_killed, primary_cut_off), in milliseconds; at most half of the fault
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_800_000))]
+    promote_after_ms: u64,
     /// Keep database, books and logs here [default: a temporary folder, kept only if the books do not hold]
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
@@ -223,6 +232,10 @@ fn bench(args: &BenchArgs) -> Result<Outcome, String> {
         return Err("the sandbox's Stripe is without TLS: give --pay-with banks".to_owned());
     }
     let course = args.course();
+    let loses_the_primary = args.scenario.loses_the_primary();
+    if loses_the_primary && args.promote_after_ms > args.fault_s * 500 {
+        return Err("--promote-after-ms is more than half of --fault-s: the standby would be promoted when all is over".to_owned());
+    }
     let folder = folder(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| error.to_string())?;
     let flooded = args.scenario.flood() > 0.0;
@@ -234,6 +247,7 @@ fn bench(args: &BenchArgs) -> Result<Outcome, String> {
         victim: args.pay_with.victim(),
         timeout_ms: if course.is_some() { MORTAL_TIMEOUT_MS } else { TIMEOUT_MS },
         seed: args.seed,
+        promote_after: loses_the_primary.then(|| Duration::from_millis(args.promote_after_ms)),
     };
     note("starting a private Postgres, the sandbox and Breakwater");
     let mut stage = Stage::build(&folder, props, &runtime)?;
@@ -244,7 +258,9 @@ fn bench(args: &BenchArgs) -> Result<Outcome, String> {
     drop(stage);
     match &outcome {
         Ok(outcome) if outcome.holds() && args.data_dir.is_none() => {
-            let _ = crate::cluster::Cluster::erase(&folder.join("postgres"), &crate::cluster::ClusterOptions::default());
+            for cluster in Pair::folders() {
+                let _ = crate::cluster::Cluster::erase(&folder.join(cluster), &crate::cluster::ClusterOptions::default());
+            }
             let _ = std::fs::remove_dir_all(&folder);
         }
         _ => note(&format!("database, books and logs are kept in {}", folder.display())),
@@ -255,8 +271,9 @@ fn bench(args: &BenchArgs) -> Result<Outcome, String> {
 fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Report, String> {
     let seconds = Duration::from_secs;
     let begun = seconds(args.before_s);
-    let times = Times {
+    let mut times = Times {
         begun,
+        promoted: None,
         ended: begun + seconds(args.fault_s),
         whole: begun + seconds(args.fault_s + args.after_s),
         in_time: Duration::from_millis(args.in_time_ms),
@@ -288,6 +305,8 @@ fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Report
         well.extend(runtime.block_on(watcher.look_at(victim)));
     }
     args.scenario.begin(stage)?;
+    // Whoever loses the primary returns when its standby has been promoted.
+    times.promoted = args.scenario.loses_the_primary().then(|| start.elapsed());
     let forging = (args.scenario.flood() > 0.0).then(|| runtime.spawn(load::forge(Arc::clone(&shop), "stripe_1".to_owned(), FORGED_EVERY)));
     wait_until(start + begun + seconds(args.fault_s) / 2);
     args.scenario.turn(stage)?;
@@ -384,8 +403,9 @@ fn command(args: &BenchArgs) -> String {
         let (name, rate, merchants, seed) = (args.scenario.name(), args.rate, args.merchants, args.seed);
         return format!("breakwater bench {name}{pay_with} {often} --rate {rate} --merchants {merchants} --seed {seed}");
     }
+    let promote_after = if args.scenario.loses_the_primary() { format!(" --promote-after-ms {}", args.promote_after_ms) } else { String::new() };
     format!(
-        "breakwater bench {}{pay_with} --rate {} --before-s {} --fault-s {} --after-s {} --processes {} --merchants {} --seed {} --in-time-ms {}",
+        "breakwater bench {}{pay_with}{promote_after} --rate {} --before-s {} --fault-s {} --after-s {} --processes {} --merchants {} --seed {} --in-time-ms {}",
         args.scenario.name(),
         args.rate,
         args.before_s,

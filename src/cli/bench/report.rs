@@ -20,6 +20,8 @@ pub struct Times {
     pub begun: Duration,
     /// And ended.
     pub ended: Duration,
+    /// A standby had been promoted, where there is one.
+    pub promoted: Option<Duration>,
     /// The last order was due.
     pub whole: Duration,
     /// What still counts as in time.
@@ -54,6 +56,15 @@ pub struct Report {
     pub seconds: Vec<Second>,
     /// Seconds from the fault's beginning in which fewer than nine tenths of what was offered was paid in time.
     pub dip_s: u64,
+    /// When the standby had been promoted, in milliseconds from the start of the load; where a primary was lost.
+    pub promoted_at_ms: Option<u64>,
+    /// From then until the first right answer to an order that was offered after it, in milliseconds.
+    pub back_after_ms: Option<u64>,
+    /// From the fault's beginning to that answer: how long clients were without.
+    pub away_ms: Option<u64>,
+    /// Whole seconds from the promotion, or else from the fault's end, until the first from which on every second had 95 in 100 of its orders in
+    /// time. Nothing when the last second had not.
+    pub steady_after_s: Option<u64>,
     /// Of all orders.
     pub all: Phases,
     /// Of those that another channel carried.
@@ -77,6 +88,7 @@ impl Report {
     pub fn new(scenario: String, victim: Option<String>, command: String, told: &[Told], times: Times, judged: Judged) -> Self {
         let seconds = seconds(told, times.whole, times.in_time);
         let dips = |second: &&Second| second.second >= times.begun.as_secs() && second.in_time * 10 < second.offered * 9;
+        let back = times.promoted.and_then(|promoted| told.iter().filter(|told| !told.flood && told.at >= promoted).filter_map(Told::right_at).min());
         let elsewhere = |told: &Told| told.channel.is_some() && told.channel != victim;
         let mut refused = BTreeMap::new();
         for told in told.iter().filter(|told| told.was_refused() && !told.flood) {
@@ -84,6 +96,10 @@ impl Report {
         }
         Self {
             refused,
+            promoted_at_ms: times.promoted.map(whole_ms),
+            back_after_ms: back.zip(times.promoted).map(|(back, promoted)| whole_ms(back.saturating_sub(promoted))),
+            away_ms: back.map(|back| whole_ms(back.saturating_sub(times.begun))),
+            steady_after_s: steady_after_s(&seconds, times.promoted.unwrap_or(times.ended)),
             dip_s: seconds.iter().filter(dips).count() as u64,
             all: phases(told, times, |_| true),
             others: phases(told, times, elsewhere),
@@ -151,6 +167,25 @@ impl Report {
             None if self.victim.is_some() => words.push_str("how the healed channel was met could not be seen\n"),
             None => {}
         }
+        let since = match (self.promoted_at_ms, self.back_after_ms, self.away_ms) {
+            (Some(promoted), Some(back), Some(away)) => {
+                let promoted = promoted as f64 / 1_000.0;
+                let _ = writeln!(
+                    words,
+                    "promoted at {promoted:.1} s; the first order after that was paid {back} ms later, {away} ms after the fault began"
+                );
+                "the promotion"
+            }
+            (Some(_), ..) => {
+                words.push_str("no order that was offered after the promotion was paid\n");
+                "the promotion"
+            }
+            _ => "the fault's end",
+        };
+        let _ = match self.steady_after_s {
+            Some(steady) => writeln!(words, "95 % in time in every second from {steady} s after {since} on"),
+            None => writeln!(words, "not steady again: the last second had fewer than 95 % in time"),
+        };
         for (refusal, times) in &self.refused {
             let _ = writeln!(words, "refused {times} times: {refusal}");
         }
@@ -170,6 +205,14 @@ pub struct Judged {
     pub resolved_after: Duration,
     /// How the channel that was hit was met when it was well again.
     pub healed: Option<Healed>,
+}
+
+/// Whole seconds from `moment`, begun ones included, until the first from which on every second had 95 in 100 of its orders in time.
+fn steady_after_s(seconds: &[Second], moment: Duration) -> Option<u64> {
+    let steady = |second: &&Second| u64::from(second.in_time) * 100 >= u64::from(second.offered) * 95;
+    let since = seconds.iter().rev().take_while(steady).last()?.second;
+    let whole = Duration::from_secs(since).saturating_sub(moment);
+    Some(whole.as_secs() + u64::from(whole.subsec_nanos() > 0))
 }
 
 fn phases(told: &[Told], times: Times, which: impl Fn(&Told) -> bool) -> Phases {
@@ -201,7 +244,7 @@ mod tests {
         let mut orders: Vec<Told> = (0..60).map(|second| told(second, if second % 2 == 0 { "bank_1" } else { "bank_2" })).collect();
         orders[20].status = 503;
         let seconds = Duration::from_secs;
-        let times = Times { begun: seconds(20), ended: seconds(40), whole: seconds(60), in_time: seconds(1) };
+        let times = Times { begun: seconds(20), ended: seconds(40), promoted: None, whole: seconds(60), in_time: seconds(1) };
         let mut judged = Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: seconds(1), healed: None };
         judged.verdict.double.push("A was charged 2 times".to_owned());
         let report = Report::new("refused".to_owned(), Some("bank_1".to_owned()), "bench".to_owned(), &orders, times, judged);
@@ -210,5 +253,27 @@ mod tests {
         let words = report.in_words();
         assert!(words.contains("<< the fault begins") && words.contains("<< it ends") && words.contains("double 1, lost 0"), "{words}");
         assert!(words.contains("double: A was charged 2 times"), "{words}");
+        assert_eq!((report.steady_after_s, report.back_after_ms), (Some(0), None));
+    }
+
+    #[test]
+    fn the_service_is_back_with_the_first_right_answer_to_an_order_that_was_offered_after_the_promotion() {
+        let ms = Duration::from_millis;
+        let mut orders: Vec<Told> = (0..60).map(|second| told(second, "bank_1")).collect();
+        // Asked before the promotion and answered after it, refused, answered late: none of them is the first.
+        orders[20].answered = Some(ms(20_450));
+        orders[21].status = 503;
+        orders[22].answered = Some(ms(24_000));
+        orders[23].answered = Some(ms(23_100));
+        let times = Times { begun: ms(20_000), ended: ms(40_000), promoted: Some(ms(20_400)), whole: ms(60_000), in_time: ms(1_000) };
+        let judged = || Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: ms(0) };
+        let report = Report::new("primary_killed".to_owned(), None, "bench".to_owned(), &orders, times, judged());
+        assert_eq!((report.promoted_at_ms, report.back_after_ms, report.away_ms), (Some(20_400), Some(2_700), Some(3_100)));
+        // Second 22 is the last with a late answer, so 23 is the first that stays.
+        assert_eq!(report.steady_after_s, Some(3));
+        assert!(report.in_words().contains("2700 ms later, 3100 ms after the fault began"), "{}", report.in_words());
+        orders[59].status = 503;
+        let unsteady = Report::new("primary_killed".to_owned(), None, "bench".to_owned(), &orders, times, judged());
+        assert_eq!(unsteady.steady_after_s, None);
     }
 }

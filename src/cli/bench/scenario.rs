@@ -43,6 +43,12 @@ pub enum Scenario {
     /// SIGKILL of the postmaster, and a restart at once
     #[value(name = "postgres_kill")]
     PostgresKill,
+    /// SIGKILL of the primary's postmaster; its synchronous standby is promoted
+    #[value(name = "primary_killed")]
+    PrimaryKilled,
+    /// The primary is cut off from everybody and lives on; its synchronous standby is promoted; later the old primary is killed
+    #[value(name = "primary_cut_off")]
+    PrimaryCutOff,
     /// Three times the rate
     #[value(name = "overload")]
     Overload,
@@ -65,6 +71,11 @@ impl Scenario {
     /// Whether one channel is hit, and the others should not notice.
     pub const fn hits_a_channel(self) -> bool {
         matches!(self, Self::Refused | Self::TlsBroken | Self::BlackHole | Self::Stall | Self::Reset | Self::Errors | Self::Slow)
+    }
+
+    /// Whether the database has a standby, which takes over.
+    pub const fn loses_the_primary(self) -> bool {
+        matches!(self, Self::PrimaryKilled | Self::PrimaryCutOff)
     }
 
     /// How many times the ordinary rate is offered while it lasts.
@@ -93,6 +104,8 @@ impl Scenario {
             Self::Errors => stage.set_fault("error_not_processed"),
             Self::Kill => stage.kill_server(),
             Self::PostgresKill => stage.kill_postgres(),
+            Self::PrimaryKilled => stage.pair()?.kill_and_promote(),
+            Self::PrimaryCutOff => stage.pair()?.cut_off_and_promote(),
         }
     }
 
@@ -105,6 +118,8 @@ impl Scenario {
             Self::Reset => stage.set_wire(Manner { reset_after: Some((Direction::ToClient, BYTES_BEFORE_RESET)), ..Manner::default() }),
             Self::Errors => stage.set_fault("error_processed"),
             Self::Kill => stage.kill_server(),
+            // Until now it could have taken writes.
+            Self::PrimaryCutOff => stage.pair()?.kill_primary(),
             _ => Ok(()),
         }
     }
@@ -114,6 +129,9 @@ impl Scenario {
     /// # Errors
     /// As [`Scenario::begin`].
     pub fn end(self, stage: &mut Stage) -> Result<(), String> {
+        if self.loses_the_primary() {
+            stage.pair()?.heal();
+        }
         if matches!(self, Self::Errors) { stage.heal_fault() } else { stage.set_wire(Manner::default()) }
     }
 }

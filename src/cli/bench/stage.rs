@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use super::super::client;
 use super::super::credential::{Credential, hex, random};
 use super::certificates::Certificates;
+use super::pair::Pair;
 use super::referee::Entry;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterOptions};
@@ -50,6 +51,8 @@ pub struct Props {
     pub timeout_ms: u64,
     /// Seeds the sandbox's dice.
     pub seed: u64,
+    /// Two databases instead of one: how long after its primary was lost the standby is promoted.
+    pub promote_after: Option<Duration>,
 }
 
 /// A process of ours that ends with this value.
@@ -69,6 +72,7 @@ pub struct Stage {
     servers: Vec<Option<Process>>,
     _sandbox: Process,
     cluster: Option<Cluster>,
+    pair: Option<Pair>,
     proxies: BTreeMap<String, Vec<Proxy>>,
     control_url: String,
     addresses: Vec<SocketAddr>,
@@ -86,8 +90,14 @@ impl Stage {
     /// # Errors
     /// A sentence, with the end of the log where there is one. What was started is ended.
     pub fn build(folder: &Path, props: Props, runtime: &Runtime) -> Result<Self, String> {
-        let cluster = Cluster::start(&folder.join("postgres"), &ClusterOptions::default()).map_err(|error| error.to_string())?;
-        cluster.ensure_database(DATABASE).map_err(|error| error.to_string())?;
+        let (cluster, pair) = match props.promote_after {
+            Some(promote_after) => (None, Some(Pair::start(folder, DATABASE, promote_after, runtime)?)),
+            None => {
+                let cluster = Cluster::start(&folder.join("postgres"), &ClusterOptions::default()).map_err(|error| error.to_string())?;
+                cluster.ensure_database(DATABASE).map_err(|error| error.to_string())?;
+                (Some(cluster), None)
+            }
+        };
         let addresses = (0..props.processes).map(|_| free_address()).collect::<Result<Vec<_>, _>>()?;
         let certificates = Certificates::make(folder)?;
         let (sandbox, running) = start_sandbox(folder, addresses[0], props.seed, &certificates)?;
@@ -98,7 +108,8 @@ impl Stage {
         let mut stage = Self {
             servers,
             _sandbox: sandbox,
-            cluster: Some(cluster),
+            cluster,
+            pair,
             proxies,
             control_url,
             addresses,
@@ -257,6 +268,14 @@ impl Stage {
         Ok(())
     }
 
+    /// The two databases.
+    ///
+    /// # Errors
+    /// A sentence, when there is only one.
+    pub fn pair(&self) -> Result<&Pair, String> {
+        self.pair.as_ref().ok_or_else(|| "there is no standby".to_owned())
+    }
+
     /// Everything that the third parties charged and gave back.
     ///
     /// # Errors
@@ -281,7 +300,10 @@ impl Stage {
     }
 
     fn database_url(&self) -> String {
-        self.cluster.as_ref().map(|cluster| cluster.url(DATABASE)).unwrap_or_default()
+        match &self.pair {
+            Some(pair) => pair.url(DATABASE),
+            None => self.cluster.as_ref().map(|cluster| cluster.url(DATABASE)).unwrap_or_default(),
+        }
     }
 
     fn control(&self, method: &str, path: &str, body: &str) -> Result<String, String> {

@@ -48,6 +48,12 @@ impl Told {
         self.status == 201 && self.said.first().is_some_and(|said| said == "succeeded") && self.latency().is_some_and(|latency| latency <= limit)
     }
 
+    /// When it was answered, if its first answer was the right one, however late; a repeat's is as good.
+    pub fn right_at(&self) -> Option<Duration> {
+        let right = matches!(self.status, 200 | 201) && self.said.first().is_some_and(|said| said == "succeeded");
+        self.answered.filter(|_| right)
+    }
+
     fn has_failed(&self) -> bool {
         self.status == 0 || self.was_refused() || self.status >= 500 || self.said.first().is_some_and(|said| said == "failed")
     }

@@ -398,16 +398,17 @@ impl<C: Command> Writer<C> {
         }
     }
 
-    /// Runs the statement until the database has answered, for as long as [`AWAY`] while it is away.
+    /// Runs the statement until the database has answered, for as long as [`AWAY`] after it was first found away: what was waited for on a connection
+    /// that hung before it was lost is no try.
     async fn try_batch(&self, batch: &mut [Pending<C>]) -> Result<Vec<C::Verdict>, Fault> {
-        let began = tokio::time::Instant::now();
+        let mut away_since = None;
         loop {
             match self.attempt(batch).await {
                 Err(Fault::Away(why)) => {
                     for pending in batch.iter_mut() {
                         pending.after_loss = true;
                     }
-                    if began.elapsed() >= AWAY {
+                    if away_since.get_or_insert_with(tokio::time::Instant::now).elapsed() >= AWAY {
                         return Err(Fault::Away(why));
                     }
                     tokio::time::sleep(AWAY_PAUSE).await;
