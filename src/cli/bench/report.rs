@@ -266,7 +266,7 @@ mod tests {
         orders[22].answered = Some(ms(24_000));
         orders[23].answered = Some(ms(23_100));
         let times = Times { begun: ms(20_000), ended: ms(40_000), promoted: Some(ms(20_400)), whole: ms(60_000), in_time: ms(1_000) };
-        let judged = || Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: ms(0) };
+        let judged = || Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: ms(0), healed: None };
         let report = Report::new("primary_killed".to_owned(), None, "bench".to_owned(), &orders, times, judged());
         assert_eq!((report.promoted_at_ms, report.back_after_ms, report.away_ms), (Some(20_400), Some(2_700), Some(3_100)));
         // Second 22 is the last with a late answer, so 23 is the first that stays.
