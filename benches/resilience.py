@@ -3,20 +3,22 @@
 
     python3 benches/resilience.py [--runs N] [--rate R] [--before-s S] [--fault-s S] [--after-s S] [--pay-with banks|stripe] [--promote-after-ms N] SCENARIO…
 
-Runs each scenario N times (5), with another seed each time, by the binary that BREAKWATER names or else the release build, and prints a row of the
-README's table a scenario:
+Runs each scenario N times (5), with another seed each time, by the binary that BREAKWATER names or else the release build, and prints a row of a
+table a scenario, worst and median of:
 
-- in the outage: of the orders offered while the fault lasted, the share that was paid right and in time;
-- in all: the same over the whole run;
-- others' p99: of the channels that were not hit, during the fault against before it;
+- in time in the outage: of the orders offered while the fault lasted, the share that was paid right and in time; in all: over the whole run;
+- p99 during ÷ before: of the answers by the channels that were not hit;
+- final within: seconds from the fault's end, at most, until nothing was open;
+- healed ÷ steady: calls in the busiest of the first ten seconds of the channel that is well again, to its calls a second before the fault; healed in
+  flight, and how many of a hundred looks found more than its limit (`over its limit`);
 - back after: milliseconds from the standby's promotion until the first order that was offered since was paid; only where a primary is lost;
-- steady after: seconds from then, or else from the fault's end, until 95 % of every second's orders were in time; `never` when they were not at the end;
-- final after: seconds from the last order until nothing was open.
+- steady after: seconds from then, or else from the fault's end, until 95 % of every second's orders were in time; `inf` when they were not at the end.
 
 Ends with 1 when a run could not be made, or its books do not hold.
 """
 import argparse
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -39,24 +41,64 @@ def run(binary, scenario, seed, options):
         sys.exit(f"{' '.join(command)} ended with {done.returncode} and no report:\n{done.stderr[-2000:]}")
 
 
-def share(report, first, last):
+def in_time(report, first, last):
     seconds = [second for second in report["seconds"] if first <= second["second"] < last]
     offered = sum(second["offered"] for second in seconds)
-    return offered, 100 * sum(second["in_time"] for second in seconds) / max(1, offered)
+    return offered, round(100 * sum(second["in_time"] for second in seconds) / max(1, offered), 4)
 
 
-def p99_ratio(report):
-    others = report["others"]
-    before, during = others["before"], others["during"]
-    return during["p99_ms"] / max(1, before["p99_ms"]) if before and during else float("nan")
+def figures(report):
+    """Of one run; None where a scenario has no such figure."""
+    begun, ended, end = report["fault_from_s"], report["fault_to_s"], len(report["seconds"])
+    offered, outage = in_time(report, begun, ended)
+    before, during = report["others"]["before"], report["others"]["during"]
+    healed = report["healed"]
+    return {
+        "offered in the outage": offered,
+        "in time in the outage %": outage,
+        "in time in all %": in_time(report, 0, end)[1],
+        "p99 during ÷ before": round(during["p99_ms"] / max(1, before["p99_ms"]), 2) if before and during else None,
+        "final within s": round(end - ended + report["resolved_after_ms"] / 1000, 1),
+        "healed ÷ steady": round(healed["most_per_s"] / max(1, healed["steady_per_s"]), 2) if healed else None,
+        "healed in flight": healed["most_in_flight"] if healed else None,
+        "over its limit": healed["over_limit"] if healed else None,
+        "back after ms": or_never(report["back_after_ms"]) if report["promoted_at_ms"] is not None else None,
+        "steady after s": or_never(report["steady_after_s"]),
+        "double, lost, orphan, stuck": [len(report["verdict"][name]) for name in ("double", "lost", "orphan", "stuck")],
+    }
 
 
-def over(values, form="{:,.0f}"):
-    """Worst and median, where there are any; a run that never got there is worse than all."""
-    if not values:
-        return "-"
-    known = [float("inf") if value is None else value for value in values]
-    return ", ".join("never" if value == float("inf") else form.format(value) for value in (max(known), statistics.median(known)))
+def or_never(value):
+    return math.inf if value is None else value
+
+
+def least(values):
+    return f"{min(values):g}"
+
+
+def both(worst):
+    """The worst and the median, of the runs that have it."""
+
+    def cell(values):
+        known = [value for value in values if value is not None]
+        return f"{worst(known):g}, {statistics.median(known):g}" if known else "-"
+
+    return cell
+
+
+COLUMNS = {
+    "offered in the outage": least,
+    "in time in the outage %": both(min),
+    "in time in all %": both(min),
+    "p99 during ÷ before": both(max),
+    "final within s": both(max),
+    "healed ÷ steady": both(max),
+    "healed in flight": both(max),
+    "over its limit": both(max),
+    "back after ms": both(max),
+    "steady after s": both(max),
+    "double, lost, orphan, stuck": lambda runs: ", ".join(str(sum(faults)) for faults in zip(*runs)),
+}
 
 
 def main():
@@ -70,31 +112,18 @@ def main():
     options = parser.parse_args()
     binary = os.environ.get("BREAKWATER", str(HERE / "target/release/breakwater"))
     sound = True
-    print("| scenario | offered in the outage, a run | in time in the outage: worst, median % | in all: worst, median % | others' p99: median, worst | back after: worst, median ms | steady after: worst, median s | final after: median, worst s | double, lost, orphan, stuck |")
-    print("|" + " --- |" * 9)
+    print("| " + " | ".join(["scenario", *COLUMNS]) + " |")
+    print("|" + " --- |" * (len(COLUMNS) + 1))
     for scenario in options.scenarios:
-        outage, whole, ratios, final, faults, offered, back, steady = [], [], [], [], [0, 0, 0, 0], [], [], []
+        runs = []
         for nth in range(options.runs):
             code, report = run(binary, scenario, options.seed + nth, options)
             sound &= code == 0
-            count, right = share(report, report["fault_from_s"], report["fault_to_s"])
-            offered.append(count)
-            outage.append(right)
-            whole.append(share(report, 0, len(report["seconds"]))[1])
-            ratios.append(p99_ratio(report))
-            if report["promoted_at_ms"] is not None:
-                back.append(report["back_after_ms"])
-            steady.append(report["steady_after_s"])
-            final.append(report["resolved_after_ms"] / 1000)
-            for place, name in enumerate(("double", "lost", "orphan", "stuck")):
-                faults[place] += len(report["verdict"][name])
-            print(f"{scenario} {nth + 1}: {right:.3f} % of {count} in the outage, {whole[-1]:.3f} % in all, others' p99 x {ratios[-1]:.2f}, back after {report['back_after_ms']} ms, steady after {steady[-1]} s, final after {final[-1]:.1f} s", file=sys.stderr)
-        middle = statistics.median
-        print(
-            f"| `{scenario}` | {min(offered):,} | {min(outage):.3f}, {middle(outage):.3f} | {min(whole):.3f}, {middle(whole):.3f} "
-            f"| {middle(ratios):.2f}, {max(ratios):.2f} | {over(back)} | {over(steady)} | {middle(final):.1f}, {max(final):.1f} | {', '.join(map(str, faults))} |",
-            flush=True,
-        )
+            runs.append(figures(report))
+            said = ", ".join(f"{name} {value}" for name, value in runs[-1].items() if value is not None)
+            print(f"{scenario} {nth + 1}: {said}", file=sys.stderr)
+        cells = [column([figures[name] for figures in runs]) for name, column in COLUMNS.items()]
+        print("| " + " | ".join([f"`{scenario}`", *cells]) + " |", flush=True)
     sys.exit(0 if sound else 1)
 
 
