@@ -2,15 +2,21 @@
 //!
 //! Two clocks, never mixed. *Wall* time (`jiff::Timestamp`) is for people, rows and schedules. *Boot* time ([`Moment`]) counts from boot, goes on
 //! while the machine sleeps, and never goes back: deadlines, leases just before a send, and breakers use it. A test moves both with
-//! [`Clock::advance`]; nothing in this crate reads the machine's clock elsewhere. Wall time is clamped: it never runs backwards within a
-//! process, so that ids made from it keep their order.
+//! [`Clock::advance`]; nothing in this crate reads the machine's clock elsewhere.
+//!
+//! Wall time never runs backwards within a process, so that ids made from it keep their order; and it never stands still. Where the machine's clock was
+//! set back, ours goes on from where it was, a little slower than boot time, until the machine's has caught up: a clock that waited for that would
+//! let nothing become due for as long as it was wrong.
 
 use std::ops::{Add, Sub};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// How fast wall time goes while it is ahead of the machine's, in thousandths of boot time.
+const PACE_AHEAD_PERMILLE: i64 = 900;
 
 /// A reading of the boot-time clock, in nanoseconds since boot. Only differences mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -74,10 +80,19 @@ pub struct Clock {
     shared: Arc<Shared>,
 }
 
+/// The latest wall time that was told, and when.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    wall_micros: i64,
+    at: Moment,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     shift_nanos: AtomicI64,
-    latest_wall_micros: AtomicI64,
+    /// By how much a test has set the wall's clock alone.
+    wall_shift_micros: AtomicI64,
+    told: Mutex<Option<Told>>,
 }
 
 impl Clock {
@@ -88,10 +103,21 @@ impl Clock {
 
     /// Wall time now, to the microsecond (what Postgres keeps), never earlier than an earlier answer.
     pub fn wall(&self) -> Timestamp {
-        let shift_micros = self.shared.shift_nanos.load(Ordering::Relaxed) / 1_000;
-        let now = Timestamp::now().as_microsecond().saturating_add(shift_micros);
-        let latest = self.shared.latest_wall_micros.fetch_max(now, Ordering::Relaxed);
-        Timestamp::from_microsecond(now.max(latest)).unwrap_or(Timestamp::MAX)
+        let boot = self.boot();
+        let shift = self.shared.shift_nanos.load(Ordering::Relaxed) / 1_000 + self.shared.wall_shift_micros.load(Ordering::Relaxed);
+        let machine = Timestamp::now().as_microsecond().saturating_add(shift);
+        // What it guards is one reading, which is whole at any time.
+        let mut told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = told.map_or(machine, |told| {
+            let since = i64::try_from(boot.since(told.at).as_micros()).unwrap_or(i64::MAX);
+            told.wall_micros.saturating_add(since.saturating_mul(PACE_AHEAD_PERMILLE) / 1_000)
+        });
+        let now = machine.max(least);
+        // Readings so close to each other that nothing passed between them must not add up to a clock that stands still.
+        if told.is_none_or(|told| now > told.wall_micros) {
+            *told = Some(Told { wall_micros: now, at: boot });
+        }
+        Timestamp::from_microsecond(now).unwrap_or(Timestamp::MAX)
     }
 
     /// Boot time now.
@@ -107,6 +133,12 @@ impl Clock {
         let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
         self.shared.shift_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
+
+    /// Sets the machine's wall clock by so much, as an operator or a time server might, for every clone; boot time does not notice. For tests.
+    pub fn set_wall_by(&self, by: SignedDuration) {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(if by.is_negative() { i64::MIN } else { i64::MAX });
+        self.shared.wall_shift_micros.fetch_add(micros, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -121,5 +153,37 @@ mod tests {
         clock.advance(Duration::from_secs(3600));
         assert!(other.wall().duration_since(wall).as_secs() >= 3600);
         assert!(other.boot().since(boot) >= Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_back_goes_on_a_little_slower_until_the_machines_has_caught_up() {
+        let (clock, hour) = (Clock::system(), SignedDuration::from_hours(1));
+        let right = clock.wall();
+        clock.set_wall_by(hour);
+        let ahead = clock.wall();
+        assert!(ahead.duration_since(right) >= hour);
+        clock.set_wall_by(-hour);
+        assert!(clock.wall() >= ahead, "never backwards");
+        clock.advance(Duration::from_secs(1_000));
+        let later = clock.wall().duration_since(ahead).as_secs();
+        // A machine that is slow lets at most some seconds more pass.
+        assert!((900..960).contains(&later), "{later}");
+        clock.advance(Duration::from_secs(11 * 3_600));
+        let behind = clock.wall().duration_since(right).as_secs() - 1_000 - 11 * 3_600;
+        assert!((0..60).contains(&behind), "it is the machine's again: {behind}");
+    }
+
+    #[test]
+    fn readings_in_quick_succession_never_go_back_and_do_not_stop_a_clock_that_is_ahead() {
+        let clock = Clock::system();
+        clock.set_wall_by(SignedDuration::from_hours(1));
+        let first = clock.wall();
+        clock.set_wall_by(-SignedDuration::from_hours(1));
+        let mut last = first;
+        while last.duration_since(first) < SignedDuration::from_millis(20) {
+            let now = clock.wall();
+            assert!(now >= last);
+            last = now;
+        }
     }
 }

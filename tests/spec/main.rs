@@ -11,6 +11,7 @@ mod input;
 mod journal;
 mod limits;
 mod lists;
+mod machine;
 mod operations;
 mod operators;
 mod overrides;

@@ -34,6 +34,8 @@ pub struct Setup {
     pub max_in_flight: Option<u32>,
     /// The contract's rate of charges at every channel, a second and at once; none when left out.
     pub pay_rate: Option<(u32, u32)>,
+    /// Where a channel is said to be, by its id and where it really is.
+    pub address: fn(&str, &str) -> String,
     /// Speaks a channel's protocol instead of the provider that its settings name.
     pub provider: fn(&str) -> &'static dyn Provider,
     /// Whether operators have a listener of their own.
@@ -132,7 +134,17 @@ impl Setup {
         settings.webhooks.sweep_every_ms = 50;
         settings.webhooks.timeout_ms = 1_000;
         settings.webhooks.connections = 2;
-        Self { sandbox, settings, timeout_ms: 700, max_in_flight: None, pay_rate: None, provider: stripe, operators_apart: false, database_url: None }
+        Self {
+            sandbox,
+            settings,
+            timeout_ms: 700,
+            max_in_flight: None,
+            pay_rate: None,
+            address: |_, address| address.to_owned(),
+            provider: stripe,
+            operators_apart: false,
+            database_url: None,
+        }
     }
 }
 
@@ -164,8 +176,8 @@ impl World {
             .iter()
             .enumerate()
             .map(|(place, account)| {
-                let address = sandbox.channel_url(&account.id).expect("served");
-                let mut settings = ChannelSettings::test(&account.id, &account.provider, address, &account.secret_key);
+                let address = (setup.address)(&account.id, sandbox.channel_url(&account.id).expect("served"));
+                let mut settings = ChannelSettings::test(&account.id, &account.provider, &address, &account.secret_key);
                 complete(&mut settings, account, directory.path());
                 settings.notification_secrets = vec![account.webhook_secret.clone().into()];
                 settings.priority = i32::try_from(place).expect("few");
