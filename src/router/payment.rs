@@ -119,7 +119,8 @@ impl Flows {
     ) -> Result<Result<Chosen<'_>, Answer>, FlowError> {
         let plan = route.remaining.clone();
         for look in 0..=ROOM_LOOKS {
-            let error = match self.choose(request, route) {
+            // Each decision counts once, however often it is looked at.
+            let error = match self.choose(request, route, look == 0) {
                 Ok(chosen) => return Ok(Ok(chosen)),
                 Err(error) => error,
             };
@@ -133,8 +134,13 @@ impl Flows {
         Err(FlowError::Overloaded)
     }
 
-    /// The next channel of the route whose guard gives a permit. Nothing is written for one that does not.
-    fn choose(&self, request: &PaymentRequest, route: &mut Route) -> Result<Chosen<'_>, FlowError> {
+    /// The next channel of the route whose guard gives a permit. Nothing is written for one that does not; it is counted if `counts`.
+    fn choose(&self, request: &PaymentRequest, route: &mut Route, counts: bool) -> Result<Chosen<'_>, FlowError> {
+        let count_rejection = |id: &str, reason| {
+            if counts {
+                count_decision(id, reason);
+            }
+        };
         let mut retry_after: Option<Duration> = None;
         let mut refused: Option<Failure> = None;
         let mut passed_over: Vec<PassedOver> = Vec::new();
@@ -142,7 +148,7 @@ impl Flows {
         while let Some(id) = route.remaining.pop_front() {
             let Some(channel) = self.channel(&id) else { continue };
             if let Some(failure) = self.refuses(channel, request, route.card.as_ref()) {
-                count_decision(&id, "not_expressible");
+                count_rejection(&id, "not_expressible");
                 passed_over.push(PassedOver::for_reason(&id, "not_expressible"));
                 refused = Some(failure);
                 continue;
@@ -153,12 +159,12 @@ impl Flows {
                     return Ok(Chosen { channel, permit, passed_over });
                 }
                 Ok(_unused) => {
-                    count_decision(&id, "no_actor");
+                    count_rejection(&id, "no_actor");
                     passed_over.push(PassedOver::for_reason(&id, "no_actor"));
                 }
                 Err(rejected) => {
                     full |= rejected.is_momentary();
-                    count_decision(&id, rejected.as_str());
+                    count_rejection(&id, rejected.as_str());
                     passed_over.push(PassedOver::for_reason(&id, rejected.as_str()));
                     let wait = rejected.retry_after().unwrap_or(RETRY_AFTER);
                     retry_after = Some(retry_after.map_or(wait, |known| known.min(wait)));
@@ -312,7 +318,7 @@ impl Flows {
             if is_ours && draft.current_pay().is_some_and(|current| current.n == pay) && draft.may_try_another_channel(now) {
                 let reason = if told == pay { "the one before could not" } else { "the one before did not answer, and was undone" };
                 if chosen.is_none()
-                    && let Ok(next) = self.choose(&draft.request, route)
+                    && let Ok(next) = self.choose(&draft.request, route, true)
                 {
                     passed_over = next.passed_over;
                     chosen = Some((next.channel.clone(), next.permit));

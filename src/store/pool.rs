@@ -17,12 +17,12 @@ use tokio_postgres::config::{Host, LoadBalanceHosts, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::StoreError;
-use super::primary::Primary;
+use super::primary::{self, Primary};
 
 /// How long whoever wants a connection waits for a free one, unless the settings say otherwise.
 pub const MAX_WAIT: Duration = Duration::from_secs(5);
 /// How long one host may take to let us in.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What sessions of a pool are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,22 +177,24 @@ fn with_patience(config: &mut Config) {
     config.tcp_user_timeout(Duration::from_secs(10));
 }
 
-/// The one host of `url` that takes writes now, as an address of its own. Asks each in turn.
+/// The one host of `url` that takes writes now, as an address of its own; of several the one on the latest timeline. Asks all of them.
 ///
 /// # Errors
 /// [`StoreError::Standby`] when those that answer are all standbys; what the last one said when none answers; [`StoreError::Settings`].
 pub async fn find_primary(url: &str) -> Result<Config, StoreError> {
     let config = parse(url)?;
+    let mut hosts: Vec<Config> = (0..config.get_hosts().len()).map(|place| only_host(&config, place)).collect();
+    let (first, said) = primary::first_of(&hosts).await;
+    if let Some(place) = first {
+        return Ok(hosts.swap_remove(place));
+    }
     let (mut standbys, mut last) = (Vec::new(), None);
-    for (place, host) in config.get_hosts().iter().enumerate() {
-        let single = only_host(&config, place);
-        match takes_writes(&single).await {
-            Ok(true) => return Ok(single),
-            Ok(false) => standbys.push(match host {
-                Host::Tcp(name) => format!("{name}:{}", port_of(&config, place)),
-                Host::Unix(path) => path.display().to_string(),
-            }),
-            Err(error) => last = Some(error),
+    for (place, said) in said.into_iter().enumerate() {
+        match (said, config.get_hosts().get(place)) {
+            (Err(error), _) => last = Some(error),
+            (Ok(_), Some(Host::Tcp(name))) => standbys.push(format!("{name}:{}", port_of(&config, place))),
+            (Ok(_), Some(Host::Unix(path))) => standbys.push(path.display().to_string()),
+            (Ok(_), None) => {}
         }
     }
     match last {
@@ -201,20 +203,6 @@ pub async fn find_primary(url: &str) -> Result<Config, StoreError> {
         None if standbys.is_empty() => Err(StoreError::Settings("the address names no host".to_owned())),
         None => Err(StoreError::Standby(standbys.join(", "))),
     }
-}
-
-async fn takes_writes(config: &Config) -> Result<bool, StoreError> {
-    let asked = async {
-        let (client, connection) = config.connect(NoTls).await?;
-        let driver = tokio::spawn(connection);
-        let answer = client.query_one(super::statements::ALIVE, &[]).await;
-        drop(client);
-        let _ended = driver.await;
-        Ok(answer?.try_get(0)?)
-    };
-    // One that accepts and says nothing must not keep us from the next. Nothing is changed by the question.
-    let late = || StoreError::Away(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
-    tokio::time::timeout(CONNECT_TIMEOUT, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn port_of(config: &Config, place: usize) -> u16 {
@@ -237,6 +225,8 @@ pub(super) fn only_host(config: &Config, place: usize) -> Config {
         single.options(options);
     }
     single.application_name(config.get_application_name().unwrap_or("breakwater"));
+    // An address that wants a secured connection must go on being refused, because we have none.
+    single.ssl_mode(config.get_ssl_mode()).ssl_negotiation(config.get_ssl_negotiation()).channel_binding(config.get_channel_binding());
     with_patience(&mut single);
     let port = port_of(config, place);
     match config.get_hosts().get(place) {

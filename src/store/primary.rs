@@ -12,15 +12,17 @@
 //! without the standby, and what was then read of it would be lost with that server. One that lives waits on, and what it waits for never becomes
 //! true at a standby that has been promoted.
 //!
-//! A failover is over soon or not at all: who wants a new connection waits while the primary has been silent for no more than [`RIDES_OUT`], and is told
-//! at once later on.
+//! A failover is over soon or not at all: who wants a new connection that the primary does not give waits while it has been silent for no more than
+//! [`RIDES_OUT`], and is told at once later on. What a server that is well refuses (too many connections, a role that may not) is told at once.
 //!
 //! While nobody else takes writes nothing is given up, however long a host says nothing: there is nowhere to go, a slow commit is not a lost one,
 //! and a server that was only slow goes on where it was.
 //!
 //! Of two that both say that they take writes it is the one with the later **timeline**: PostgreSQL counts it up at each promotion. So a primary that
 //! was cut off from its standby only is left, and one that comes back after it was replaced is never gone back to by a process that has seen its
-//! successor: not even while that is away, because what the successor acknowledged is not there.
+//! successor: not even while that is away, because what the successor acknowledged is not there. A process that starts has seen nothing, and so
+//! chooses none before each host has said something, or has said nothing for long enough ([`first_of`] too). Only a successor that is silent at just
+//! that moment, while the old primary takes writes, can still be missed: whoever promotes must shut the old one off.
 //!
 //! The lookouts' own question is the only one in the crate that is dropped when it takes too long ([`ANSWER_WITHIN`]), its connection with it: it
 //! changes nothing.
@@ -31,9 +33,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, Config, Error, NoTls};
 
-use super::pool::only_host;
+use super::StoreError;
+use super::pool::{CONNECT_TIMEOUT, only_host};
 
 /// The timeline that a primary writes; nothing of a standby. A log file's name begins with it, as eight hexadecimal digits.
 pub(super) const TIMELINE: &str =
@@ -54,6 +58,8 @@ const RIDES_OUT: Duration = Duration::from_secs(3);
 /// What a host said last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Says {
+    /// It was not asked yet.
+    NotYet,
     /// Nothing in time.
     Nothing,
     /// That it follows another.
@@ -85,12 +91,18 @@ impl View {
         // The last of equal ones is taken, so the first in the address.
         let writers = (0..self.hosts.len()).rev().filter_map(|place| Some((timeline(place)?, place)));
         let Some((latest, best)) = writers.max_by_key(|(timeline, _)| *timeline) else { return false };
+        if self.place.is_none() && self.hosts.contains(&Says::NotYet) {
+            return false;
+        }
         self.timeline = latest;
-        self.heard = Some(Instant::now());
+        if self.place == Some(host) && says == Says::Primary(latest) {
+            self.heard = Some(Instant::now());
+        }
         if self.place == Some(best) || self.place.is_some_and(|place| self.hosts[place] == Says::Primary(latest)) {
             return false;
         }
         self.place = Some(best);
+        self.heard = Some(Instant::now());
         true
     }
 
@@ -118,7 +130,7 @@ impl Primary {
         if count < 2 {
             return None;
         }
-        let (view, seen) = watch::channel(View { hosts: vec![Says::Nothing; count], place: None, timeline: 0, heard: None });
+        let (view, seen) = watch::channel(View { hosts: vec![Says::NotYet; count], place: None, timeline: 0, heard: None });
         let view = Arc::new(view);
         let lookout = |place| {
             let mut host = only_host(config, place);
@@ -131,7 +143,8 @@ impl Primary {
     /// A connection to the primary, with the task that drives it and ends when it is lost or given up.
     ///
     /// # Errors
-    /// What the primary said, when it has been away for longer than a failover takes, or the last of the hosts while there is none. Waits for a host that says nothing for as long as the caller does.
+    /// What the primary said, when it is well or has been away for longer than a failover takes, or the last of the hosts while there is none. Waits for
+    /// a host that says nothing for as long as the caller does.
     pub(super) async fn connect(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
         let mut view = self.view.clone();
         loop {
@@ -140,17 +153,19 @@ impl Primary {
                 let (client, connection) = config.connect(NoTls).await?;
                 return Ok((client, tokio::spawn(drive(connection, view, None))));
             };
-            let host = only_host(config, place);
+            let mut host = only_host(config, place);
+            // It may follow another since it was last asked.
+            host.target_session_attrs(TargetSessionAttrs::ReadWrite);
             tokio::select! {
                 opened = host.connect(NoTls) => {
                     match opened {
                         Ok((client, connection)) => return Ok((client, tokio::spawn(drive(connection, view, Some(place))))),
-                        Err(_) if view.borrow().has_just_ended() => tokio::time::sleep(ANXIOUS).await,
+                        Err(error) if is_going(&error) && view.borrow().has_just_ended() => tokio::time::sleep(ANXIOUS).await,
                         Err(error) => return Err(error),
                     }
                 }
                 // Nothing was asked on it yet.
-                () = elsewhere(&mut view, place) => {}
+                () = elsewhere(&mut view, Some(place)) => {}
             }
         }
     }
@@ -164,9 +179,14 @@ impl Drop for Primary {
     }
 }
 
-/// Until the primary is in another place than that; never, when nobody looks any more.
-async fn elsewhere(view: &mut watch::Receiver<View>, place: usize) {
-    if view.wait_for(|view| view.place.is_some_and(|now| now != place)).await.is_err() {
+/// Whether the server did not say anything, or that it ends or begins; and not that it will not have us.
+fn is_going(error: &Error) -> bool {
+    error.as_db_error().is_none_or(|refusal| refusal.code().code().starts_with("57P"))
+}
+
+/// Until the primary is in another place than that; never, when nobody looks any more. Of a connection whose place nobody knows it is any.
+async fn elsewhere(view: &mut watch::Receiver<View>, place: Option<usize>) {
+    if view.wait_for(|view| view.place.is_some() && view.place != place).await.is_err() {
         std::future::pending().await
     }
 }
@@ -177,12 +197,6 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let given_up = async {
-        match place {
-            Some(place) => elsewhere(&mut view, place).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         ended = connection => {
             if let Err(error) = ended {
@@ -190,8 +204,22 @@ where
             }
         }
         // Each of many: the lookout has said it once, louder.
-        () = given_up => tracing::debug!("a database connection was given up: the primary is another host now"),
+        () = elsewhere(&mut view, place) => tracing::debug!("a database connection was given up: the primary is another host now"),
     }
+}
+
+/// The place of the host that takes writes, of several the first of those on the latest timeline; and what the others are or why they said nothing.
+/// Asks them all at once.
+pub(super) async fn first_of(hosts: &[Config]) -> (Option<usize>, Vec<Result<Option<i64>, StoreError>>) {
+    let asked = hosts.iter().map(|host| async {
+        let answer = tokio::time::timeout(CONNECT_TIMEOUT, ask(&mut None, host)).await;
+        // One that accepts and says nothing must not keep us from the next. Nothing is changed by the question.
+        let late = || StoreError::Away(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
+        answer.map_or_else(|_| Err(late()), |answer| answer.map_err(StoreError::from))
+    });
+    let said = futures_util::future::join_all(asked).await;
+    let timelines = said.iter().enumerate().rev().filter_map(|(place, said)| Some(((*said.as_ref().ok()?)?, place)));
+    (timelines.max_by_key(|(timeline, _)| *timeline).map(|(_, place)| place), said)
 }
 
 /// Asks one host for ever.
@@ -251,13 +279,14 @@ mod tests {
     use super::*;
 
     fn view(count: usize) -> View {
-        View { hosts: vec![Says::Nothing; count], place: None, timeline: 0, heard: None }
+        View { hosts: vec![Says::NotYet; count], place: None, timeline: 0, heard: None }
     }
 
     #[test]
     fn a_primary_that_says_nothing_is_left_only_for_one_that_takes_writes() {
         let mut view = view(2);
         assert!(!view.hear(1, Says::Standby) && view.place.is_none());
+        assert!(!view.has_just_ended(), "there was none");
         assert!(view.hear(0, Says::Primary(1)) && view.place == Some(0) && view.is_calm());
         assert!(!view.hear(0, Says::Nothing), "nowhere to go");
         assert!(view.place == Some(0) && !view.is_calm());
@@ -267,7 +296,8 @@ mod tests {
     #[test]
     fn of_two_that_take_writes_it_is_the_one_with_the_later_timeline_and_the_old_one_is_never_gone_back_to() {
         let mut view = view(3);
-        assert!(view.hear(0, Says::Primary(3)));
+        assert!(!view.hear(0, Says::Primary(3)) && !view.hear(1, Says::Nothing), "the third may be a later one");
+        assert!(view.hear(2, Says::Standby) && view.place == Some(0));
         assert!(view.hear(2, Says::Primary(4)), "the old one still thinks that it is the primary");
         assert!(!view.hear(0, Says::Primary(3)) && view.place == Some(2));
         assert!(!view.hear(1, Says::Primary(4)), "of equals it stays where it is");

@@ -3,13 +3,19 @@
 //!
 //! It speaks over one connection as a superuser, to one server, and asks for nothing else there.
 
+use std::time::Duration;
+
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
 
 use super::StoreError;
 
-/// Replays what is left of the primary's log, and takes writes from then on. True when that was done within a minute.
-const PROMOTE: &str = "SELECT pg_promote()";
+/// Has it replay what is left of the primary's log, and take writes from then on. Does not wait: the server would look only every 100 ms.
+const PROMOTE: &str = "SELECT pg_promote(wait => false)";
+const TAKES_WRITES: &str = "SELECT NOT pg_is_in_recovery()";
+/// Between two looks whether it has been done, and how long they go on.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+const PROMOTED_WITHIN: Duration = Duration::from_secs(60);
 const RELOAD: &str = "SELECT pg_reload_conf()";
 /// At a standby: whether the log comes in through that port.
 const FOLLOWS: &str = "SELECT count(*) > 0 FROM pg_stat_wal_receiver WHERE status = 'streaming' AND sender_port = $1";
@@ -96,7 +102,15 @@ impl Administrator {
     /// # Errors
     /// [`StoreError`].
     pub async fn promote(&self) -> Result<bool, StoreError> {
-        self.says_yes(PROMOTE, &[]).await
+        self.says_yes(PROMOTE, &[]).await?;
+        let deadline = tokio::time::Instant::now() + PROMOTED_WITHIN;
+        while !self.says_yes(TAKES_WRITES, &[]).await? {
+            if tokio::time::Instant::now() > deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(true)
     }
 
     /// One statement; several in a message would be one transaction, in which settings cannot be altered.

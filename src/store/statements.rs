@@ -21,6 +21,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("partition_exists", PARTITION_EXISTS),
     ("alive", ALIVE),
     ("primary_timeline", primary::TIMELINE),
+    ("journal_safe_here", journal::SAFE_HERE),
     ("max_connections", MAX_CONNECTIONS),
     ("replica_written", replica::WRITTEN),
     ("replica_standby", replica::STANDBY),

@@ -12,6 +12,8 @@ use super::caller::{Caller, Request};
 pub const WATCHED: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const WINDOW: Duration = Duration::from_secs(1);
+/// A window that grew longer, because a look was late, says nothing of one second.
+const WINDOW_MOST: Duration = Duration::from_millis(1_200);
 
 /// The channel at one moment, over all processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +33,14 @@ pub struct Look {
 pub struct Healed {
     /// Calls a second before the fault.
     pub steady_per_s: f64,
-    /// In the second of the first ten after it in which there were the most.
+    /// In that second of the first ten after it in which there were the most, of all that begin with a look: more than the mean also in calm.
     pub most_per_s: u64,
     /// Calls under way then, at most.
     pub most_in_flight: u64,
     /// The lowest and the highest limit that it had meanwhile.
     pub limits: (u64, u64),
-    /// Looks that found more under way than the limit.
+    /// Looks that found more under way than the limit, over all processes. A limit that shrinks takes nothing back: what was let through before is
+    /// still under way.
     pub over_limit: u64,
 }
 
@@ -46,7 +49,10 @@ impl Healed {
     pub fn new(well: &[Look], after: &[Look]) -> Option<Self> {
         let (first, last) = (well.first()?, well.last()?);
         let steady_per_s = calls_between(first, last) as f64 / last.at.checked_sub(first.at).filter(|time| !time.is_zero())?.as_secs_f64();
-        let a_second_on = |from: &Look| after.iter().find(|look| look.at >= from.at + WINDOW).map(|to| calls_between(from, to));
+        let a_second_on = |from: &Look| {
+            let to = after.iter().find(|look| look.at >= from.at + WINDOW).filter(|to| to.at <= from.at + WINDOW_MOST)?;
+            Some(calls_between(from, to))
+        };
         Some(Self {
             steady_per_s,
             most_per_s: after.iter().filter_map(a_second_on).max()?,

@@ -319,17 +319,17 @@ fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Report
     wait_until(start + times.whole);
     note("the last order is sent; waiting for the end of what is open");
     let told = runtime.block_on(load).map_err(|error| format!("the load broke off: {error}"))?;
-    let after = watching.map_or(Ok(Vec::new()), |watching| runtime.block_on(watching)).map_err(|error| format!("watching broke off: {error}"))?;
-    let healed = Healed::new(&well, &after);
-    let (books, integrity) = runtime.block_on(async {
+    let (resolved_after, books, integrity) = runtime.block_on(async {
         let store = stage.store().await?;
         while tokio::time::Instant::now() < until && store.open_attempts().await.map_err(|error| error.to_string())? > 0 {
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        let resolved_after = start.elapsed().saturating_sub(times.whole);
         let books = store.books().await.map_err(|error| error.to_string())?;
-        Ok::<_, String>((books, stage.integrity(&store).await?))
+        Ok::<_, String>((resolved_after, books, stage.integrity(&store).await?))
     })?;
-    let resolved_after = start.elapsed().saturating_sub(times.whole);
+    let after = watching.map_or(Ok(Vec::new()), |watching| runtime.block_on(watching)).map_err(|error| format!("watching broke off: {error}"))?;
+    let healed = Healed::new(&well, &after);
     let verdict = referee::judge(&books, &stage.third_parties_book()?, &told);
     Ok(Report::new(args.scenario.name(), victim, command(args), &told, times, Judged { verdict, integrity, resolved_after, healed }))
 }
@@ -384,6 +384,12 @@ fn folder(args: &BenchArgs) -> Result<PathBuf, String> {
         Some(given) => given.clone(),
         None => Path::new("/tmp").join(format!("breakwater-bench-{}", uuid::Uuid::new_v4().simple())),
     };
+    if folder.join(Pair::folders()[1]).exists() {
+        return Err(format!(
+            "{}: a run that lost its primary has used it, and its database is locked with that run's password; give another --data-dir",
+            folder.display()
+        ));
+    }
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder);
     made.and_then(|()| folder.canonicalize()).map_err(|error| format!("{}: {error}; give another --data-dir", folder.display()))
 }

@@ -301,7 +301,12 @@ struct Writer<C: Command> {
 /// Why a batch was not written.
 enum Fault {
     /// The connection is gone, or could not be had: it may have been written.
-    Away(String),
+    Away {
+        /// What was said.
+        why: String,
+        /// Since when nothing came of it: a connection that could not be had was not there all the while.
+        since: tokio::time::Instant,
+    },
     /// A guard was committed by another process in between, or a deadlock was broken: run it again.
     Race,
     /// One of its commands is not acceptable.
@@ -376,7 +381,7 @@ impl<C: Command> Writer<C> {
                     }
                 }
                 Err(Fault::Race) if races < RACES => work.push((batch, races + 1)),
-                Err(Fault::Away(why)) => {
+                Err(Fault::Away { why, .. }) => {
                     tracing::error!(lane = C::LANE, commands = batch.len(), error = %why, "the journal cannot reach the database");
                     for pending in batch {
                         let _gone = pending.answer.send(Err(JournalError::Away));
@@ -398,18 +403,18 @@ impl<C: Command> Writer<C> {
         }
     }
 
-    /// Runs the statement until the database has answered, for as long as [`AWAY`] after it was first found away: what was waited for on a connection
-    /// that hung before it was lost is no try.
+    /// Runs the statement until the database has answered, for as long as [`AWAY`] from the first try that found it away: what was waited for on a
+    /// connection that hung before it was lost is no try.
     async fn try_batch(&self, batch: &mut [Pending<C>]) -> Result<Vec<C::Verdict>, Fault> {
         let mut away_since = None;
         loop {
             match self.attempt(batch).await {
-                Err(Fault::Away(why)) => {
+                Err(Fault::Away { why, since }) => {
                     for pending in batch.iter_mut() {
                         pending.after_loss = true;
                     }
-                    if away_since.get_or_insert_with(tokio::time::Instant::now).elapsed() >= AWAY {
-                        return Err(Fault::Away(why));
+                    if away_since.get_or_insert(since).elapsed() >= AWAY {
+                        return Err(Fault::Away { why, since });
                     }
                     tokio::time::sleep(AWAY_PAUSE).await;
                 }
@@ -419,7 +424,8 @@ impl<C: Command> Writer<C> {
     }
 
     async fn attempt(&self, batch: &[Pending<C>]) -> Result<Vec<C::Verdict>, Fault> {
-        let client = self.pool.get().await.map_err(|error| Fault::Away(error.to_string()))?;
+        let asked = tokio::time::Instant::now();
+        let client = self.pool.get().await.map_err(|error| Fault::Away { why: error.to_string(), since: asked })?;
         let began = std::time::Instant::now();
         crash::pass(C::POINTS[0]);
         let rows = C::execute(&client, batch).await.map_err(fault)?;
@@ -438,21 +444,32 @@ impl<C: Command> Writer<C> {
             }
             verdicts.push(verdict);
         }
+        if batch.iter().any(|pending| pending.after_loss) {
+            // Whatever is said to it, the batch is in doubt, and not refused.
+            let in_doubt = |error| Fault::Away { why: StoreError::from(error).to_string(), since: tokio::time::Instant::now() };
+            client.execute(SAFE_HERE, &[]).await.map_err(in_doubt)?;
+        }
         Ok(verdicts)
     }
 }
+
+/// What was found after a lost connection may be there without being safe: a server that came back shows what its standby never had, and who only reads
+/// waits for nobody. This writes a few bytes of log behind it, and its commit waits as any other does; so what it follows is safe when it has
+/// been answered. (A transaction that has an id and no log would not wait.)
+pub(super) const SAFE_HERE: &str = "SELECT pg_logical_emit_message(true, 'breakwater', '')";
 
 /// The guards that another process may win between our snapshot and our insert.
 const GUARDS: [&str; 3] = ["idempotency_pkey", "order_guard_pkey", "refund_guard_pkey"];
 
 fn fault(error: tokio_postgres::Error) -> Fault {
-    let Some(refusal) = error.as_db_error() else { return Fault::Away(StoreError::from(error).to_string()) };
+    let since = tokio::time::Instant::now();
+    let Some(refusal) = error.as_db_error() else { return Fault::Away { why: StoreError::from(error).to_string(), since } };
     let code = refusal.code();
     let guard = refusal.constraint().is_some_and(|name| GUARDS.contains(&name));
     if *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE || (*code == SqlState::UNIQUE_VIOLATION && guard) {
         Fault::Race
     } else if super::is_absence(code) {
-        Fault::Away(refusal.message().to_owned())
+        Fault::Away { why: refusal.message().to_owned(), since }
     } else {
         Fault::Refused(format!("{} ({})", refusal.message(), refusal.constraint().unwrap_or_else(|| code.code())))
     }
