@@ -60,6 +60,11 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 const CUSTOMER_RUNGS: i32 = 40;
 const CUSTOMER_EVERY_MS: i64 = 3_000;
 
+/// How often a reversal is repeated at least, while it is young ([`REVERSAL_RUNGS`], an hour): money that was taken for nothing is given back as soon as
+/// the channel is there again, and not some minutes later, though nobody pays there meanwhile. Advices of ISO 8583 are repeated at such a pace.
+const REVERSAL_EVERY: SignedDuration = SignedDuration::from_secs(30);
+const REVERSAL_RUNGS: i32 = 126;
+
 /// How long before a hold lapses it is voided.
 pub const VOID_BEFORE_LAPSE: SignedDuration = SignedDuration::from_hours(1);
 
@@ -85,14 +90,17 @@ pub fn due(
     use AttemptState as S;
     match (operation, state) {
         (_, S::Sent) => Some(lease_until.unwrap_or(now)),
+        (Operation::Reversal, S::Unknown | S::Accepted | S::NotSent | S::Declined) if tries < REVERSAL_RUNGS => {
+            Some(now + rung(tries).min(REVERSAL_EVERY))
+        }
+        (Operation::Reversal, S::Unknown | S::Accepted | S::NotSent | S::Declined) => Some(now + rung(tries - REVERSAL_RUNGS + 7)),
         (_, S::Unknown | S::Accepted | S::SucceededLate) => Some(now + rung(tries)),
         (_, S::ActionRequired) if tries < CUSTOMER_RUNGS => Some(now + SignedDuration::from_millis(CUSTOMER_EVERY_MS)),
         (_, S::ActionRequired) => Some(now + rung(tries - CUSTOMER_RUNGS + 5)),
         // A hold is let go before it lapses; nobody looks at it until then.
         (Operation::Pay, S::Authorized) => capture_before.map(|lapse| lapse - VOID_BEFORE_LAPSE),
-        // These wait in a durable queue until their channel takes them; a reversal is tried until it is done.
+        // These wait in a durable queue until their channel takes them.
         (Operation::Refund | Operation::Capture | Operation::Void, S::NotSent) => Some(now + rung(tries)),
-        (Operation::Reversal, S::NotSent | S::Declined) => Some(now + rung(tries)),
         _ => None,
     }
 }
@@ -114,6 +122,19 @@ mod tests {
         assert_eq!(rung(9), SignedDuration::from_mins(10));
         assert_eq!(last, SignedDuration::from_hours(24));
         assert_eq!(rung(i32::MAX), SignedDuration::from_hours(24));
+    }
+
+    #[test]
+    fn a_reversal_is_repeated_every_half_minute_for_an_hour_and_then_as_the_ladder_has_it() {
+        let now = Timestamp::UNIX_EPOCH;
+        let pause = |state, tries| due(Operation::Reversal, state, tries, None, None, now).expect("it is tried until it is done").duration_since(now);
+        for state in [AttemptState::Unknown, AttemptState::NotSent, AttemptState::Declined] {
+            assert_eq!(pause(state, 0), rung(0));
+            assert_eq!((pause(state, 7), pause(state, REVERSAL_RUNGS - 1)), (REVERSAL_EVERY, REVERSAL_EVERY));
+            assert_eq!((pause(state, REVERSAL_RUNGS), pause(state, REVERSAL_RUNGS + 1)), (rung(7), rung(8)));
+            let hour: SignedDuration = (0..REVERSAL_RUNGS).map(|tries| pause(state, tries)).fold(SignedDuration::ZERO, |sum, pause| sum + pause);
+            assert!((55..=65).contains(&hour.as_mins()), "{hour}");
+        }
     }
 
     #[test]

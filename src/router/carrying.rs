@@ -98,6 +98,7 @@ impl Flows {
         use crate::domain::CallClass;
         match done.class {
             CallClass::FailHard | CallClass::FailSoft => channel.note_failure(),
+            CallClass::Success if done.fault.is_none() => self.note_recovery(channel),
             CallClass::Success | CallClass::RateLimited | CallClass::Neutral => {}
         }
     }

@@ -68,22 +68,33 @@ impl Flows {
         crash::pass(if matches!(verb, Verb::Query | Verb::QueryRefund) { Point::QueryAnswered } else { Point::RepeatAnswered });
         self.note(channel, &done);
         if done.fault.is_none() && matches!(verb, Verb::Query | Verb::QueryRefund) && done.class == CallClass::Success {
-            self.note_answer(channel).await;
+            self.note_answer(channel);
         }
         Ok(done.reply)
     }
 
-    /// The channel has answered a question: its breaker hears of it, and after a failure what is in doubt there is due now.
-    pub(super) async fn note_answer(&self, channel: &Channel) {
+    /// The channel has answered a question: its breaker hears of it too.
+    pub(super) fn note_answer(&self, channel: &Channel) {
         channel.handle.guard().query_succeeded(self.shared.clock.boot());
+        self.note_recovery(channel);
+    }
+
+    /// The channel has answered, whatever it was asked (at a bank there is nothing but payments and what undoes them): after a failure what is in doubt
+    /// there is due now. The answer in hand is worth more than the others' haste, and waits for none of it.
+    pub(super) fn note_recovery(&self, channel: &Channel) {
         if !channel.has_recovered(self.shared.clock.boot()) {
             return;
         }
-        // The answer in hand is worth more than the others' haste: they are asked after by their own ladder, too.
-        match self.shared.store.hasten(channel.handle.id(), self.now(), HASTEN_OVER).await {
-            Ok(hastened) => tracing::info!(channel = channel.handle.id(), hastened, "the channel answers again: what is in doubt there is due now"),
-            Err(error) => tracing::error!(channel = channel.handle.id(), error = %error, "what is in doubt there could not be made due"),
-        }
+        let (flows, channel) = (self.clone(), channel.clone());
+        self.spawn(async move {
+            match flows.shared.store.hasten(channel.handle.id(), flows.now(), HASTEN_OVER).await {
+                Ok(hastened) => {
+                    tracing::info!(channel = channel.handle.id(), hastened, "the channel answers again: what is in doubt there is due now")
+                }
+                // They are asked after by their own ladder, too.
+                Err(error) => tracing::error!(channel = channel.handle.id(), error = %error, "what is in doubt there could not be made due"),
+            }
+        });
     }
 
     /// A breaker that waits for a query before it risks a real payment, and has no unknown to ask about, gets one that asks about nothing: the
@@ -108,7 +119,7 @@ impl Flows {
         let question = synthetic_query(channel, self.now());
         let done = channel.handle.perform(question, permit, self.call_deadline(channel), None).await;
         if done.fault.is_none() && done.class == CallClass::Success {
-            guard.query_succeeded(self.shared.clock.boot());
+            self.note_answer(channel);
             tracing::info!(channel = channel.handle.id(), "a synthetic query was answered: the channel may be probed");
         }
     }

@@ -82,7 +82,7 @@ pub struct Channel {
     notify_url: Option<String>,
     /// Where its notifications are kept, over the channel's own connections.
     pub(super) inbox: Inbox,
-    /// Whether it failed since it last answered a query: the first answer makes its unknowns due at once.
+    /// Whether it failed since it last answered: the first answer makes its unknowns due at once.
     doubtful: Arc<AtomicBool>,
     /// When its unknowns were last made due, in nanoseconds of boot time; 0 for never.
     hastened_at: Arc<AtomicU64>,
@@ -157,9 +157,13 @@ impl Channel {
     /// True once, at the first answer after a failure, and at most every [`HASTEN_EVERY`]: at a channel that fails now and then, every answer
     /// follows a failure, and all its unknowns would be written and asked after again and again, their ladder notwithstanding.
     pub(super) fn has_recovered(&self, now: Moment) -> bool {
+        // Nearly every answer follows another.
+        if !self.doubtful.load(Ordering::Relaxed) {
+            return false;
+        }
         let last = self.hastened_at.load(Ordering::Relaxed);
         let rested = last == 0 || now.since(Moment::from_nanos(last)) >= HASTEN_EVERY;
-        let recovered = self.doubtful.load(Ordering::Relaxed) && rested && self.doubtful.swap(false, Ordering::Relaxed);
+        let recovered = rested && self.doubtful.swap(false, Ordering::Relaxed);
         if recovered {
             self.hastened_at.store(now.as_nanos(), Ordering::Relaxed);
         }

@@ -86,7 +86,7 @@ impl Flows {
                     break;
                 }
             };
-            self.note_answer(channel).await;
+            self.note_answer(channel);
             let before = listed.len();
             listed.extend(page.found.into_iter().filter(|one| wanted(&one.key)).map(|one| (one.key.clone(), one)));
             after = page.next;
