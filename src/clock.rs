@@ -106,8 +106,10 @@ impl Clock {
 
     /// Wall time now, to the microsecond (what Postgres keeps), never earlier than an earlier answer.
     pub fn wall(&self) -> Timestamp {
-        let boot = self.boot();
-        let shift = self.shared.shift_nanos.load(Ordering::Relaxed) / 1_000 + self.shared.wall_shift_micros.load(Ordering::Relaxed);
+        // Once for both clocks: a test that moves them in between would have moved one of them only.
+        let moved = self.shared.shift_nanos.load(Ordering::Relaxed);
+        let boot = boot_moved_by(moved);
+        let shift = moved / 1_000 + self.shared.wall_shift_micros.load(Ordering::Relaxed);
         let machine = Timestamp::now().as_microsecond().saturating_add(shift);
         // What it guards is one reading, which is whole at any time.
         let mut told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,10 +140,7 @@ impl Clock {
 
     /// Boot time now.
     pub fn boot(&self) -> Moment {
-        let reading = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let nanos = reading.tv_sec.saturating_mul(1_000_000_000).saturating_add(reading.tv_nsec);
-        let shifted = nanos.saturating_add(self.shared.shift_nanos.load(Ordering::Relaxed));
-        Moment(u64::try_from(shifted).unwrap_or(0))
+        boot_moved_by(self.shared.shift_nanos.load(Ordering::Relaxed))
     }
 
     /// Moves both clocks forward, for every clone. For tests: nothing sleeps, time is moved.
@@ -155,6 +154,12 @@ impl Clock {
         let micros = i64::try_from(by.as_micros()).unwrap_or(if by.is_negative() { i64::MIN } else { i64::MAX });
         self.shared.wall_shift_micros.fetch_add(micros, Ordering::Relaxed);
     }
+}
+
+fn boot_moved_by(nanos: i64) -> Moment {
+    let reading = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let since_boot = reading.tv_sec.saturating_mul(1_000_000_000).saturating_add(reading.tv_nsec);
+    Moment(u64::try_from(since_boot.saturating_add(nanos)).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -187,6 +192,21 @@ mod tests {
         clock.advance(Duration::from_secs(3 * 3_600));
         let behind = clock.wall().duration_since(right).as_secs() - 1_000 - 3 * 3_600;
         assert!((0..60).contains(&behind), "it is the machine's again: {behind}");
+    }
+
+    #[test]
+    fn a_clock_that_is_moved_while_it_is_read_is_moved_once() {
+        let clock = Clock::system();
+        let other = clock.clone();
+        let before = clock.wall();
+        let reader = std::thread::spawn(move || while other.wall().duration_since(before) < SignedDuration::from_hours(1_000) {});
+        for hours in 1..=1_000 {
+            clock.advance(Duration::from_secs(3_600));
+            std::thread::yield_now();
+            let moved = clock.wall().duration_since(before) - SignedDuration::from_hours(hours);
+            assert!(moved < SignedDuration::from_mins(10), "{moved} too much after {hours} hours");
+        }
+        reader.join().expect("it has seen all of it");
     }
 
     #[test]
