@@ -181,7 +181,7 @@ async fn a_primary_that_is_cut_off_and_lives_on_is_given_up_when_its_standby_is_
         pair.promote().await;
         until_more(&told, 60).await;
         stop.store(true, Ordering::SeqCst);
-        // Whoever checks asks the hosts one after the other.
+        // The referee of these tests has no lookouts, and takes the first host that takes writes.
         pair.kill_primary();
         wire.heal();
     };
@@ -206,7 +206,7 @@ async fn a_primary_that_does_not_know_that_it_was_replaced_is_left_and_not_gone_
         old.batch_execute("SELECT pg_reload_conf()").await.expect("reloaded");
         until_more(&told, 60).await;
         stop.store(true, Ordering::SeqCst);
-        // Whoever checks takes the first host that takes writes.
+        // The referee of these tests has no lookouts, and takes the first host that takes writes.
         pair.kill_primary();
     };
     let (acknowledged, ()) = tokio::join!(shop(&world, &stop, &told), accident);

@@ -4,15 +4,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::json;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
+use crate::operations::connect;
 use crate::world::{World, payment, unique};
-
-async fn connect(world: &World) -> Client {
-    let (client, connection) = tokio_postgres::connect(&world.database_url, NoTls).await.expect("the database");
-    tokio::spawn(connection);
-    client
-}
 
 /// From now on the database answers to that as it does when its disk is full.
 async fn fill_disk(database: &Client, what: &str, condition: &str) {
@@ -32,7 +27,7 @@ async fn make_room(database: &Client) {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_full_disk_nothing_is_sent_and_the_same_key_pays_once_there_is_room() {
     let world = World::start().await;
-    let database = connect(&world).await;
+    let database = connect(&world.database_url, None).await;
     fill_disk(&database, "INSERT ON payment", "").await;
     let (key, body) = (unique("key"), payment(1_250, &unique("order")));
     let refused = world.post("/v1/payments", &key, &body).await;
@@ -48,7 +43,7 @@ async fn with_a_full_disk_nothing_is_sent_and_the_same_key_pays_once_there_is_ro
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_charged_while_the_disk_was_full_is_found_when_there_is_room_and_charged_once() {
     let world = World::with(|setup| setup.sandbox.notifications = false).await;
-    let database = connect(&world).await;
+    let database = connect(&world.database_url, None).await;
     // What the channel has said can no longer be written.
     fill_disk(&database, "UPDATE ON attempt", "WHEN (NEW.state <> 'sent')").await;
     let (key, body) = (unique("key"), payment(1_250, &unique("order")));

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::world::{Reply, World, payment, unique};
 
-async fn connect(url: &str, database: Option<&str>) -> tokio_postgres::Client {
+pub async fn connect(url: &str, database: Option<&str>) -> tokio_postgres::Client {
     let mut config: tokio_postgres::Config = url.parse().expect("an address");
     if let Some(database) = database {
         config.dbname(database);
