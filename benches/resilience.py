@@ -9,8 +9,8 @@ table a scenario, worst and median of:
 - in time in the outage: of the orders offered while the fault lasted, the share that was paid right and in time; in all: over the whole run;
 - p99 during ÷ before: of the answers by the channels that were not hit;
 - final within: seconds from the fault's end, at most, until nothing was open;
-- healed ÷ steady: calls in the busiest of the first ten seconds of the channel that is well again, to its calls a second before the fault; healed in
-  flight, and how many of a hundred looks found more than its limit (`over its limit`);
+- healed ÷ steady: calls in the busiest second after the fault of the channel that is well again, to its calls a second before the fault; healed in
+  flight, and how many looks, ten a second, found more than its limit (`over its limit`);
 - back after: milliseconds from the standby's promotion until the first order that was offered since was paid; only where a primary is lost;
 - steady after: seconds from then, or else from the fault's end, until 95 % of every second's orders were in time; `inf` when they were not at the end.
 

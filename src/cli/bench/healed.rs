@@ -1,5 +1,6 @@
 //! How a healed channel is met: whether all that waited for it comes at once. What it is sent is read from the processes' own metrics: twice while
-//! all is well, and ten times a second in the first ten seconds after.
+//! all is well, and ten times a second after the fault. When it ended is not when the channel is called again: its breaker may be open for a while
+//! yet, so it is looked at for as long as there is load.
 
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use tokio::time::Instant;
 
 use super::caller::{Caller, Request};
 
-/// How long it is looked at.
+/// How long it is looked at before the fault, and after it at least.
 pub const WATCHED: Duration = Duration::from_secs(10);
+/// A breaker is open for 60 s at most after its last trial.
+const WATCHED_MOST: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const WINDOW: Duration = Duration::from_secs(1);
 /// A window that grew longer, because a look was late, says nothing of one second.
@@ -33,7 +36,9 @@ pub struct Look {
 pub struct Healed {
     /// Calls a second before the fault.
     pub steady_per_s: f64,
-    /// In that second of the first ten after it in which there were the most, of all that begin with a look: more than the mean also in calm.
+    /// For how long it was watched, in seconds.
+    pub watched_s: u64,
+    /// In that second after it in which there were the most, of all that begin with a look: more than the mean also in calm.
     pub most_per_s: u64,
     /// Calls under way then, at most.
     pub most_in_flight: u64,
@@ -55,6 +60,7 @@ impl Healed {
         };
         Some(Self {
             steady_per_s,
+            watched_s: after.last()?.at.saturating_sub(after.first()?.at).as_secs_f64().round() as u64,
             most_per_s: after.iter().filter_map(a_second_on).max()?,
             most_in_flight: after.iter().map(|look| look.in_flight).max()?,
             limits: (after.iter().map(|look| look.limit).min()?, after.iter().map(|look| look.limit).max()?),
@@ -64,10 +70,9 @@ impl Healed {
 
     /// For people.
     pub fn in_words(&self) -> String {
-        let Self { steady_per_s, most_per_s, most_in_flight, limits: (least, most), over_limit } = self;
+        let Self { steady_per_s, watched_s, most_per_s, most_in_flight, limits: (least, most), over_limit } = self;
         format!(
-            "the healed channel had {steady_per_s:.0} calls a second before; in its first {} s at most {most_per_s} in one, {most_in_flight} under way (limit {least} to {most}, more than it {over_limit} times)\n",
-            WATCHED.as_secs()
+            "the healed channel had {steady_per_s:.0} calls a second before; in the first {watched_s} s after at most {most_per_s} in one, {most_in_flight} under way (limit {least} to {most}, more than it {over_limit} times)\n"
         )
     }
 }
@@ -101,9 +106,10 @@ impl Watcher {
         Some(look)
     }
 
-    /// Looks at it again and again, for as long as it is watched.
-    pub async fn watch(&self, channel: &str) -> Vec<Look> {
-        let until = Instant::now() + WATCHED;
+    /// Looks at it again and again until `load_ends`.
+    pub async fn watch(&self, channel: &str, load_ends: Instant) -> Vec<Look> {
+        let now = Instant::now();
+        let until = load_ends.clamp(now + WATCHED, now + WATCHED_MOST);
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         let mut looks = Vec::new();
         while Instant::now() < until {
@@ -145,7 +151,7 @@ mod tests {
         let well = [look(0, 1, 20, 100), look(10_000, 2, 20, 850)];
         let after = [look(20_000, 0, 6, 900), look(20_500, 7, 6, 990), look(21_000, 3, 8, 1_000), look(21_500, 3, 14, 1_100)];
         let healed = Healed::new(&well, &after).expect("enough looks");
-        assert_eq!(healed, Healed { steady_per_s: 75.0, most_per_s: 110, most_in_flight: 7, limits: (6, 14), over_limit: 1 });
+        assert_eq!(healed, Healed { steady_per_s: 75.0, watched_s: 2, most_per_s: 110, most_in_flight: 7, limits: (6, 14), over_limit: 1 });
         assert_eq!(Healed::new(&well[..1], &after), None);
     }
 

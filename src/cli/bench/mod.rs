@@ -312,7 +312,7 @@ fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Report
     args.scenario.turn(stage)?;
     wait_until(start + times.ended);
     args.scenario.end(stage)?;
-    let watching = victim.clone().map(|victim| runtime.spawn(async move { watcher.watch(&victim).await }));
+    let watching = victim.clone().map(|victim| runtime.spawn(async move { watcher.watch(&victim, start + times.whole).await }));
     if let Some(forging) = forging {
         forging.abort();
     }

@@ -29,6 +29,8 @@ use crate::store::{PoolSizes, Store};
 
 /// The settings that each process is started with.
 const SETTINGS: &str = include_str!("../../../benches/four_banks.toml");
+/// A lease lasts for so many timeouts of a call: what a dead process held should not wait for long, and what a living one asks about be asked once.
+const LEASE_TIMEOUTS: u64 = 3;
 const DATABASE: &str = "breakwater";
 const BANKS: [&str; 4] = ["bank_1", "bank_2", "bank_3", "bank_4"];
 const STRIPE: &str = "stripe_1";
@@ -333,6 +335,7 @@ impl Stage {
         let mut text = SETTINGS.replace("{{PORT}}", &address.port().to_string());
         text = text.replace("{{WRITES_PER_SECOND}}", &self.props.writes_per_second.to_string());
         text = text.replace("{{TIMEOUT_MS}}", &self.props.timeout_ms.to_string());
+        text = text.replace("{{LEASE_MS}}", &(LEASE_TIMEOUTS * self.props.timeout_ms).to_string());
         let Certificates { authority, ours: (certificate, key), .. } = &self.certificates;
         for (name, file) in [("{{AUTHORITY}}", authority), ("{{CERTIFICATE}}", certificate), ("{{CERTIFICATE_KEY}}", key)] {
             text = text.replace(name, &file.display().to_string());
