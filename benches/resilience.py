@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The figures of `breakwater bench`, over several runs: the worst and the median of each.
 
-    python3 benches/resilience.py [--runs N] [--rate R] [--before-s S] [--fault-s S] [--after-s S] [--pay-with banks|stripe] [--promote-after-ms N] SCENARIO…
+    python3 benches/resilience.py [--runs N] [--rate R] [--before-s S] [--fault-s S] [--after-s S] [--pay-with banks|stripe] [--promote-after-ms N]
+        [--keep FOLDER] SCENARIO…
 
 Runs each scenario N times (5), with another seed each time, by the binary that BREAKWATER names or else the release build, and prints a row of a
 table a scenario, worst and median of:
@@ -14,7 +15,7 @@ table a scenario, worst and median of:
 - back after: milliseconds from the standby's promotion until the first order that was offered since was paid; only where a primary is lost;
 - steady after: seconds from then, or else from the fault's end, until 95 % of every second's orders were in time; `inf` when they were not at the end.
 
-Ends with 1 when a run could not be made, or its books do not hold.
+With --keep FOLDER each run's whole report, with every second, is kept there. Ends with 1 when a run could not be made, or its books do not hold.
 """
 import argparse
 import json
@@ -36,7 +37,10 @@ def run(binary, scenario, seed, options):
             command += ["--" + name.replace("_", "-"), str(value)]
     done = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        return done.returncode, json.loads(done.stdout.strip().splitlines()[-1])
+        report = json.loads(done.stdout.strip().splitlines()[-1])
+        if options.keep:
+            (options.keep / f"{scenario}-{seed}.json").write_text(json.dumps(report))
+        return done.returncode, report
     except (IndexError, ValueError):
         sys.exit(f"{' '.join(command)} ended with {done.returncode} and no report:\n{done.stderr[-2000:]}")
 
@@ -109,7 +113,10 @@ def main():
     for name in ("rate", "before-s", "fault-s", "after-s", "processes", "merchants", "promote-after-ms"):
         parser.add_argument("--" + name, type=int)
     parser.add_argument("--pay-with")
+    parser.add_argument("--keep", type=pathlib.Path)
     options = parser.parse_args()
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
     binary = os.environ.get("BREAKWATER", str(HERE / "target/release/breakwater"))
     sound = True
     print("| " + " | ".join(["scenario", *COLUMNS]) + " |")
