@@ -21,11 +21,12 @@ use secrecy::ExposeSecret;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use self::alerting::Watch;
 pub use self::alerting::alerter_settings;
 use self::certificates::Shown;
-use self::channels::{Directory, owners_of, start_channel};
+use self::channels::{Directory, Process, owners_of, start_channel};
 use self::watchdog::{Post, Ward, Watchdog};
 use crate::alert::{Alerter, Bell};
 use crate::channel::http_pool::tls_config;
@@ -186,13 +187,14 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
 
     let watch_arbiter = Arbiter::try_new()?;
     let tls = tls_config().map_err(|error| StartError::Setting(format!("TLS cannot be set up: {error}")))?;
+    let process = Process { incarnation: Uuid::new_v4(), public_url: settings.server.public_url.clone() };
     let mut flows_channels = Vec::with_capacity(channels.len());
     for channel in &channels {
         let own = store.with_own_connections(Purpose::Channel, settings.database.channel_connections)?;
         let inbox = Inbox::open(&channel.settings.id, &own);
         let owners = owners_of(&channel.settings, &store, &clock).await?;
         certificates::tell_of_channel(&channel.settings, &clock);
-        flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, settings.server.public_url.as_deref(), &watch_arbiter)?);
+        flows_channels.push(start_channel(channel, &process, owners, &tls, &clock, inbox, &watch_arbiter)?);
     }
     let switchboard = open_switchboard(&store, &clock, &flows_channels).await?;
     switchboard.start(&handle);
@@ -210,6 +212,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         flows_channels.clone(),
         Vault::new(settings.cards.sealing_keys.clone()),
         flow_settings,
+        process.incarnation,
         handle.clone(),
     );
 
