@@ -187,7 +187,8 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
 
     let watch_arbiter = Arbiter::try_new()?;
     let tls = tls_config().map_err(|error| StartError::Setting(format!("TLS cannot be set up: {error}")))?;
-    let process = Process { incarnation: Uuid::new_v4(), public_url: settings.server.public_url.clone() };
+    let server = &settings.server;
+    let process = Process { incarnation: Uuid::new_v4(), instances: server.instances, public_url: server.public_url.clone() };
     let mut flows_channels = Vec::with_capacity(channels.len());
     for channel in &channels {
         let own = store.with_own_connections(Purpose::Channel, settings.database.channel_connections)?;

@@ -18,7 +18,7 @@ use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSetting
 use crate::channel::transport::Destination;
 use crate::clock::Clock;
 use crate::config::ChannelSettings;
-use crate::domain::{Candidate, MethodKind, OperationClass, Unanswered, fnv1a};
+use crate::domain::{Candidate, MethodKind, OperationClass, fnv1a};
 use crate::http::{BreakerView, ChannelDirectory, ChannelHealth, ChannelView, OverrideView};
 use crate::provider::Protocol;
 use crate::router::flows::Channel;
@@ -80,6 +80,8 @@ fn destination(plan: &ChannelPlan, web: &Arc<rustls::ClientConfig>) -> Result<(D
 pub(super) struct Process {
     /// This process, as leases name it: no two have the same.
     pub(super) incarnation: Uuid,
+    /// How many call the channels as it does, itself among them.
+    pub(super) instances: u32,
     /// Where providers reach it.
     pub(super) public_url: Option<String>,
 }
@@ -108,14 +110,7 @@ pub(super) fn start_channel(
     if settings.mode.livemode() && cfg!(feature = "unguarded") {
         return Err(fault("this program was built without guards, to measure what they cost, and serves no live channel".to_owned()));
     }
-    let mut guard_settings = settings.guard.clone();
-    guard_settings.max_in_flight = guard_settings.max_in_flight.min(u32::try_from(settings.pool_size).unwrap_or(u32::MAX)).max(3);
-    if settings.address == plan.provider.default_address() {
-        guard_settings.follow_contract(|class| plan.provider.documented_rate(class, settings.mode.livemode()));
-    }
-    if plan.provider.contract().unanswered == Unanswered::Reverse {
-        guard_settings.probe_by_time();
-    }
+    let guard_settings = settings.guard_of(plan.provider, process.instances).map_err(|faults| fault(format!("guard.{}", faults.join("; guard."))))?;
     let guard = ChannelGuard::new(&guard_settings, process.seed(&settings.id), clock.boot()).map_err(|faults| fault(faults.join("; ")))?;
     let (destination, tls) = destination(plan, tls).map_err(fault)?;
     let blueprint = Blueprint {
@@ -231,7 +226,7 @@ mod tests {
     const START: Moment = Moment::from_nanos(1_000_000_000_000);
 
     fn process(incarnation: u128) -> Process {
-        Process { incarnation: Uuid::from_u128(incarnation), public_url: None }
+        Process { incarnation: Uuid::from_u128(incarnation), instances: 1, public_url: None }
     }
 
     /// How long the channel's breaker of payments stays open in that process after five failures.
