@@ -33,7 +33,7 @@ use crate::channel::http_pool::tls_config;
 use crate::channel::observe::GuardObserver;
 use crate::channel::timeline::Timeline;
 use crate::clock::{Clock, Pulse};
-use crate::config::{ChannelSettings, DatabaseSettings, LimitSettings, Settings};
+use crate::config::{ChannelSettings, LimitSettings, Settings};
 use crate::domain::Part;
 use crate::http::limit::{Limits, Rate, Rates};
 use crate::http::{self, Api, ApiSettings, Memory, Phase, Readiness};
@@ -180,7 +180,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
 
     let parts = settings.server.roles;
     tracing::info!(roles = %parts, "starting");
-    let opening = opening(&settings.database, pool_sizes(&settings, channels.len()));
+    let opening = opening(&settings, pool_sizes(&settings, channels.len()));
     let handle = runtime.handle().clone();
     let (store, fingerprint_secret) = open_store(&database_url, opening, &handle, &clock).await?;
     let readiness = Arc::new(Readiness::default());
@@ -377,13 +377,14 @@ pub const fn pool_sizes(settings: &Settings, channels: usize) -> PoolSizes {
     }
 }
 
-fn opening(database: &DatabaseSettings, sizes: PoolSizes) -> Opening {
+fn opening(settings: &Settings, sizes: PoolSizes) -> Opening {
+    let database = &settings.database;
     let replica = database.replica_url.as_ref().map(|url| ReplicaSettings {
         url: url.expose_secret().to_owned(),
         connections: database.replica_connections,
         max_lag: Duration::from_millis(database.replica_max_lag_ms),
     });
-    Opening { sizes, max_wait: Duration::from_millis(database.max_wait_ms), replica }
+    Opening { sizes, instances: settings.server.instances, max_wait: Duration::from_millis(database.max_wait_ms), replica }
 }
 
 async fn open_store(url: &str, opening: Opening, runtime: &tokio::runtime::Handle, clock: &Clock) -> Result<(Store, [u8; 32]), StartError> {
