@@ -21,18 +21,19 @@ use secrecy::ExposeSecret;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use self::alerting::Watch;
 pub use self::alerting::alerter_settings;
 use self::certificates::Shown;
-use self::channels::{Directory, owners_of, start_channel};
+use self::channels::{Directory, Process, owners_of, start_channel};
 use self::watchdog::{Post, Ward, Watchdog};
 use crate::alert::{Alerter, Bell};
 use crate::channel::http_pool::tls_config;
 use crate::channel::observe::GuardObserver;
 use crate::channel::timeline::Timeline;
 use crate::clock::{Clock, Pulse};
-use crate::config::{ChannelSettings, DatabaseSettings, LimitSettings, Settings};
+use crate::config::{ChannelSettings, LimitSettings, Settings};
 use crate::domain::Part;
 use crate::http::limit::{Limits, Rate, Rates};
 use crate::http::{self, Api, ApiSettings, Memory, Phase, Readiness};
@@ -179,20 +180,22 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
 
     let parts = settings.server.roles;
     tracing::info!(roles = %parts, "starting");
-    let opening = opening(&settings.database, pool_sizes(&settings, channels.len()));
+    let opening = opening(&settings, pool_sizes(&settings, channels.len()));
     let handle = runtime.handle().clone();
     let (store, fingerprint_secret) = open_store(&database_url, opening, &handle, &clock).await?;
     let readiness = Arc::new(Readiness::default());
 
     let watch_arbiter = Arbiter::try_new()?;
     let tls = tls_config().map_err(|error| StartError::Setting(format!("TLS cannot be set up: {error}")))?;
+    let server = &settings.server;
+    let process = Process { incarnation: Uuid::new_v4(), instances: server.instances, public_url: server.public_url.clone() };
     let mut flows_channels = Vec::with_capacity(channels.len());
     for channel in &channels {
         let own = store.with_own_connections(Purpose::Channel, settings.database.channel_connections)?;
         let inbox = Inbox::open(&channel.settings.id, &own);
         let owners = owners_of(&channel.settings, &store, &clock).await?;
         certificates::tell_of_channel(&channel.settings, &clock);
-        flows_channels.push(start_channel(channel, owners, &tls, &clock, inbox, settings.server.public_url.as_deref(), &watch_arbiter)?);
+        flows_channels.push(start_channel(channel, &process, owners, &tls, &clock, inbox, &watch_arbiter)?);
     }
     let switchboard = open_switchboard(&store, &clock, &flows_channels).await?;
     switchboard.start(&handle);
@@ -210,6 +213,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         flows_channels.clone(),
         Vault::new(settings.cards.sealing_keys.clone()),
         flow_settings,
+        process.incarnation,
         handle.clone(),
     );
 
@@ -373,13 +377,14 @@ pub const fn pool_sizes(settings: &Settings, channels: usize) -> PoolSizes {
     }
 }
 
-fn opening(database: &DatabaseSettings, sizes: PoolSizes) -> Opening {
+fn opening(settings: &Settings, sizes: PoolSizes) -> Opening {
+    let database = &settings.database;
     let replica = database.replica_url.as_ref().map(|url| ReplicaSettings {
         url: url.expose_secret().to_owned(),
         connections: database.replica_connections,
         max_lag: Duration::from_millis(database.replica_max_lag_ms),
     });
-    Opening { sizes, max_wait: Duration::from_millis(database.max_wait_ms), replica }
+    Opening { sizes, instances: settings.server.instances, max_wait: Duration::from_millis(database.max_wait_ms), replica }
 }
 
 async fn open_store(url: &str, opening: Opening, runtime: &tokio::runtime::Handle, clock: &Clock) -> Result<(Store, [u8; 32]), StartError> {

@@ -18,7 +18,7 @@ use crate::channel::supervisor::{Blueprint, ChannelSupervisor, SupervisorSetting
 use crate::channel::transport::Destination;
 use crate::clock::Clock;
 use crate::config::ChannelSettings;
-use crate::domain::{Candidate, MethodKind, OperationClass, Unanswered, fnv1a};
+use crate::domain::{Candidate, MethodKind, OperationClass, fnv1a};
 use crate::http::{BreakerView, ChannelDirectory, ChannelHealth, ChannelView, OverrideView};
 use crate::provider::Protocol;
 use crate::router::flows::Channel;
@@ -76,14 +76,33 @@ fn destination(plan: &ChannelPlan, web: &Arc<rustls::ClientConfig>) -> Result<(D
     Ok((Destination::Sockets(front_ends, sockets), tls))
 }
 
+/// What a channel must know of the process that it is in.
+pub(super) struct Process {
+    /// This process, as leases name it: no two have the same.
+    pub(super) incarnation: Uuid,
+    /// How many call the channels as it does, itself among them.
+    pub(super) instances: u32,
+    /// Where providers reach it.
+    pub(super) public_url: Option<String>,
+}
+
+impl Process {
+    /// What the channel's guard rolls its dice from. Of another process, and of this one after a restart, it is another, or all that were
+    /// shut by one outage would send their probes together, opening after opening.
+    fn seed(&self, channel: &str) -> u64 {
+        let (high, low) = self.incarnation.as_u64_pair();
+        fnv1a(channel.bytes()) ^ high ^ low
+    }
+}
+
 /// Builds a channel's guard, actor and supervisor; the supervisor lives on `watch`, the actor on an arbiter of its own.
 pub(super) fn start_channel(
     plan: &ChannelPlan,
+    process: &Process,
     owners: Vec<Uuid>,
     tls: &Arc<rustls::ClientConfig>,
     clock: &Clock,
     inbox: Inbox,
-    public_url: Option<&str>,
     watch: &Arbiter,
 ) -> Result<Channel, StartError> {
     let settings = &plan.settings;
@@ -91,16 +110,8 @@ pub(super) fn start_channel(
     if settings.mode.livemode() && cfg!(feature = "unguarded") {
         return Err(fault("this program was built without guards, to measure what they cost, and serves no live channel".to_owned()));
     }
-    let mut guard_settings = settings.guard.clone();
-    guard_settings.max_in_flight = guard_settings.max_in_flight.min(u32::try_from(settings.pool_size).unwrap_or(u32::MAX)).max(3);
-    if settings.address == plan.provider.default_address() {
-        guard_settings.follow_contract(|class| plan.provider.documented_rate(class, settings.mode.livemode()));
-    }
-    if plan.provider.contract().unanswered == Unanswered::Reverse {
-        guard_settings.probe_by_time();
-    }
-    let seed = fnv1a(settings.id.bytes());
-    let guard = ChannelGuard::new(&guard_settings, seed, clock.boot()).map_err(|faults| fault(faults.join("; ")))?;
+    let guard_settings = settings.guard_of(plan.provider, process.instances).map_err(|faults| fault(format!("guard.{}", faults.join("; guard."))))?;
+    let guard = ChannelGuard::new(&guard_settings, process.seed(&settings.id), clock.boot()).map_err(|faults| fault(faults.join("; ")))?;
     let (destination, tls) = destination(plan, tls).map_err(fault)?;
     let blueprint = Blueprint {
         identity: ChannelIdentity { id: settings.id.as_str().into(), provider: plan.provider, credentials: settings.credentials() },
@@ -133,7 +144,7 @@ pub(super) fn start_channel(
         return Err(fault("its supervisor cannot be started".to_owned()));
     }
     let handle = ChannelHandle::new(plan.provider, candidate, guard, clock.clone(), standing);
-    let notify_url = public_url.map(|base| format!("{base}/v1/notifications/{}", settings.id));
+    let notify_url = process.public_url.as_ref().map(|base| format!("{base}/v1/notifications/{}", settings.id));
     Ok(Channel::new(handle, settings.credentials(), Duration::from_millis(settings.timeout_ms), notify_url, inbox))
 }
 
@@ -201,5 +212,44 @@ impl Directory {
                 recurs: held.row.recurs.as_ref().map(ToString::to_string),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::breaker::State;
+    use crate::channel::guard::GuardSettings;
+    use crate::clock::Moment;
+    use crate::domain::CallClass;
+
+    const START: Moment = Moment::from_nanos(1_000_000_000_000);
+
+    fn process(incarnation: u128) -> Process {
+        Process { incarnation: Uuid::from_u128(incarnation), instances: 1, public_url: None }
+    }
+
+    /// How long the channel's breaker of payments stays open in that process after five failures.
+    fn opening(process: &Process, channel: &str) -> Duration {
+        let guard = ChannelGuard::new(&GuardSettings::default(), process.seed(channel), START).unwrap();
+        for turn in 0..5 {
+            let now = START + Duration::from_millis(turn * 100);
+            let mut permit = guard.admit(OperationClass::Pay, now).unwrap();
+            permit.mark_sent(now);
+            permit.record(CallClass::FailHard, now);
+        }
+        let snapshot = guard.snapshot(OperationClass::Pay, START + Duration::from_millis(400));
+        assert_eq!(snapshot.state, State::Open);
+        snapshot.retry_after.unwrap()
+    }
+
+    #[test]
+    fn two_processes_do_not_probe_one_channel_in_step_and_neither_does_one_that_was_restarted() {
+        let (one, other) = (process(0x0f0e_0d0c_0b0a_4908_8706_0504_0302_0100), process(0x0f0e_0d0c_0b0a_4908_8706_0504_0302_0101));
+        assert_eq!(opening(&one, "stripe_main"), opening(&one, "stripe_main"), "the same dice always roll the same");
+        assert_ne!(opening(&one, "stripe_main"), opening(&other, "stripe_main"));
+        assert_ne!(opening(&one, "stripe_main"), opening(&one, "alipay_main"), "nor do two channels in one process");
+        let many: std::collections::HashSet<Duration> = (0..20).map(|incarnation| opening(&process(incarnation << 70), "stripe_main")).collect();
+        assert!(many.len() > 10, "{many:?}");
     }
 }

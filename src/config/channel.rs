@@ -10,9 +10,9 @@ use toml::{Table, Value};
 use super::certificate::first_end;
 use super::secret::{self, SOURCES, Sources};
 use super::section::Section;
-use crate::channel::guard::GuardSettings;
-use crate::domain::{Currency, MethodKind, Wallet};
-use crate::provider::{self, Account, AccountField, Credentials, FieldKind};
+use crate::channel::guard::{GuardSettings, MIN_IN_FLIGHT};
+use crate::domain::{Currency, MethodKind, Unanswered, Wallet};
+use crate::provider::{self, Account, AccountField, Credentials, FieldKind, Provider};
 
 /// The classes of a guard's breakers, each a table of its own.
 const CLASSES: [&str; 3] = ["pay", "resolve", "refund"];
@@ -161,6 +161,24 @@ impl ChannelSettings {
             secret_key: self.secret_key.clone(),
             notification_secrets: self.notification_secrets.clone(),
         }
+    }
+
+    /// The guard that it has in one of so many instances: what was left out is what `provider` documents, and its part of that is this
+    /// process's.
+    ///
+    /// # Errors
+    /// A sentence for each figure of which an instance would have no part, naming the field.
+    pub fn guard_of(&self, provider: &dyn Provider, instances: u32) -> Result<GuardSettings, Vec<String>> {
+        let mut guard = self.guard.clone();
+        guard.max_in_flight = guard.max_in_flight.min(u32::try_from(self.pool_size).unwrap_or(u32::MAX)).max(MIN_IN_FLIGHT);
+        if self.address == provider.default_address() {
+            guard.follow_contract(|class| provider.documented_rate(class, self.mode.livemode()));
+        }
+        if provider.contract().unanswered == Unanswered::Reverse {
+            guard.probe_by_time();
+        }
+        guard.divide(instances)?;
+        Ok(guard)
     }
 
     /// The certificates of its account, by their fields, and when each ends; `None` for one that cannot be read.

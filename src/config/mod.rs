@@ -123,9 +123,15 @@ pub struct ServerSettings {
     /// The parts of the work that this process takes on (in the file: `roles`, or `serve --roles`); default all. A part that no process takes on
     /// is not done; one that is named twice, in two processes, is shared.
     pub roles: Parts,
+    /// How many processes call the channels at one time, this one among them; default 1, 1 to 64. Each has its part of what a channel may do
+    /// (`max_in_flight`, `rate_per_second`, `burst`), rounded down, and their pools together must fit the database's `max_connections`. All
+    /// whose roles are more than `notifier` count, whichever those are, and all must say the same. Too low exceeds contracts; too high
+    /// leaves a part of them to nobody.
+    pub instances: u32,
 }
 
-/// `[database]`. All processes' pools together must fit the server's `max_connections`; a start checks its own.
+/// `[database]`. All processes' pools together must fit the server's `max_connections`; a start checks its own, as often as there are
+/// [`ServerSettings::instances`].
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {
     /// `postgres://…`, as libpq reads it, with all hosts of which one is the primary (`postgres://a,b/name?target_session_attrs=read-write`), or a secret's source; when left out, the environment variable `BREAKWATER_DATABASE_URL`. Required in
@@ -260,6 +266,7 @@ impl Default for ServerSettings {
             tls: None,
             operations_tls: None,
             roles: Parts::all(),
+            instances: 1,
         }
     }
 }
@@ -441,6 +448,13 @@ impl Settings {
                 let what = format!("it is {}, and the timeout_ms of channel {} is {}", settings.poller.lease_ms, channel.id, channel.timeout_ms);
                 faults.add("poller.lease_ms", what, "raise it above every channel's timeout_ms, or two processes may ask about one attempt at once");
             }
+            let parts = crate::provider::find(&channel.provider).map(|provider| channel.guard_of(provider, settings.server.instances));
+            for fault in parts.and_then(Result::err).unwrap_or_default() {
+                let (field, what) = fault.split_once(" is ").unwrap_or(("max_in_flight", fault.as_str()));
+                let next =
+                    "lower server.instances, or raise it as far as contract and pool_size allow; left out, a rate is what the provider documents";
+                faults.add(format!("channels[{}].guard.{field}", channel.id), format!("it is {what}"), next);
+            }
         }
         file.end();
         settings
@@ -499,6 +513,7 @@ fn server(mut section: Section<'_>, faults: &Faults<'_>) -> ServerSettings {
         tls: certificate::read(section.section("tls"), folder, now),
         operations_tls: certificate::read(section.section("operations_tls"), folder, now),
         roles: section.parsed_list("roles", ROLES, |text| text.parse::<Part>().ok()).map_or(default.roles, |parts| parts.into_iter().collect()),
+        instances: section.number("instances", default.instances, 1, 64),
     };
     if settings.roles.are_none() {
         section.fault("roles", "there is none", ROLES);

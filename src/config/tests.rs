@@ -291,3 +291,29 @@ fn lists_are_parsed_into_the_domains_words() {
     assert_eq!(channel.priority, -5);
     assert_eq!(faulty(&self::channel("methods = [\"cash\", 7]")), ["channels[a].methods[0]", "channels[a].methods[1]"]);
 }
+
+#[test]
+fn what_a_channel_may_do_must_leave_each_instance_its_part() {
+    let divided = |instances: u32, lines: &str| format!("[server]\ninstances = {instances}\n{}", channel(lines));
+    let given = "address = \"http://localhost:1\"\n[channels.guard]\nmax_in_flight = 30\n[channels.guard.pay]\nrate_per_second = 10";
+    assert_eq!(read(&divided(10, given)).unwrap().server.instances, 10);
+    assert_eq!(faulty(&divided(11, given)), ["channels[a].guard.max_in_flight", "channels[a].guard.pay.rate_per_second"]);
+    let fault = read(&divided(11, given)).unwrap_err().remove(1).to_string();
+    assert!(fault.contains("it is 10: divided by the 11 of server.instances it leaves none"), "{fault}");
+    assert_eq!(faulty(&divided(22, "address = \"http://localhost:1\"")), ["channels[a].guard.max_in_flight"], "no more calls than connections");
+    assert!(read(&divided(3, "")).is_ok());
+    assert_eq!(faulty(&divided(4, "")), ["channels[a].guard.refund.rate_per_second"], "Stripe documents three a second");
+    assert_eq!(faulty("[server]\ninstances = 0"), ["server.instances"]);
+    assert_eq!(faulty("[server]\ninstances = 65"), ["server.instances"]);
+}
+
+#[test]
+fn an_instances_guard_is_its_part_of_the_least_of_room_and_connections() {
+    let provider = crate::provider::find("stripe").unwrap();
+    let lines = "pool_size = 40\n[channels.guard]\nmax_in_flight = 50\n[channels.guard.pay]\nrate_per_second = 9\nburst = 7";
+    let channel = read(&channel(lines)).unwrap().channels.remove(0);
+    let whole = channel.guard_of(provider, 1).unwrap();
+    assert_eq!((whole.max_in_flight, whole.pay.rate(), whole.resolve.rate()), (40, Some((9, 7)), Some((5, 1))));
+    let part = channel.guard_of(provider, 2).unwrap();
+    assert_eq!((part.max_in_flight, part.pay.rate(), part.resolve.rate()), (20, Some((4, 3)), Some((2, 1))));
+}

@@ -73,11 +73,11 @@ pub struct BreakerView {
     pub failures: u64,
     /// Calls in flight.
     pub in_flight: u32,
-    /// Calls that may be in flight at the channel now, all classes together.
+    /// Calls that this process may have in flight at the channel now, all classes together.
     pub limit: u32,
     /// Calls of this class that may be: it adapts to how the channel answers.
     pub class_limit: u32,
-    /// Calls of this class that the channel's contract allows in a second; none for as many as one likes.
+    /// Calls of this class that this process may make in a second, its part of the channel's contract; none for as many as one likes.
     pub rate_per_second: Option<u32>,
 }
 

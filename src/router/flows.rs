@@ -202,8 +202,9 @@ pub(super) struct Shared {
 }
 
 impl Flows {
-    /// Flows over these channels, in the order of the settings. Tasks run on `runtime`, the multi-thread one.
-    pub fn new(store: Store, clock: Clock, channels: Vec<Channel>, vault: Vault, settings: FlowSettings, runtime: Handle) -> Self {
+    /// Flows over these channels, in the order of the settings, of the process that leases know as `incarnation`. Tasks run on `runtime`, the
+    /// multi-thread one.
+    pub fn new(store: Store, clock: Clock, channels: Vec<Channel>, vault: Vault, settings: FlowSettings, incarnation: Uuid, runtime: Handle) -> Self {
         let candidates = channels.iter().map(|channel| channel.handle.candidate().clone()).collect();
         let channels = channels.into_iter().map(|channel| (channel.handle.id().to_owned(), channel)).collect();
         Self {
@@ -214,7 +215,7 @@ impl Flows {
                 recent: Recent::default(),
                 vault,
                 settings,
-                incarnation: Uuid::new_v4(),
+                incarnation,
                 channels,
                 candidates,
                 runtime,

@@ -162,6 +162,8 @@ impl PoolSizes {
 pub struct Opening {
     /// How many connections.
     pub sizes: PoolSizes,
+    /// How many processes take as many, this one among them; at least 1.
+    pub instances: u32,
     /// How long whoever wants a connection waits for a free one.
     pub max_wait: Duration,
     /// Where lists may be read instead.
@@ -172,10 +174,10 @@ impl Store {
     /// Opens the pools and starts the journal's writers on `runtime`. The schema must have been migrated.
     ///
     /// # Errors
-    /// [`StoreError`] when the address cannot be read or is a standby's, the database does not answer, or the pools do not fit its
-    /// `max_connections`.
+    /// [`StoreError`] when the address cannot be read or is a standby's, the database does not answer, or the pools of all instances do not fit
+    /// its `max_connections`.
     pub async fn open(url: &str, sizes: PoolSizes, runtime: &Handle) -> Result<Self, StoreError> {
-        Self::open_as(url, Opening { sizes, max_wait: pool::MAX_WAIT, replica: None }, runtime).await
+        Self::open_as(url, Opening { sizes, instances: 1, max_wait: pool::MAX_WAIT, replica: None }, runtime).await
     }
 
     /// The same, with everything that settings can say.
@@ -183,7 +185,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`], and [`StoreError::Settings`] when the pools do not fit a replica that answers.
     pub async fn open_as(url: &str, opening: Opening, runtime: &Handle) -> Result<Self, StoreError> {
-        let Opening { sizes, max_wait, replica } = opening;
+        let Opening { sizes, instances, max_wait, replica } = opening;
         pool::find_primary(url).await?;
         let primary = Primary::watch(&pool::parse(url)?, runtime);
         let connect = |purpose, size| pool::connect_to(primary.as_ref(), url, purpose, size, max_wait, runtime);
@@ -194,10 +196,10 @@ impl Store {
         let shared: usize = Share::ALL.iter().map(|share| share.of(sizes.reads)).sum();
         let rest = connect(Purpose::Reads, sizes.reads - shared)?;
         // One more looks out for the primary.
-        check_room(&rest, sizes.sum() + usize::from(primary.is_some()), "the server").await?;
+        check_room(&rest, sizes.sum() + usize::from(primary.is_some()), instances, "the server").await?;
         let replica = match replica {
             None => None,
-            Some(settings) => Some(Replica::open(&settings, &rest, max_wait, runtime).await?),
+            Some(settings) => Some(Replica::open(&settings, instances, &rest, max_wait, runtime).await?),
         };
         let journal = Journal::start(runtime, &connect(Purpose::Journal, sizes.journal)?);
         let pools = Arc::new(Pools { rest, shares });
@@ -279,13 +281,24 @@ impl Store {
     }
 }
 
-/// Refuses pools that do not fit the server behind `pool`, before the first connection is missing under load.
-async fn check_room(pool: &Pool, wanted: usize, whose: &str) -> Result<(), StoreError> {
-    let allowed: i32 = pool.get().await?.query_one(statements::MAX_CONNECTIONS, &[]).await?.try_get(0)?;
-    if usize::try_from(allowed).unwrap_or(0) < wanted {
+/// Refuses pools that do not fit the server behind `pool`, before the first connection is missing under load: `wanted` in each of `instances`
+/// processes. What other processes of ours hold in this database beside that many is only told of: they may be about to end.
+async fn check_room(pool: &Pool, wanted: usize, instances: u32, whose: &str) -> Result<(), StoreError> {
+    let row = pool.get().await?.query_one(statements::MAX_CONNECTIONS, &[]).await?;
+    let (allowed, held): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let (allowed, held) = (usize::try_from(allowed).unwrap_or(0), usize::try_from(held).unwrap_or(0));
+    let all = wanted.saturating_mul(usize::try_from(instances).unwrap_or(usize::MAX));
+    if allowed < all {
+        let pools = match instances {
+            0 | 1 => format!("the pools add up to {all} connections"),
+            _ => format!("the pools add up to {wanted} connections, those of {instances} instances to {all}"),
+        };
         return Err(StoreError::Settings(format!(
-            "the pools add up to {wanted} connections, and {whose} allows {allowed}: lower [database] read_connections or channel_connections, or raise max_connections"
+            "{pools}, and {whose} allows {allowed}: lower [database] read_connections or channel_connections, or raise max_connections"
         )));
+    }
+    if allowed < wanted + held {
+        tracing::warn!(wanted, held, allowed, "other processes hold connections to {whose}, so that the pools of this one may not be filled");
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Connection pools, one a purpose, so that a flood of one takes nothing from another. Their sum is checked against the server's
-//! `max_connections` before anything is served.
+//! Connection pools, one a purpose, so that a flood of one takes nothing from another. Their sum over all instances is checked
+//! against the server's `max_connections` before anything is served.
 //!
 //! An address may name several hosts, of which one is the primary: every connection is then opened to whichever takes writes at that moment, and
 //! given up when another does (`primary.rs`), so that a pool finds a promoted standby by itself. A COMMIT is never

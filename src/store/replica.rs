@@ -54,10 +54,16 @@ impl Replica {
     /// Opens the pool, and watches from now on how far it is behind the `primary`. One that is away is no error: it is not used until it comes.
     ///
     /// # Errors
-    /// [`StoreError::Settings`] when its address cannot be read, or it answers and has no room for the pool.
-    pub(super) async fn open(settings: &ReplicaSettings, primary: &Pool, max_wait: Duration, runtime: &Handle) -> Result<Self, StoreError> {
+    /// [`StoreError::Settings`] when its address cannot be read, or it answers and has no room for the pools of so many instances.
+    pub(super) async fn open(
+        settings: &ReplicaSettings,
+        instances: u32,
+        primary: &Pool,
+        max_wait: Duration,
+        runtime: &Handle,
+    ) -> Result<Self, StoreError> {
         let pool = pool::connect_within(&settings.url, Purpose::Replica, settings.connections, max_wait, runtime)?;
-        match check_room(&pool, settings.connections, "the replica").await {
+        match check_room(&pool, settings.connections, instances, "the replica").await {
             Err(error @ StoreError::Settings(_)) => return Err(error),
             Err(error) => tracing::warn!(%error, "the replica does not answer: lists are read from the primary"),
             Ok(()) => {}

@@ -43,3 +43,18 @@ async fn calls_over_the_contracts_rate_are_not_sent_and_counted_as_such() {
     world.eventually_metric("breakwater_routing_decisions_total{channel=\"stripe_main\",reason=\"over_rate\"}", |count| count >= 1.0).await;
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_several_instances_has_its_part_of_what_a_channel_may_do_and_shows_it() {
+    let world = World::with(|setup| {
+        setup.settings.server.instances = 3;
+        setup.pay_rate = Some((20, 7));
+        setup.max_in_flight = Some(62);
+        setup.sandbox.accounts.truncate(1);
+    })
+    .await;
+    let pay = world.ops("/ops/v1/channels").await.body["data"][0]["breaker"]["pay"].clone();
+    assert_eq!((&pay["rate_per_second"], &pay["limit"], &pay["class_limit"]), (&json!(6), &json!(20), &json!(14)), "{pay:#}");
+    assert_eq!(world.pay(1_250).await.text("status"), "succeeded");
+    world.close().await;
+}

@@ -97,7 +97,8 @@ async fn a_flood_of_refunds_that_hang_leaves_payments_untouched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_for_refunds_connections_takes_none_from_payments_and_waits_no_longer_than_the_settings_say() {
     let url = database::fresh().await;
-    let opening = Opening { sizes: PoolSizes { journal: 2, reads: 4, channels: 0 }, max_wait: Duration::from_millis(200), replica: None };
+    let opening =
+        Opening { sizes: PoolSizes { journal: 2, reads: 4, channels: 0 }, instances: 1, max_wait: Duration::from_millis(200), replica: None };
     let store = Store::open_as(&url, opening, &Handle::current()).await.expect("a store");
     let lock = connect(&url).await;
     lock.batch_execute("BEGIN; LOCK TABLE idempotency IN ACCESS EXCLUSIVE MODE").await.expect("locked");
@@ -126,6 +127,18 @@ async fn pools_that_do_not_fit_the_server_are_refused() {
     let sizes = PoolSizes { journal: 2, reads: 4, channels: 1_000 };
     let refused = Store::open(&url, sizes, &Handle::current()).await.expect_err("too many");
     assert!(refused.to_string().contains("add up to 1006 connections"), "{refused}");
+}
+
+#[tokio::test]
+async fn pools_of_which_only_those_of_one_process_fit_the_server_are_refused_where_there_are_several() {
+    let url = database::fresh().await;
+    let opening = |instances| {
+        let sizes = PoolSizes { journal: 2, reads: 4, channels: 14 };
+        Opening { sizes, instances, max_wait: Duration::from_secs(5), replica: None }
+    };
+    Store::open_as(&url, opening(1), &Handle::current()).await.expect("one fits");
+    let refused = Store::open_as(&url, opening(1_000), &Handle::current()).await.expect_err("a thousand do not");
+    assert!(refused.to_string().contains("add up to 20 connections, those of 1000 instances to 20000, and the server allows "), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,8 +71,8 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// A closed breaker. `settings` must have passed [`BreakerSettings::validate`]; `seed` decides the jitter of its openings, and should
-    /// differ between instances.
+    /// A closed breaker. `settings` must have passed [`BreakerSettings::validate`]; `seed` decides the jitter of its openings, and must
+    /// differ between processes, or they probe in step.
     pub fn new(settings: &BreakerSettings, seed: u64, now: Moment) -> Self {
         Self {
             rules: Rules::from(settings),

@@ -68,12 +68,12 @@ pub struct BreakerSettings {
     /// How long the breaker must have stayed closed for the next opening to start at `open_base_ms` again, in ms; default 60,000, 0 to
     /// 86,400,000. At 0 a flapping channel never backs off; too high, and one bad minute lengthens the openings of the whole day.
     pub decay_ms: u64,
-    /// Calls of this class that the channel's contract allows in a second, for this process; 0 to 100,000, 0 for as many as one likes. Left out,
-    /// it is what the provider documents, where the channel is at the provider's own address, else 0. Too low turns payments away from
-    /// a healthy channel; above the contract, the provider answers 429 and may punish the account. Divide it by the number of processes.
+    /// Calls of this class that the channel's contract allows in a second; 0 to 100,000, 0 for as many as one likes. Left out, it is what the
+    /// provider documents, where the channel is at the provider's own address, else 0. Each instance has its part, rounded down, and 1 at least.
+    /// Too low turns payments away from a healthy channel; above the contract, the provider answers 429 and may punish the account.
     pub rate_per_second: Option<u32>,
-    /// How many of them may come at once; 1 to 100,000, left out a tenth of the rate (at least 1). At 1 calls must be evenly spaced, and a
-    /// burst is turned away; at the rate itself, twice the rate passes in the first second.
+    /// How many of them may come at once; 1 to 100,000, left out a tenth of the rate (at least 1). Each instance has its part, 1 at least. At 1
+    /// calls must be evenly spaced, and a burst is turned away; at the rate itself, twice the rate passes in the first second.
     pub burst: Option<u32>,
     /// The fewest calls in flight that the adaptive limiter may go down to; default 6, 1 to 512. At 1 a channel of little traffic and a few
     /// timeouts is soon used one call at a time; too high, and a channel that drowns is not relieved.

@@ -144,7 +144,7 @@ struct History {
 
 impl ChannelGuard {
     /// A guard with closed breakers and nothing in flight; all that it will ever allocate, it allocates here. `seed` decides the jitter of
-    /// the openings and should differ between processes. An invalid setting is refused with every fault, as [`GuardSettings::validate`] does.
+    /// the openings and must differ between processes, or they probe in step. An invalid setting is refused with every fault, as [`GuardSettings::validate`] does.
     pub fn new(settings: &GuardSettings, seed: u64, now: Moment) -> Result<Arc<Self>, Vec<String>> {
         settings.validate()?;
         let room = Room::new(settings.max_in_flight);

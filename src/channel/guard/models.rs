@@ -1,4 +1,4 @@
-//! Limiter, rate and budget against naive ones that remember every call and compute their answer anew each time; and what must be true of them in
+//! Limiter, limit, rate and budget against naive ones that remember every call and compute their answer anew each time; and what must be true of them in
 //! a sentence.
 
 use std::time::Duration;
@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::budget::Budget;
 use super::limiter::{Limiter, Sample};
 use super::rate::Rate;
+use super::room::limit_for;
+use super::settings::{MAX_IN_FLIGHT, MIN_IN_FLIGHT};
 use crate::clock::Moment;
 
 const START: Moment = Moment::from_nanos(5_000_000_000);
@@ -98,6 +100,22 @@ fn after_an_opening_it_starts_again_small_and_grows_by_less_than_the_queue_a_win
         last = limiter.limit();
     }
     assert_eq!(last, 46);
+}
+
+#[test]
+fn the_limit_is_the_largest_whose_shares_leave_pay_no_more_than_its_limiter_allows_it() {
+    let part_of_pay = |limit: u32| limit - (limit / 5).max(1) - (limit / 10).max(1);
+    for cap in (MIN_IN_FLIGHT..70).chain([100, 256, MAX_IN_FLIGHT - 1, MAX_IN_FLIGHT]) {
+        let mut last = 0;
+        for pay in 1..=part_of_pay(cap) {
+            let limit = (MIN_IN_FLIGHT..=cap).filter(|limit| part_of_pay(*limit) <= pay).max().unwrap();
+            assert_eq!(limit_for(pay, cap), limit, "{pay} of {cap}");
+            assert_eq!(part_of_pay(limit), pay, "nothing of what pay is allowed is lost, {pay} of {cap}");
+            assert!(limit > last, "and less never is more, {pay} of {cap}");
+            last = limit;
+        }
+        assert_eq!(last, cap, "with all that it may have, the limit is the cap");
+    }
 }
 
 /// What happened to a limiter, in order.

@@ -1,11 +1,12 @@
 //! What must hold of a guard whatever flows do with it, alone and from many threads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::breaker::Mode;
+use super::breaker::{BreakerSettings, Mode, ProbeGate};
 use super::guard::*;
 use crate::clock::Moment;
 use crate::domain::operation::{CallClass, OperationClass};
@@ -20,6 +21,8 @@ enum Step {
     Tick,
     Force(OperationClass, Mode),
     Release(OperationClass),
+    /// A second of calls that all end so: what moves a limiter.
+    Second(OperationClass, CallClass),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -34,19 +37,88 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Tick),
         1 => (class(), prop::sample::select(Mode::ALL.to_vec())).prop_map(|(class, mode)| Step::Force(class, mode)),
         2 => class().prop_map(Step::Release),
+        2 => class().prop_map(|class| Step::Second(class, CallClass::RateLimited)),
+        1 => (class(), prop::sample::select(vec![CallClass::Success, CallClass::FailHard])).prop_map(|(class, end)| Step::Second(class, end)),
     ];
     prop::collection::vec(step, 1..150)
 }
 
-/// The limit and the shares, from a count of the permits that are really out.
-fn assert_room(guard: &ChannelGuard, out: &[Permit], limit: u32) {
-    let count = |class| out.iter().filter(|permit| permit.class() == class).count() as u32;
-    let [pay, resolve, refund] = OperationClass::ALL.map(count);
-    assert_eq!(OperationClass::ALL.map(|class| guard.in_flight(class)), [pay, resolve, refund]);
-    let (keeps_resolve, keeps_refund) = ((limit / 5).max(1), (limit / 10).max(1));
-    assert!(pay + resolve + refund <= limit);
-    assert!(pay <= limit - keeps_resolve - keeps_refund);
-    assert!(resolve <= limit - keeps_refund && refund <= limit - keeps_resolve);
+/// Two in ten for resolve and one in ten for refund, at least one each.
+fn shares(limit: u32) -> [u32; 3] {
+    [0, (limit / 5).max(1), (limit / 10).max(1)]
+}
+
+/// A guard, and beside it what is known of every permit that is out: enough to say anew each time who has room.
+struct Watched {
+    guard: Arc<ChannelGuard>,
+    cap: u32,
+    now: Moment,
+    /// Each with whether it was admitted since the limit last shrank.
+    out: Vec<(Permit, bool)>,
+    limit: u32,
+}
+
+impl Watched {
+    fn new(settings: &GuardSettings) -> Self {
+        let now = Moment::from_nanos(9);
+        let guard = ChannelGuard::new(settings, 3, now).unwrap();
+        Self { guard, cap: settings.max_in_flight, now, out: Vec::new(), limit: settings.max_in_flight }
+    }
+
+    fn out(&self, counts: impl Fn(bool) -> bool) -> [u32; 3] {
+        OperationClass::ALL.map(|class| self.out.iter().filter(|(permit, since)| permit.class() == class && counts(*since)).count() as u32)
+    }
+
+    /// Whether there is room for one more call, from the permits that are out and what the limiters say.
+    fn has_room(&self, class: OperationClass) -> bool {
+        let of = class as usize;
+        let mut wanted = self.out(|_| true);
+        wanted[of] += 1;
+        let claims: u32 = wanted.into_iter().zip(shares(self.limit)).map(|(calls, share)| calls.max(share)).sum();
+        let has_share = wanted[of] <= shares(self.limit)[of];
+        wanted[of] <= self.guard.snapshot(class, self.now).class_limit && (has_share || claims <= self.limit)
+    }
+
+    fn admit(&mut self, class: OperationClass) -> bool {
+        let (foreseen, room) = (self.guard.would_admit(class, self.now), self.has_room(class));
+        let answer = self.guard.admit(class, self.now);
+        assert_eq!(answer.is_ok(), foreseen);
+        match answer {
+            Ok(permit) => {
+                assert!(room, "{class:?} had no room");
+                self.out.push((permit, true));
+                true
+            }
+            Err(Rejected::InFlight { .. }) => {
+                assert!(!room, "{class:?} had room");
+                assert!(class == OperationClass::Pay || self.guard.in_flight(class) > 0, "one call of {class:?} always has room");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn record(&mut self, which: usize, end: CallClass) {
+        self.out.swap_remove(which).0.record(end, self.now);
+    }
+
+    /// The limit and the shares, from a count of the permits that are really out.
+    fn check(&mut self) {
+        let snapshot = self.guard.snapshot(OperationClass::Pay, self.now);
+        let leaves = |limit: u32| limit - shares(limit).iter().sum::<u32>();
+        assert_eq!(Some(snapshot.limit), (MIN_IN_FLIGHT..=self.cap).filter(|limit| leaves(*limit) <= snapshot.class_limit).max());
+        if snapshot.limit < self.limit {
+            self.out.iter_mut().for_each(|(_, since)| *since = false);
+        }
+        self.limit = snapshot.limit;
+
+        let all = self.out(|_| true);
+        assert_eq!(OperationClass::ALL.map(|class| self.guard.in_flight(class)), all);
+        let claims = |calls: [u32; 3], limit: u32| calls.into_iter().zip(shares(limit)).map(|(calls, share)| calls.max(share)).sum::<u32>();
+        assert!(claims(all, self.cap) <= self.cap, "{all:?} of {}", self.cap);
+        let since = self.out(|since| since);
+        assert!(claims(since, self.limit) <= self.limit, "{since:?} of {} since it shrank", self.limit);
+    }
 }
 
 fn assert_balanced(guard: &ChannelGuard, now: Moment) {
@@ -61,38 +133,45 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn permits_admitted_are_recorded_dropped_or_out_and_never_more_than_there_is_room(limit in MIN_IN_FLIGHT..30, steps in steps()) {
-        let settings = GuardSettings { max_in_flight: limit, ..GuardSettings::default() };
-        let mut now = Moment::from_nanos(9);
-        let guard = ChannelGuard::new(&settings, 3, now).unwrap();
-        let mut out: Vec<Permit> = Vec::new();
+    fn permits_admitted_are_recorded_dropped_or_out_and_never_more_than_there_is_room(cap in MIN_IN_FLIGHT..60, steps in steps()) {
+        let breaker = BreakerSettings { probe_gate: ProbeGate::TimeOnly, open_base_ms: 100, open_max_ms: 400, min_limit: 1, ..BreakerSettings::default() };
+        let settings = GuardSettings { max_in_flight: cap, pay: breaker.clone(), resolve: breaker.clone(), refund: breaker };
+        let mut watched = Watched::new(&settings);
         for step in steps {
+            let out = watched.out.len();
             match step {
-                Step::Advance(millis) => now = now + Duration::from_millis(millis),
+                Step::Advance(millis) => watched.now = watched.now + Duration::from_millis(millis),
                 Step::Admit(class) => {
-                    let foreseen = guard.would_admit(class, now);
-                    let below_kept = guard.in_flight(class) < guard.snapshot(class, now).kept;
-                    let answer = guard.admit(class, now);
-                    prop_assert_eq!(answer.is_ok(), foreseen);
-                    let turned_away_for_room = matches!(answer, Err(Rejected::InFlight { .. }));
-                    prop_assert!(!(below_kept && turned_away_for_room), "what is kept for a class is always had");
-                    out.extend(answer);
+                    watched.admit(class);
                 }
-                Step::Send(which) if !out.is_empty() => {
-                    let which = which % out.len();
-                    out[which].mark_sent(now);
+                Step::Send(which) if out > 0 => {
+                    let now = watched.now;
+                    watched.out[which % out].0.mark_sent(now);
                 }
-                Step::Record(which, end) if !out.is_empty() => out.swap_remove(which % out.len()).record(end, now),
-                Step::Drop(which) if !out.is_empty() => drop(out.swap_remove(which % out.len())),
+                Step::Record(which, end) if out > 0 => watched.record(which % out, end),
+                Step::Drop(which) if out > 0 => drop(watched.out.swap_remove(which % out)),
                 Step::Send(_) | Step::Record(..) | Step::Drop(_) => {}
-                Step::Tick => guard.tick(now),
-                Step::Force(class, mode) => guard.set_override(class, mode, now),
-                Step::Release(class) => guard.clear_override(class, now),
+                Step::Tick => watched.guard.tick(watched.now),
+                Step::Force(class, mode) => watched.guard.set_override(class, mode, watched.now),
+                Step::Release(class) => watched.guard.clear_override(class, watched.now),
+                Step::Second(class, end) => {
+                    for _ in 0..11 {
+                        if watched.admit(class) {
+                            let last = watched.out.len() - 1;
+                            let now = watched.now;
+                            watched.out[last].0.mark_sent(now);
+                            watched.now = now + Duration::from_millis(110);
+                            watched.record(last, end);
+                            watched.check();
+                        }
+                    }
+                }
             }
-            assert_room(&guard, &out, limit);
-            assert_balanced(&guard, now);
+            watched.check();
+            assert_balanced(&watched.guard, watched.now);
         }
-        let epochs: u64 = OperationClass::ALL.map(|class| guard.snapshot(class, now).epoch).iter().sum();
+        let guard = &watched.guard;
+        let epochs: u64 = OperationClass::ALL.map(|class| guard.snapshot(class, watched.now).epoch).iter().sum();
         let Transitions { list, lost } = guard.transitions();
         prop_assert_eq!(epochs, list.len() as u64 + lost, "every transition is handed over or counted as lost");
     }
@@ -135,7 +214,7 @@ fn many_threads_never_hold_more_than_there_is_room_and_leave_the_books_balanced(
     });
     let end = Moment::from_nanos(10_000_000_000);
     assert_balanced(&guard, end);
-    assert_room(&guard, &[], 3);
+    assert_eq!(OperationClass::ALL.map(|class| guard.in_flight(class)), [0; 3]);
     let counted = OperationClass::ALL.map(|class| guard.snapshot(class, end).counters);
     let admitted: u64 = counted.iter().map(|counters| counters.admitted).sum();
     let rejected: u64 = counted.iter().map(|counters| counters.rejected_by_room + counters.rejected_by_breaker).sum();

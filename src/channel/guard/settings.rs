@@ -15,10 +15,9 @@ pub const MIN_IN_FLIGHT: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardSettings {
-    /// Calls in flight at this channel, all classes together, for this process; default 512, 3 to 512. 20 % of it (at least 1) is kept for
-    /// resolve and 10 % (at least 1) for refund, so pay has the rest. Above the channel's connection pool, calls wait for a connection with
-    /// their deadline running; too low, payments are turned away from a healthy channel. Divide what the contract allows by the
-    /// number of processes.
+    /// Calls in flight at this channel, all classes and all instances together; default 512, 3 to 512, and never more than its connections. Each
+    /// instance has its part, 3 at least. Of what may be in flight now, 20 % (at least 1) is kept for resolve and 10 % (at least 1) for refund,
+    /// so pay has the rest. Above what the contract allows, the provider refuses; too low, payments are turned away from a healthy channel.
     pub max_in_flight: u32,
     /// The breaker of new charges. The only one that decides routing.
     pub pay: BreakerSettings,
@@ -46,6 +45,36 @@ impl GuardSettings {
         for (class, breaker) in OperationClass::ALL.into_iter().zip([&mut self.pay, &mut self.resolve, &mut self.refund]) {
             breaker.rate_per_second = breaker.rate_per_second.or_else(|| documented(class));
         }
+    }
+
+    /// Leaves of what the channel may do the part of one of so many instances (at least 1), rounded down: all of them together never exceed it. A
+    /// burst is one call at least.
+    ///
+    /// # Errors
+    /// A sentence for each figure of which no part is left, naming the field. A rate must not be rounded down to none: none is no bound.
+    pub fn divide(&mut self, instances: u32) -> Result<(), Vec<String>> {
+        let mut faults = Vec::new();
+        let each = |whole: u32| whole / instances.max(1);
+        if each(self.max_in_flight) < MIN_IN_FLIGHT {
+            faults.push(format!(
+                "max_in_flight is {}: divided by the {instances} of server.instances it leaves {}, and each needs {MIN_IN_FLIGHT}",
+                self.max_in_flight,
+                each(self.max_in_flight)
+            ));
+        }
+        self.max_in_flight = each(self.max_in_flight);
+        for (class, breaker) in [("pay", &mut self.pay), ("resolve", &mut self.resolve), ("refund", &mut self.refund)] {
+            if let Some(whole) = breaker.rate_per_second.filter(|rate| *rate > 0) {
+                if each(whole) == 0 {
+                    faults.push(format!(
+                        "{class}.rate_per_second is {whole}: divided by the {instances} of server.instances it leaves none, and each needs 1"
+                    ));
+                }
+                breaker.rate_per_second = Some(each(whole));
+            }
+            breaker.burst = breaker.burst.map(|whole| each(whole).max(1));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
     /// For a channel that cannot be asked anything: time alone leads to its probes, or each opening would wait for a query that never comes.
@@ -79,6 +108,34 @@ mod tests {
         let mut settings = GuardSettings::default();
         settings.probe_by_time();
         assert!([settings.pay, settings.resolve, settings.refund].iter().all(|breaker| breaker.probe_gate == ProbeGate::TimeOnly));
+    }
+
+    #[test]
+    fn the_parts_of_all_instances_together_never_exceed_the_whole() {
+        let whole: GuardSettings =
+            toml::from_str("max_in_flight = 100\n[pay]\nrate_per_second = 70\nburst = 5\n[refund]\nrate_per_second = 0").unwrap();
+        for instances in 1..=33 {
+            let mut part = whole.clone();
+            part.divide(instances).unwrap();
+            assert_eq!(part.validate(), Ok(()), "{instances}");
+            assert!(part.max_in_flight * instances <= 100 && (part.max_in_flight + 1) * instances > 100, "{instances}");
+            let (rate, burst) = part.pay.rate().unwrap();
+            assert!(rate * instances <= 70 && (rate + 1) * instances > 70, "{instances}");
+            assert_eq!(burst, (5 / instances).max(1), "{instances}");
+            assert_eq!((part.resolve.rate(), part.refund.rate()), (None, None), "what has no bound has none in parts, {instances}");
+        }
+    }
+
+    #[test]
+    fn a_figure_of_which_an_instance_would_have_nothing_is_refused_and_not_taken_for_no_bound() {
+        let mut settings: GuardSettings = toml::from_str("max_in_flight = 20\n[pay]\nrate_per_second = 6\n[resolve]\nrate_per_second = 7").unwrap();
+        assert_eq!(
+            settings.divide(7).unwrap_err(),
+            [
+                "max_in_flight is 20: divided by the 7 of server.instances it leaves 2, and each needs 3",
+                "pay.rate_per_second is 6: divided by the 7 of server.instances it leaves none, and each needs 1",
+            ]
+        );
     }
 
     #[test]

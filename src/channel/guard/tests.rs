@@ -270,11 +270,13 @@ fn settings_that_make_no_sense_give_no_guard() {
 }
 
 /// Ten calls or more of each second from `from_ms` on, `at_once` in flight together, each ending so.
-fn seconds_of_calls(guard: &Arc<ChannelGuard>, from_ms: u64, seconds: u64, at_once: usize, outcome: CallClass, rtt_ms: u64) {
+fn seconds_of_calls(guard: &Arc<ChannelGuard>, class: OperationClass, from_ms: u64, seconds: u64, at_once: usize, outcome: CallClass) {
+    // An answer takes its time, and a refusal is quick.
+    let rtt_ms = if outcome == CallClass::Success { 100 } else { 5 };
     for second in 0..seconds {
         for round in 0..3 {
             let began = at(from_ms + second * 1_100 + round * 500);
-            let mut out: Vec<Permit> = (0..at_once).filter_map(|_| guard.admit(PAY, began).ok()).collect();
+            let mut out: Vec<Permit> = (0..at_once).filter_map(|_| guard.admit(class, began).ok()).collect();
             out.iter_mut().for_each(|permit| permit.mark_sent(began));
             out.into_iter().for_each(|permit| permit.record(outcome, began + Duration::from_millis(rtt_ms)));
         }
@@ -285,14 +287,38 @@ fn seconds_of_calls(guard: &Arc<ChannelGuard>, from_ms: u64, seconds: u64, at_on
 fn the_limit_starts_at_the_cap_and_shrinks_with_what_the_channel_refuses_as_too_much() {
     let guard = guard(100);
     assert_eq!((guard.limit(), guard.snapshot(PAY, START).class_limit), (100, 70));
-    seconds_of_calls(&guard, 0, 10, 20, CallClass::Success, 100);
+    seconds_of_calls(&guard, PAY, 0, 10, 20, CallClass::Success);
     assert_eq!(guard.limit(), 100);
-    seconds_of_calls(&guard, 20_000, 10, 20, CallClass::RateLimited, 5);
+    seconds_of_calls(&guard, PAY, 20_000, 10, 20, CallClass::RateLimited);
     let snapshot = guard.snapshot(PAY, at(40_000));
     assert_eq!(snapshot.state, State::Closed, "a 429 does not trip");
     assert!(snapshot.class_limit < 40, "{snapshot:?}");
-    assert_eq!(guard.limit(), snapshot.class_limit + 30, "and the shares of the others stay");
-    assert_eq!((permits(&guard, RESOLVE).len(), snapshot.kept), (snapshot.limit as usize - 10, 0));
+    let [resolve, refund] = [RESOLVE, REFUND].map(|class| guard.snapshot(class, at(40_000)).kept);
+    assert_eq!([resolve, refund], [snapshot.limit / 5, snapshot.limit / 10], "the shares are of what is left");
+    assert_eq!(guard.limit(), snapshot.class_limit + resolve + refund);
+    assert_eq!((permits(&guard, RESOLVE).len(), snapshot.kept), ((snapshot.limit - refund) as usize, 0));
+}
+
+#[test]
+fn all_together_never_exceed_a_limit_that_has_shrunk() {
+    let guard = healed(512);
+    assert_eq!(guard.limit(), 8);
+    let all: Vec<Permit> = [PAY, RESOLVE, REFUND].into_iter().flat_map(|class| permits(&guard, class)).collect();
+    assert_eq!([PAY, RESOLVE, REFUND].map(|class| guard.in_flight(class)), [6, 1, 1]);
+    drop(all);
+    let all: Vec<Permit> = [REFUND, RESOLVE, PAY].into_iter().flat_map(|class| permits(&guard, class)).collect();
+    assert_eq!(all.len(), 8, "whoever comes first: {:?}", [PAY, RESOLVE, REFUND].map(|class| guard.in_flight(class)));
+    assert_eq!(guard.in_flight(REFUND), 7, "what the others leave idle is borrowed");
+}
+
+#[test]
+fn a_share_is_no_leave_to_press_a_channel_whose_queries_are_too_much_for_it() {
+    let guard = guard(512);
+    seconds_of_calls(&guard, RESOLVE, 0, 60, 150, CallClass::RateLimited);
+    let snapshot = guard.snapshot(RESOLVE, at(70_000));
+    assert_eq!((snapshot.class_limit, snapshot.kept, guard.limit()), (6, 102, 512), "its own least, though more would be kept for it");
+    assert_eq!(permits(&guard, RESOLVE).len(), 6);
+    assert_eq!(permits(&guard, PAY).len(), 512 - 102 - 51, "which is lent to pay no more than before");
 }
 
 #[test]
@@ -305,39 +331,43 @@ fn what_never_reached_the_acquirer_says_nothing_of_how_much_it_can_carry() {
     assert_eq!(guard.limit(), 100, "connections that never came about are the breaker's business");
 }
 
+/// A guard whose breaker of pay has just closed after an opening, at 10 s.
+fn healed(max_in_flight: u32) -> Arc<ChannelGuard> {
+    let pay = BreakerSettings { probe_gate: ProbeGate::TimeOnly, ..BreakerSettings::default() };
+    let guard = ChannelGuard::new(&GuardSettings { max_in_flight, pay, ..GuardSettings::default() }, 1, START).unwrap();
+    fall_and_heal(&guard);
+    guard
+}
+
+fn fall_and_heal(guard: &Arc<ChannelGuard>) {
+    let whole = guard.limit();
+    trip(guard, PAY);
+    assert_eq!(guard.limit(), whole, "while it is shut nobody asks");
+    (0..3).for_each(|_| call(guard, PAY, CallClass::Success, at(10_000)));
+    assert_eq!(guard.snapshot(PAY, at(10_000)).state, State::Closed);
+}
+
 #[test]
 fn after_an_opening_the_limit_starts_again_at_twice_the_probes_and_grows() {
-    let settings = GuardSettings {
-        max_in_flight: 100,
-        pay: BreakerSettings { probe_gate: ProbeGate::TimeOnly, ..BreakerSettings::default() },
-        ..GuardSettings::default()
-    };
-    let guard = ChannelGuard::new(&settings, 1, START).unwrap();
-    trip(&guard, PAY);
-    assert_eq!(guard.snapshot(PAY, at(1_000)).class_limit, 70, "while it is shut nobody asks");
-    (0..3).for_each(|_| call(&guard, PAY, CallClass::Success, at(10_000)));
-    let snapshot = guard.snapshot(PAY, at(10_000));
-    assert_eq!((snapshot.state, snapshot.class_limit, guard.limit()), (State::Closed, 6, 36));
+    let guard = healed(100);
+    assert_eq!((guard.snapshot(PAY, at(10_000)).class_limit, guard.limit()), (6, 8));
     assert_eq!(permits(&guard, PAY).len(), 6);
-    seconds_of_calls(&guard, 11_000, 40, 50, CallClass::Success, 100);
+    seconds_of_calls(&guard, PAY, 11_000, 40, 50, CallClass::Success);
     assert!(guard.snapshot(PAY, at(90_000)).class_limit > 20);
 }
 
 #[test]
-fn a_limit_that_shrinks_below_what_is_in_flight_leaves_the_others_their_shares() {
-    let guard = guard(100);
-    guard.set_override(PAY, Mode::ForcedClosed, START);
-    let hanging = permits(&guard, PAY);
-    assert_eq!(hanging.len(), 70);
-    let mut hanging = hanging.into_iter();
-    for (turn, mut permit) in hanging.by_ref().take(30).enumerate() {
-        permit.mark_sent(START);
-        permit.record(CallClass::FailHard, at(turn as u64 * 200));
-    }
-    let snapshot = guard.snapshot(PAY, at(6_000));
-    assert!(snapshot.class_limit < 70 && snapshot.in_flight == 40, "{snapshot:?}");
-    assert!(permits(&guard, RESOLVE).len() >= 20 && permits(&guard, REFUND).len() >= 10);
+fn what_hangs_since_before_the_limit_shrank_leaves_the_others_their_shares_and_no_more() {
+    let pay = BreakerSettings { probe_gate: ProbeGate::TimeOnly, ..BreakerSettings::default() };
+    let guard = ChannelGuard::new(&GuardSettings { max_in_flight: 100, pay, ..GuardSettings::default() }, 1, START).unwrap();
+    let hanging: Vec<Permit> = permits(&guard, PAY).into_iter().take(60).collect();
+    fall_and_heal(&guard);
+    assert_eq!((guard.limit(), guard.in_flight(PAY)), (8, 60));
+    assert!(guard.admit(PAY, at(10_000)).is_err());
+    let others = [permits(&guard, RESOLVE), permits(&guard, REFUND)];
+    assert_eq!(others.each_ref().map(Vec::len), [1, 1]);
     drop(hanging);
+    assert_eq!(permits(&guard, PAY).len(), 6);
 }
 
 #[test]

@@ -159,17 +159,19 @@ async fn operators(store: &Store, words: &str) -> Check {
     }
 }
 
-/// This process's pools against what the server allows, and against what others hold already.
+/// The pools of all instances against what the server allows, beside what is held already.
 fn pools(facts: &ServerFacts, settings: &Settings) -> Check {
-    let wanted = pool_sizes(settings, settings.channels.len()).sum();
-    let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
+    let one = i64::try_from(pool_sizes(settings, settings.channels.len()).sum()).unwrap_or(i64::MAX);
+    let instances = settings.server.instances;
+    let wanted = one.saturating_mul(i64::from(instances));
     let (allowed, held) = (i64::from(facts.allowed_connections), facts.held_connections);
-    let found = format!("one process takes up to {wanted} connections; the server allows {allowed}, {held} are held now");
+    let more = if instances > 1 { format!(", {instances} instances {wanted}") } else { String::new() };
+    let found = format!("one process takes up to {one} connections{more}; the server allows {allowed}, {held} are held now");
     if wanted > allowed {
         Check::fail("pools", found, "lower read_connections or channel_connections in [database], or raise the server's max_connections")
-    } else if wanted.saturating_mul(2) > allowed {
-        // A new version starts before the old one ends: for a while there are two.
-        Check::warn("pools", format!("{found}: not enough for two processes at once"), "raise the server's max_connections")
+    } else if wanted.saturating_add(one) > allowed {
+        // A process starts before another has ended: for a while there is one more.
+        Check::warn("pools", format!("{found}: not enough for one process more"), "raise the server's max_connections")
     } else {
         Check::ok("pools", found)
     }
@@ -249,11 +251,15 @@ mod tests {
     }
 
     #[test]
-    fn pools_must_fit_and_should_fit_twice() {
+    fn pools_of_all_instances_must_fit_and_should_fit_once_more() {
         let verdict = |allowed| pools(&ServerFacts { allowed_connections: allowed, ..facts() }, &Settings::default()).verdict;
         assert_eq!(verdict(23), Verdict::Fail);
         assert_eq!(verdict(47), Verdict::Warn);
         assert_eq!(verdict(48), Verdict::Ok);
+        let mut three = Settings::default();
+        three.server.instances = 3;
+        let verdict = |allowed| pools(&ServerFacts { allowed_connections: allowed, ..facts() }, &three).verdict;
+        assert_eq!([71, 72, 95, 96].map(verdict), [Verdict::Fail, Verdict::Warn, Verdict::Warn, Verdict::Ok]);
     }
 
     #[test]

@@ -73,11 +73,14 @@ fn breaker() -> Shape {
         .must("calls", shape::whole("Calls in its window.", 0))
         .must("failures", shape::whole("Failures among them.", 0))
         .must("in_flight", shape::whole("Calls in flight.", 0))
-        .must("limit", shape::whole("Calls that may be in flight at the channel now, all classes together.", 0))
+        .must("limit", shape::whole("Calls that this process may have in flight at the channel now, all classes together.", 0))
         .must("class_limit", shape::whole("Calls of this class that may be: it adapts to how the channel answers.", 0))
         .must(
             "rate_per_second",
-            or_null(shape::whole("Calls of this class that the channel's contract allows in a second; null for as many as one likes.", 1)),
+            or_null(shape::whole(
+                "Calls of this class that this process may make in a second, its part of the channel's contract; null for as many as one likes.",
+                1,
+            )),
         )
         .open()
 }
