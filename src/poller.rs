@@ -79,6 +79,7 @@ pub struct Poller {
     settings: PollerSettings,
     bell: Bell,
     pulse: Pulse,
+    life: Pulse,
     parts: Parts,
     runtime: Handle,
     sweeps: u64,
@@ -89,7 +90,7 @@ pub struct Poller {
 impl Poller {
     /// A poller that hands what it finds to `router`, and rings `bell` for what stays unknown. Its database work runs on `runtime`.
     pub fn new(store: Store, clock: Clock, flows: Flows, router: actix::Addr<Router>, settings: PollerSettings, bell: Bell, runtime: Handle) -> Self {
-        let pulse = Pulse::new(clock.boot());
+        let [pulse, life] = [Pulse::new(clock.boot()), Pulse::new(clock.boot())];
         Self {
             store,
             clock,
@@ -98,6 +99,7 @@ impl Poller {
             settings,
             bell,
             pulse,
+            life,
             parts: Parts::all(),
             runtime,
             sweeps: 0,
@@ -110,6 +112,14 @@ impl Poller {
     #[must_use]
     pub fn beating(mut self, pulse: Pulse) -> Self {
         self.pulse = pulse;
+        self
+    }
+
+    /// The same poller, which gives a sign of life in `life` after each step of a sweep, however it ended: for whoever replaces one that is frozen. One
+    /// that hangs at a step and comes back after it was replaced ends that sweep: what it leases is leased to this process, and is handed over once.
+    #[must_use]
+    pub fn living(mut self, life: Pulse) -> Self {
+        self.life = life;
         self
     }
 
@@ -156,6 +166,7 @@ impl Handler<Swept> for Poller {
     type Result = ();
     fn handle(&mut self, _: Swept, _: &mut Context<Self>) {
         self.sweeping = false;
+        self.life.beat(self.clock.boot());
     }
 }
 
@@ -174,6 +185,7 @@ impl Handler<Sweep> for Poller {
             settings: self.settings,
             bell: self.bell.clone(),
             pulse: self.pulse.clone(),
+            life: self.life.clone(),
             parts: self.parts,
             gauged: std::sync::Arc::clone(&self.gauged),
         };
@@ -202,6 +214,7 @@ struct Round {
     settings: PollerSettings,
     bell: Bell,
     pulse: Pulse,
+    life: Pulse,
     parts: Parts,
     gauged: std::sync::Arc<std::sync::Mutex<HashSet<(String, String)>>>,
 }
@@ -216,11 +229,13 @@ impl Round {
         {
             tracing::error!(error = %error, "the poller could not keep the house");
         }
+        self.live();
         if sweep.is_multiple_of(GAUGES_EVERY)
             && let Err(error) = self.read_gauges(now).await
         {
             tracing::error!(error = %error, "the poller could not read its gauges");
         }
+        self.live();
         self.flows.probe_channels();
         let room = i64::try_from(self.flows.room_for_inquiries()).unwrap_or(i64::MAX);
         let limit = self.settings.batch.min(room);
@@ -253,8 +268,14 @@ impl Round {
         Ok(report)
     }
 
+    /// A step has ended: each takes no longer than its statements may.
+    fn live(&self) {
+        self.life.beat(self.clock.boot());
+    }
+
     async fn keep_house(&self, now: Timestamp) -> Result<(), StoreError> {
         let made = self.store.ensure_partitions(now).await?;
+        self.live();
         if made > 0 {
             tracing::info!(partitions = made, "partitions were made ahead of time");
         }
@@ -273,6 +294,7 @@ impl Round {
     /// Forgets old keys: as many as a busy hour brings, in small batches.
     async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..PRUNE_BATCHES {
+            self.live();
             if self.store.prune_keys(now - KEYS_LIVE_FOR, PRUNE_BATCH).await? < PRUNE_BATCH.unsigned_abs() {
                 break;
             }
@@ -283,6 +305,7 @@ impl Round {
     /// Erases card numbers that no refund can need any more.
     async fn erase_cards(&self, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..PRUNE_BATCHES {
+            self.live();
             if self.store.erase_cards(now, now - ORPHANED_AFTER, PRUNE_BATCH).await? < PRUNE_BATCH.unsigned_abs() {
                 break;
             }
