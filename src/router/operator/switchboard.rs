@@ -338,7 +338,7 @@ mod tests {
         let reading = tokio::spawn(keep_reading(Duration::from_millis(1), move || {
             let read = counted.fetch_add(1, Ordering::SeqCst);
             async move {
-                assert!(read % 2 == 0, "a fault of ours");
+                assert!(read.is_multiple_of(2), "a fault of ours");
                 if read == 2 { Err(StoreError::Away("for a while".to_owned())) } else { Ok(()) }
             }
         }));
