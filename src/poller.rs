@@ -115,8 +115,8 @@ impl Poller {
         self
     }
 
-    /// The same poller, which gives a sign of life in `life` after each step of a sweep, however it ended: for whoever replaces one that is frozen. One
-    /// that hangs at a step and comes back after it was replaced ends that sweep: what it leases is leased to this process, and is handed over once.
+    /// The same poller, which gives a sign of life in `life` after each sweep, however it ended: for whoever replaces one that is frozen. One that
+    /// hangs in a sweep and comes back after it was replaced ends that sweep: what it leases is leased to this process, and is handed over once.
     #[must_use]
     pub fn living(mut self, life: Pulse) -> Self {
         self.life = life;
@@ -185,7 +185,6 @@ impl Handler<Sweep> for Poller {
             settings: self.settings,
             bell: self.bell.clone(),
             pulse: self.pulse.clone(),
-            life: self.life.clone(),
             parts: self.parts,
             gauged: std::sync::Arc::clone(&self.gauged),
         };
@@ -214,7 +213,6 @@ struct Round {
     settings: PollerSettings,
     bell: Bell,
     pulse: Pulse,
-    life: Pulse,
     parts: Parts,
     gauged: std::sync::Arc<std::sync::Mutex<HashSet<(String, String)>>>,
 }
@@ -229,13 +227,11 @@ impl Round {
         {
             tracing::error!(error = %error, "the poller could not keep the house");
         }
-        self.live();
         if sweep.is_multiple_of(GAUGES_EVERY)
             && let Err(error) = self.read_gauges(now).await
         {
             tracing::error!(error = %error, "the poller could not read its gauges");
         }
-        self.live();
         self.flows.probe_channels();
         let room = i64::try_from(self.flows.room_for_inquiries()).unwrap_or(i64::MAX);
         let limit = self.settings.batch.min(room);
@@ -268,14 +264,8 @@ impl Round {
         Ok(report)
     }
 
-    /// A step has ended: each takes no longer than its statements may.
-    fn live(&self) {
-        self.life.beat(self.clock.boot());
-    }
-
     async fn keep_house(&self, now: Timestamp) -> Result<(), StoreError> {
         let made = self.store.ensure_partitions(now).await?;
-        self.live();
         if made > 0 {
             tracing::info!(partitions = made, "partitions were made ahead of time");
         }
@@ -294,7 +284,6 @@ impl Round {
     /// Forgets old keys: as many as a busy hour brings, in small batches.
     async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..PRUNE_BATCHES {
-            self.live();
             if self.store.prune_keys(now - KEYS_LIVE_FOR, PRUNE_BATCH).await? < PRUNE_BATCH.unsigned_abs() {
                 break;
             }
@@ -305,7 +294,6 @@ impl Round {
     /// Erases card numbers that no refund can need any more.
     async fn erase_cards(&self, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..PRUNE_BATCHES {
-            self.live();
             if self.store.erase_cards(now, now - ORPHANED_AFTER, PRUNE_BATCH).await? < PRUNE_BATCH.unsigned_abs() {
                 break;
             }

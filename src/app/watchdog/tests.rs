@@ -37,6 +37,8 @@ impl Gate {
 enum Plan {
     Works,
     PanicsAtOnce,
+    /// Begins something at its third turn that never ends.
+    Hangs,
     /// Blocks its thread at the third turn, before that turn's sign of life.
     Blocks(Gate),
     BlocksAtOnce(Gate),
@@ -54,6 +56,7 @@ impl Part {
         let turn = self.turns.load(Ordering::SeqCst);
         match &self.plan {
             Plan::PanicsAtOnce => panic!("a fault of ours"),
+            Plan::Hangs if turn == 2 => return,
             Plan::Blocks(gate) if turn == 2 => gate.pass(),
             Plan::BlocksAtOnce(gate) if turn == 0 => gate.pass(),
             _ => {}
@@ -160,6 +163,23 @@ fn an_actor_that_blocks_its_thread_is_replaced_on_another_one_and_ends_when_its_
         until(|| built.turns(1) > at + 20).await;
         assert_eq!(built.turns(0), ended_at, "it does no work beside its successor");
         assert_eq!((ward.look(), built.count()), (None, 2));
+        ward.quarters().close();
+    });
+}
+
+#[test]
+fn an_actor_whose_round_never_ends_is_replaced_though_its_thread_moves_and_ends_at_once() {
+    System::new().block_on(async {
+        let (mut ward, built) = ward(vec![Plan::Hangs]);
+        let hung = address(&ward);
+        until(|| built.turns(0) == 2).await;
+        let mut silent = 0;
+        while ward.look().is_none() {
+            assert!(silent < 2 * SILENT_LOOKS, "nobody notices");
+            silent += 1;
+        }
+        until(|| !hung.connected() && built.turns(1) > 0).await;
+        assert_eq!((ward.look(), built.count(), built.turns(0)), (None, 2, 2));
         ward.quarters().close();
     });
 }
