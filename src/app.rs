@@ -26,7 +26,7 @@ use self::alerting::Watch;
 pub use self::alerting::alerter_settings;
 use self::certificates::Shown;
 use self::channels::{Directory, owners_of, start_channel};
-use self::watchdog::{Post, Quarters, Ward, Watchdog};
+use self::watchdog::{Post, Ward, Watchdog};
 use crate::alert::{Alerter, Bell};
 use crate::channel::http_pool::tls_config;
 use crate::channel::observe::GuardObserver;
@@ -240,7 +240,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
             format!("they could not be read for {silent} s: those that are known hold, and end by themselves")
         }),
     ];
-    let (mut poller_quarters, mut notifier_quarters) = (Quarters::default(), Quarters::default());
+    let (mut poller_quarters, mut notifier_quarters) = (watchdog::Quarters::default(), watchdog::Quarters::default());
     // How long a part rests between two rounds, and may wait for a connection.
     let rest = |every: u64| Duration::from_millis(2 * every + settings.database.max_wait_ms);
     let stalled_after = Duration::from_millis(settings.alerts.poller_stalled_after_ms);
@@ -274,13 +274,12 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let operations_shown = show("server.operations_tls", &settings.server.operations_tls)?.filter(|_| operations_listener.is_some());
     certificates::renew_at_hangup([&shown, &operations_shown].into_iter().flatten().cloned().collect(), clock.clone())?;
     let limits = Limits::new(rates(&settings.limits), &clock);
-    let mut observers: Vec<_> = flows_channels
+    let observers: Vec<_> = flows_channels
         .iter()
         .map(|channel| (channel.handle.id().to_owned(), Arc::clone(channel.handle.guard())))
         .map(|(id, guard)| GuardObserver::new(id.clone(), guard, switchboard.timeline_of(&id).unwrap_or_default(), clock.clone()))
         .collect();
-    let (observed, unready, database) = (metrics.clone(), Arc::clone(&readiness), store.clone());
-    actix::spawn(lasting::keep("observer", async move || observe(&mut observers, &observed, &unready, &database).await));
+    actix::spawn(observe(observers, metrics.clone(), Arc::clone(&readiness), store.clone()));
     let api = web::Data::new(Api {
         router: router.clone(),
         alerts: alerter.recipient(),
@@ -339,8 +338,12 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     Ok(())
 }
 
-/// Reads out what the guards did, keeps the histograms small where nobody scrapes, and says when the database is away.
-async fn observe(observers: &mut [GuardObserver], metrics: &telemetry::MetricsHandle, readiness: &Readiness, store: &Store) {
+/// Reads out what the guards did, keeps the histograms small where nobody scrapes, and says when the database is away. Goes on after a panic.
+async fn observe(mut observers: Vec<GuardObserver>, metrics: telemetry::MetricsHandle, readiness: Arc<Readiness>, store: Store) {
+    lasting::keep("observer", async || observe_on(&mut observers, &metrics, &readiness, &store).await).await;
+}
+
+async fn observe_on(observers: &mut [GuardObserver], metrics: &telemetry::MetricsHandle, readiness: &Readiness, store: &Store) {
     let mut rounds: u32 = 0;
     loop {
         observers.iter_mut().for_each(GuardObserver::observe);
