@@ -37,6 +37,7 @@ use crate::config::{ChannelSettings, LimitSettings, Settings};
 use crate::domain::Part;
 use crate::http::limit::{Limits, Rate, Rates};
 use crate::http::{self, Api, ApiSettings, Memory, Phase, Readiness};
+use crate::lasting;
 use crate::notifier::client::system_resolver;
 use crate::notifier::desk::Desk;
 use crate::notifier::seal::Sealer;
@@ -59,6 +60,8 @@ const UPKEEP_EVERY: u32 = 20;
 /// Every how many rounds the database is asked whether it lives: 1 s.
 const DATABASE_EVERY: u32 = 4;
 
+/// Overrides that could not be read for so long are news: they must hold everywhere within a second.
+const OVERRIDES_READ_WITHIN: Duration = Duration::from_secs(5);
 /// Connections of the switchboard: one to read, and one to write while it reads.
 const SWITCHBOARD_CONNECTIONS: usize = 2;
 
@@ -228,14 +231,22 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         move |_| Alerter::new(alerter_settings, store, clock, handle)
     });
     let bell = Bell::of(&alerter);
-    let poller_arbiter = Arbiter::try_new()?;
     let poller_settings = PollerSettings {
         every: Duration::from_millis(settings.poller.sweep_every_ms),
         batch: i64::from(settings.poller.batch),
         lease: Duration::from_millis(settings.poller.lease_ms),
         unknown_after: Duration::from_millis(settings.alerts.unknown_after_ms),
     };
-    let mut posts: Vec<Box<dyn Post>> = vec![watchdog::last(&router, "router"), watchdog::last(&alerter, "alerter")];
+    let mut posts: Vec<Box<dyn Post>> = vec![
+        watchdog::last(&router, "router", router_arbiter.handle()),
+        watchdog::last(&alerter, "alerter", watch_arbiter.handle()),
+        watchdog::heard("overrides", switchboard.reads(), OVERRIDES_READ_WITHIN, |silent| {
+            format!("they could not be read for {silent} s: those that are known hold, and end by themselves")
+        }),
+    ];
+    let (mut poller_quarters, mut notifier_quarters) = (watchdog::Quarters::default(), watchdog::Quarters::default());
+    // How long a part rests between two rounds, and may wait for a connection.
+    let rest = |every: u64| Duration::from_millis(2 * every + settings.database.max_wait_ms);
     let stalled_after = Duration::from_millis(settings.alerts.poller_stalled_after_ms);
     let mut watch = Watch::new(flows_channels.clone(), stalled_after, bell.clone(), clock.clone()).heeding(Arc::clone(&readiness));
     watch = watch.of_overrides(switchboard.clone());
@@ -244,19 +255,23 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         let pulse = Pulse::new(clock.boot());
         let poller = poller.of(parts).beating(pulse.clone());
         watch = watch.of_poller(pulse);
-        posts.push(Box::new(Ward::new("poller", poller_arbiter.handle(), move || poller.clone())));
+        let ward = Ward::new("poller", rest(settings.poller.sweep_every_ms), move |life| poller.clone().living(life))?;
+        poller_quarters = ward.quarters();
+        posts.push(Box::new(ward));
     }
 
     let office = open_office(&settings, &store, &clock, fingerprint_secret, &tls, &handle)?;
     office.ring(bell, Duration::from_millis(settings.alerts.undelivered_after_ms));
     let desk = office.desk();
-    let notifier_arbiter = Arbiter::try_new()?;
     if parts.have(Part::Notifier) {
         watch = watch.of_notifier(office.pulse());
-        posts.push(Box::new(Ward::new("notifier", notifier_arbiter.handle(), move || Notifier::new(Arc::clone(&office)))));
+        let ward = Ward::new("notifier", rest(settings.webhooks.sweep_every_ms), move |life| Notifier::new(Arc::clone(&office)).living(life))?;
+        notifier_quarters = ward.quarters();
+        posts.push(Box::new(ward));
     }
-    actix::spawn(watch.run());
-    actix::spawn(Watchdog::new(posts, Arc::clone(&readiness)).run());
+    actix::spawn(lasting::keep("watch", async move || watch.run().await));
+    let mut watchdog = Watchdog::new(posts, Arc::clone(&readiness));
+    actix::spawn(lasting::keep("watchdog", async move || watchdog.run().await));
 
     let show = |table, files: &Option<_>| files.as_ref().map(|files| Shown::open(table, files, &clock)).transpose();
     let shown = show("server.tls", &settings.server.tls)?;
@@ -310,7 +325,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     let grace = Duration::from_millis(settings.server.shutdown_grace_ms);
     let _all_or_late = tokio::time::timeout(grace, futures_util::future::join_all(handles.iter().map(|handle| handle.stop(true)))).await.is_ok();
     // Nobody waits for an answer any more: what is due is left to the next process, or the flows would never all be done.
-    poller_arbiter.stop();
+    poller_quarters.close();
     let flown = tokio::time::timeout(grace, async {
         while !flows.are_idle() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -319,15 +334,20 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     if flown.await.is_err() {
         tracing::warn!("some flows are still in flight after the grace: they are on disk, and will be resolved");
     }
-    for arbiter in [notifier_arbiter, router_arbiter, watch_arbiter] {
+    notifier_quarters.close();
+    for arbiter in [router_arbiter, watch_arbiter] {
         arbiter.stop();
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Reads out what the guards did, keeps the histograms small where nobody scrapes, and says when the database is away.
+/// Reads out what the guards did, keeps the histograms small where nobody scrapes, and says when the database is away. Goes on after a panic.
 async fn observe(mut observers: Vec<GuardObserver>, metrics: telemetry::MetricsHandle, readiness: Arc<Readiness>, store: Store) {
+    lasting::keep("observer", async || observe_on(&mut observers, &metrics, &readiness, &store).await).await;
+}
+
+async fn observe_on(observers: &mut [GuardObserver], metrics: &telemetry::MetricsHandle, readiness: &Readiness, store: &Store) {
     let mut rounds: u32 = 0;
     loop {
         observers.iter_mut().for_each(GuardObserver::observe);

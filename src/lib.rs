@@ -10,7 +10,7 @@
 //!    notifier/  delivers webhooks to merchants     representation/  payments and refunds as merchants read them
 //! 2  channel/   one actor per channel: transport, breaker, supervisor      alert/  what somebody must know of now, by mail and text message
 //! 1  store/     every SQL statement, the pools, the group-commit journal      provider/  third parties' protocols: pure encode and decode
-//! 0  domain/    money, ids, state machines, routing plan: no IO, no async, no clock, no floats      clock.rs  time, movable by hand    keys/  RSA, key stores, sealing    crash.rs  where a test lets it die
+//! 0  domain/    money, ids, state machines, routing plan: no IO, no async, no clock, no floats      clock.rs  time, movable by hand    keys/  RSA, key stores, sealing    crash.rs  where a test lets it die    lasting.rs  what is begun again when it was lost
 //!
 //! sandbox/   the providers' side of the wire, for demo, tests and benches: nothing above imports it
 //! cluster/   a private Postgres from the machine's own binaries, for demo and tests: nothing above imports it
@@ -30,6 +30,7 @@ pub mod crash;
 pub mod domain;
 pub mod http;
 pub mod keys;
+pub mod lasting;
 pub mod notifier;
 pub mod poller;
 pub mod provider;

@@ -79,6 +79,7 @@ pub struct Poller {
     settings: PollerSettings,
     bell: Bell,
     pulse: Pulse,
+    life: Pulse,
     parts: Parts,
     runtime: Handle,
     sweeps: u64,
@@ -89,7 +90,7 @@ pub struct Poller {
 impl Poller {
     /// A poller that hands what it finds to `router`, and rings `bell` for what stays unknown. Its database work runs on `runtime`.
     pub fn new(store: Store, clock: Clock, flows: Flows, router: actix::Addr<Router>, settings: PollerSettings, bell: Bell, runtime: Handle) -> Self {
-        let pulse = Pulse::new(clock.boot());
+        let [pulse, life] = [Pulse::new(clock.boot()), Pulse::new(clock.boot())];
         Self {
             store,
             clock,
@@ -98,6 +99,7 @@ impl Poller {
             settings,
             bell,
             pulse,
+            life,
             parts: Parts::all(),
             runtime,
             sweeps: 0,
@@ -110,6 +112,14 @@ impl Poller {
     #[must_use]
     pub fn beating(mut self, pulse: Pulse) -> Self {
         self.pulse = pulse;
+        self
+    }
+
+    /// The same poller, which gives a sign of life in `life` after each sweep, however it ended: for whoever replaces one that is frozen. One that
+    /// hangs in a sweep and comes back after it was replaced ends that sweep: what it leases is leased to this process, and is handed over once.
+    #[must_use]
+    pub fn living(mut self, life: Pulse) -> Self {
+        self.life = life;
         self
     }
 
@@ -156,6 +166,7 @@ impl Handler<Swept> for Poller {
     type Result = ();
     fn handle(&mut self, _: Swept, _: &mut Context<Self>) {
         self.sweeping = false;
+        self.life.beat(self.clock.boot());
     }
 }
 

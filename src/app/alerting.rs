@@ -139,7 +139,7 @@ impl Watch {
     }
 
     /// Looks for as long as the process serves.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         loop {
             self.look_at_breakers();
             self.look_at_actors();

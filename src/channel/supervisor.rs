@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, MailboxError, System};
-use metrics::{Counter, counter};
 use rustls::ClientConfig;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -31,6 +30,7 @@ use super::guard::ChannelGuard;
 use super::handle::Standing;
 use super::transport::{Destination, Transport};
 use crate::clock::{Clock, Moment};
+use crate::lasting::{self, Loss, Pauses};
 
 /// How many arbiters may be on their way out at once. Each holds a thread.
 pub const ABANDONED_MAX: usize = 16;
@@ -82,11 +82,8 @@ impl SupervisorSettings {
 
     /// The pause before the replacement that follows `failed` short lives in a row.
     fn pause(&self, failed: u32) -> Duration {
-        let Some(doublings) = failed.checked_sub(1) else {
-            return Duration::ZERO;
-        };
-        let factor = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);
-        Duration::from_millis(self.restart_base_ms.saturating_mul(factor).min(self.restart_max_ms))
+        let [base, max, steady_after] = [self.restart_base_ms, self.restart_max_ms, self.steady_after_ms].map(Duration::from_millis);
+        Pauses { base, max, steady_after }.after(failed)
     }
 }
 
@@ -142,7 +139,10 @@ pub struct ChannelSupervisor {
     clock: Clock,
     factory: Box<dyn FnMut() -> io::Result<Built> + Send>,
     standing: watch::Sender<Standing>,
-    restarts: Counter,
+    /// How many actors were published.
+    generation: u64,
+    /// The actor that is published.
+    current: Option<Built>,
     abandoned: Vec<ArbiterHandle>,
 }
 
@@ -167,9 +167,8 @@ impl ChannelSupervisor {
         factory: impl FnMut() -> io::Result<Built> + Send + 'static,
     ) -> (Self, watch::Receiver<Standing>) {
         let (standing, news) = watch::channel(Standing { generation: 0, address: None });
-        let restarts = counter!("breakwater_actor_restarts_total", "actor" => format!("channel_{channel}"));
-        restarts.increment(0);
-        let supervisor = Self { channel, settings, guard, clock, factory: Box::new(factory), standing, restarts, abandoned: Vec::new() };
+        let factory = Box::new(factory);
+        let supervisor = Self { channel, settings, guard, clock, factory, standing, generation: 0, current: None, abandoned: Vec::new() };
         (supervisor, news)
     }
 
@@ -181,37 +180,41 @@ impl ChannelSupervisor {
         })
     }
 
-    async fn run(self) {
+    async fn run(mut self) {
         let (guard, clock, every) = (Arc::clone(&self.guard), self.clock.clone(), self.settings.beat_every_ms);
-        let ticking = async {
+        let ticking = lasting::keep(format!("guard_{}", self.channel), async || {
             loop {
                 guard.tick(clock.boot());
                 sleep(Duration::from_millis(every)).await;
             }
-        };
+        });
         tokio::select! {
-            () = self.supervise() => {}
+            () = lasting::keep(format!("supervisor_{}", self.channel), async || self.supervise().await) => {}
             () = ticking => {}
         }
     }
 
-    async fn supervise(mut self) {
+    /// Until nobody holds a handle any more. Begun again after a panic, it lets go of the actor that it had and builds another.
+    async fn supervise(&mut self) {
         let mut failed = 0;
-        let mut generation = 0;
+        self.let_go();
         loop {
             let built_at = self.clock.boot();
             match self.build() {
                 Some(built) => {
-                    generation += 1;
-                    self.publish(generation, Some(built.address.clone()));
-                    let end = self.watch_over(&built.address).await;
-                    self.publish(generation, None);
-                    self.abandon(&built.arbiter);
-                    if end == End::Unwanted {
-                        return;
-                    }
-                    self.restarts.increment(1);
-                    tracing::error!(channel = %self.channel, generation, end = ?end, "the channel's actor is lost and will be replaced");
+                    let address = built.address.clone();
+                    self.generation += 1;
+                    self.current = Some(built);
+                    self.publish(Some(address.clone()));
+                    let end = self.watch_over(&address).await;
+                    self.let_go();
+                    let loss = match end {
+                        End::Unwanted => return,
+                        End::Closed => Loss::Panicked,
+                        End::Frozen => Loss::Frozen,
+                    };
+                    lasting::count(&format!("channel_{}", self.channel), loss);
+                    tracing::error!(channel = %self.channel, generation = self.generation, end = ?end, "the channel's actor is lost and will be replaced");
                     failed = self.failed(failed, built_at);
                 }
                 None => failed = failed.max(1),
@@ -245,8 +248,16 @@ impl ChannelSupervisor {
         }
     }
 
-    fn publish(&self, generation: u64, address: Option<Addr<ChannelActor>>) {
-        self.standing.send_replace(Standing { generation, address });
+    fn publish(&self, address: Option<Addr<ChannelActor>>) {
+        self.standing.send_replace(Standing { generation: self.generation, address });
+    }
+
+    /// Withdraws the actor that is published, if there is one.
+    fn let_go(&mut self) {
+        if let Some(Built { arbiter, .. }) = self.current.take() {
+            self.publish(None);
+            self.abandon(&arbiter);
+        }
     }
 
     async fn watch_over(&self, address: &Addr<ChannelActor>) -> End {

@@ -173,13 +173,15 @@ impl Office {
         Desk { store: store.clone(), clock: clock.clone(), sealer: Arc::clone(sealer), allow_private: self.settings.allow_private }
     }
 
-    async fn round(self: &Arc<Self>, number: u64, own: &actix::Addr<Notifier>) -> Result<DeliverReport, StoreError> {
+    async fn round(self: &Arc<Self>, number: u64, own: &actix::Addr<Notifier>, life: &Pulse) -> Result<DeliverReport, StoreError> {
         let mut report = DeliverReport::default();
         let now = self.courier.clock.wall();
         if number.is_multiple_of(EXPIRE_EVERY) {
             self.expire(now).await?;
         }
         for _ in 0..READINGS {
+            // Each step takes no longer than its statements may.
+            life.beat(self.courier.clock.boot());
             let found = self.courier.store.fan_out(FAN_OUT).await?;
             if found.from_elsewhere {
                 tracing::warn!("the outbox's cursor was ahead of this server, as after a restore: it is set to now; replay what happened in between");
@@ -192,7 +194,9 @@ impl Office {
                 break;
             }
         }
+        life.beat(self.courier.clock.boot());
         report.begun = self.begin(own).await?;
+        life.beat(self.courier.clock.boot());
         if number.is_multiple_of(GAUGES_EVERY) {
             self.read_gauges(self.courier.clock.wall()).await?;
         }
@@ -216,7 +220,8 @@ impl Office {
             crash::pass(Point::WebhooksLeased);
         }
         for claim in claims {
-            // Rounds do not overlap and nothing else takes permits, so there is one for each; were there none, the lease would lapse.
+            // A notifier's rounds do not overlap and nothing else takes permits, so there is one for each. When there is none, because a round that
+            // hung came back beside those of its notifier's successor, the lease lapses.
             let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else { break };
             let (office, own) = (Arc::clone(self), own.clone());
             tokio::spawn(async move {
@@ -262,6 +267,7 @@ impl Office {
 #[derive(Debug)]
 pub struct Notifier {
     office: Arc<Office>,
+    life: Pulse,
     rounds: u64,
     at_work: bool,
     again: bool,
@@ -269,8 +275,16 @@ pub struct Notifier {
 
 impl Notifier {
     /// A notifier for this office.
-    pub const fn new(office: Arc<Office>) -> Self {
-        Self { office, rounds: 0, at_work: false, again: false }
+    pub fn new(office: Arc<Office>) -> Self {
+        let life = Pulse::new(office.courier.clock.boot());
+        Self { office, life, rounds: 0, at_work: false, again: false }
+    }
+
+    /// The same notifier, which gives a sign of life in `life` after each step of a round, however it ended: for whoever replaces one that is frozen.
+    #[must_use]
+    pub fn living(mut self, life: Pulse) -> Self {
+        self.life = life;
+        self
     }
 
     fn ask_for_round(&self, context: &Context<Self>) {
@@ -298,6 +312,7 @@ impl Handler<Done> for Notifier {
     type Result = ();
     fn handle(&mut self, _: Done, context: &mut Context<Self>) {
         self.at_work = false;
+        self.life.beat(self.office.courier.clock.boot());
         if std::mem::take(&mut self.again) {
             self.ask_for_round(context);
         }
@@ -328,8 +343,8 @@ impl Handler<Deliver> for Notifier {
         let (office, own) = (Arc::clone(&self.office), context.address());
         let runtime = self.office.runtime.clone();
         let work = runtime.spawn({
-            let own = own.clone();
-            async move { office.round(number, &own).await }
+            let (own, life) = (own.clone(), self.life.clone());
+            async move { office.round(number, &own, &life).await }
         });
         Box::pin(async move {
             let report = work.await.unwrap_or_else(|error| {

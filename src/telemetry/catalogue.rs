@@ -162,7 +162,11 @@ pub const METRICS: &[Metric] = &[
     seconds("breakwater_journal_commit_seconds", COMMIT_SECONDS, &["lane"], "How long one commit of the journal took."),
     gauge("breakwater_journal_queue_depth", Unit::Count, &["lane"], "Commands that wait for the journal."),
     gauge("breakwater_actor_mailbox_depth", Unit::Count, &["actor"], "Messages that wait for an actor."),
-    counter("breakwater_actor_restarts_total", &["actor"], "Times that an actor was replaced after a panic or a freeze."),
+    counter(
+        "breakwater_actor_restarts_total",
+        &["actor", "cause"],
+        "Times that an actor was replaced, or a loop begun again, because it panicked or was frozen.",
+    ),
     gauge("breakwater_flows_in_flight", Unit::Count, &["flow"], "Flows under way: payment, refund or inquiry."),
     counter("breakwater_alerts_sent_total", &["transport", "result"], "Tries to send about an alert: sent, retried or failed."),
     seconds("breakwater_alert_delivery_seconds", ALERT_SECONDS, &["transport"], "From the decision to send to the other side's yes."),

@@ -6,6 +6,7 @@ use metrics::{counter, gauge, histogram};
 use crate::channel::breaker::{Mode, Reason, State};
 use crate::domain::route::Misfit;
 use crate::domain::{Fact, Operation, OperationClass, PaymentStatus, RefundStatus, Source};
+use crate::lasting::Loss;
 use crate::provider::Verb;
 
 /// How an idempotency key fared: the first use, a repeat of it, a repeat while the first is still carried, another request under it.
@@ -41,6 +42,8 @@ const POOLS: [&str; 6] = ["journal", "payments", "refunds", "poller", "reads", "
 const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
 const LANES: [&str; 2] = ["intent", "change"];
 const ACTORS: [&str; 6] = ["router", "poller", "notifier", "alerter", "journal_intent", "journal_change"];
+/// Loops that are begun again when they panic, beside those of each channel.
+const LOOPS: [&str; 5] = ["overrides_reader", "overrides_switcher", "watch", "watchdog", "observer"];
 const ALERT_TRANSPORTS: [&str; 2] = ["email", "sms"];
 const ALERT_RESULTS: [&str; 3] = ["sent", "retried", "failed"];
 /// Why an alert got no message of its own: it was told in a digest; it was over before anybody was told; nobody is to be told; too many at once.
@@ -119,6 +122,9 @@ fn zero_of_process() {
     }
     for actor in ACTORS {
         zero_of_actor(actor.to_owned());
+    }
+    for name in LOOPS {
+        zero_of_losses(name);
     }
     for transport in ALERT_TRANSPORTS {
         for result in ALERT_RESULTS {
@@ -200,11 +206,20 @@ fn zero_of_channel(channel: &str) {
         counter!("breakwater_external_events_total", "channel" => channel(), "kind" => kind).increment(0);
     }
     zero_of_actor(format!("channel_{}", channel()));
+    for name in ["supervisor", "guard"] {
+        zero_of_losses(&format!("{name}_{}", channel()));
+    }
 }
 
 fn zero_of_actor(actor: String) {
-    counter!("breakwater_actor_restarts_total", "actor" => actor.clone()).increment(0);
+    zero_of_losses(&actor);
     gauge!("breakwater_actor_mailbox_depth", "actor" => actor).increment(0.0);
+}
+
+fn zero_of_losses(name: &str) {
+    for loss in Loss::ALL {
+        counter!("breakwater_actor_restarts_total", "actor" => name.to_owned(), "cause" => loss.as_str()).increment(0);
+    }
 }
 
 #[cfg(test)]

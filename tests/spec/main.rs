@@ -24,6 +24,7 @@ mod timeline;
 mod tls;
 mod truth_table;
 mod unheard;
+mod watchdogs;
 mod webhook_receiver;
 mod webhooks;
 mod wechatpay;

@@ -10,19 +10,21 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("keys", &[]),
     // Where a test lets the process die: it may stand anywhere.
     ("crash", &[]),
+    // What is begun again when it was lost: loops are on every floor.
+    ("lasting", &[]),
     // Servants of demo and tests, in worlds of their own.
     ("sandbox", &[]),
     ("cluster", &[]),
     // Floor 1: the two do not know each other.
-    ("store", &["domain", "clock", "crash"]),
+    ("store", &["domain", "clock", "crash", "lasting"]),
     ("provider", &["domain", "clock", "keys"]),
     // Floor 2.
-    ("channel", &["domain", "clock", "crash", "provider"]),
+    ("channel", &["domain", "clock", "crash", "lasting", "provider"]),
     ("alert", &["domain", "clock", "store"]),
     // Beside the floors: it knows words of those below, for labels; only what shows metrics knows it.
-    ("telemetry", &["domain", "provider", "channel"]),
+    ("telemetry", &["domain", "lasting", "provider", "channel"]),
     // Floor 3.
-    ("router", &["domain", "clock", "crash", "keys", "store", "provider", "channel", "alert"]),
+    ("router", &["domain", "clock", "crash", "keys", "lasting", "store", "provider", "channel", "alert"]),
     ("poller", &["domain", "clock", "crash", "store", "provider", "channel", "alert", "router"]),
     ("representation", &["domain", "store"]),
     ("notifier", &["domain", "clock", "crash", "store", "alert", "representation"]),

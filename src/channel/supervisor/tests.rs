@@ -159,9 +159,10 @@ struct Channel {
     arbiters: Arc<Mutex<Vec<ArbiterHandle>>>,
 }
 
-/// How often the factory refuses before it builds, and how long an abandoned arbiter may go on.
+/// How often the factory panics, and then refuses, before it builds, and how long an abandoned arbiter may go on.
 #[derive(Clone, Copy, Default)]
 struct Script {
+    panics: usize,
     refusals: usize,
     drain_ms: u64,
 }
@@ -196,8 +197,12 @@ impl Channel {
             ..SupervisorSettings::default()
         };
         let arbiters: Arc<Mutex<Vec<ArbiterHandle>>> = Arc::default();
-        let (mut refuse, built) = (script.refusals, Arc::clone(&arbiters));
+        let (mut panics, mut refuse, built) = (script.panics, script.refusals, Arc::clone(&arbiters));
         let factory = move || {
+            if panics > 0 {
+                panics -= 1;
+                panic!("injected");
+            }
             if refuse > 0 {
                 refuse -= 1;
                 return Err(io::Error::other("refused"));
@@ -510,6 +515,17 @@ fn an_actor_that_cannot_be_built_is_tried_again() {
         let channel = Channel::start(&on, "a", Script { refusals: 3, ..Script::default() });
         until(|| channel.handle.is_up()).await;
         assert_fact(&channel.call("order").await, Fact::Approved, CallClass::Success, None);
+    });
+}
+
+#[test]
+fn a_supervisor_that_panicked_goes_on() {
+    in_a_system(|on| async move {
+        let channel = Channel::start(&on, "a", Script { panics: 2, ..Script::default() });
+        until(|| channel.handle.is_up()).await;
+        assert_fact(&channel.call("order").await, Fact::Approved, CallClass::Success, None);
+        channel.crash().await;
+        until(|| channel.handle.generation() == 2 && channel.handle.is_up()).await;
     });
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every process reads the rows that stand, twice a second and more, over a connection of its own: an override put anywhere holds everywhere
 //! within a second, also while the other connections are busy. Which of them hold *now* is decided in memory, ten times a second, from the last
-//! rows that were read: an override ends at its time, and a window begins, also while the database is away.
+//! rows that were read: an override ends at its time, and a window begins, also while the database is away. Both loops go on after a panic; a reader
+//! that fails or hangs is noticed by who listens to [`Switchboard::reads`].
 //!
 //! At most one holds for a channel and class at a time: a one-off before what recurs, because somebody looked at the matter today; and of several
 //! windows the one that shuts.
@@ -17,8 +18,9 @@ use super::Operator;
 use crate::channel::breaker::Mode;
 use crate::channel::guard::ChannelGuard;
 use crate::channel::timeline::{Excerpt, Happened, Happening, Timeline};
-use crate::clock::Clock;
+use crate::clock::{Clock, Pulse};
 use crate::domain::{OperationClass, OverrideId};
+use crate::lasting;
 use crate::store::administration::Actor;
 use crate::store::channel_override::{NewOverride, OverrideRow};
 use crate::store::{Store, StoreError};
@@ -63,6 +65,8 @@ struct Shared {
     board: Mutex<Board>,
     /// Held over a read and what is made of it: an older read must not undo a newer one.
     reading: tokio::sync::Mutex<()>,
+    /// Felt after each read that succeeded.
+    reads: Pulse,
 }
 
 struct Board {
@@ -82,7 +86,8 @@ impl Switchboard {
     pub fn new(store: Store, clock: Clock, seats: Vec<Seat>) -> Self {
         let held = seats.iter().map(|_| [const { None }; 3]).collect();
         let board = Mutex::new(Board { rows: Vec::new(), held });
-        Self { shared: Arc::new(Shared { store, clock, seats, board, reading: tokio::sync::Mutex::new(()) }) }
+        let reads = Pulse::new(clock.boot());
+        Self { shared: Arc::new(Shared { store, clock, seats, board, reading: tokio::sync::Mutex::new(()), reads }) }
     }
 
     /// Reads the rows, and switches the guards accordingly. To be awaited before the first payment is taken.
@@ -94,32 +99,32 @@ impl Switchboard {
         let rows = self.shared.store.standing_overrides(self.shared.clock.wall()).await?;
         self.lock().rows = rows;
         self.apply();
+        self.shared.reads.beat(self.shared.clock.boot());
         Ok(())
+    }
+
+    /// What is felt after each read of the rows that succeeded: twice a second and more.
+    pub fn reads(&self) -> Pulse {
+        self.shared.reads.clone()
     }
 
     /// Keeps reading and switching, for as long as `runtime` runs.
     pub fn start(&self, runtime: &Handle) {
         let reader = self.clone();
-        runtime.spawn(async move {
-            let mut away = false;
-            loop {
-                tokio::time::sleep(READ_EVERY).await;
-                let read = reader.load().await;
-                match (&read, away) {
-                    (Err(error), false) => tracing::error!(%error, "the overrides cannot be read: those that are known still end by themselves"),
-                    (Ok(()), true) => tracing::info!("the overrides can be read again"),
-                    _ => {}
-                }
-                away = read.is_err();
-            }
-        });
+        runtime.spawn(keep_reading(READ_EVERY, move || {
+            let reader = reader.clone();
+            async move { reader.load().await }
+        }));
         let switcher = self.clone();
-        runtime.spawn(async move {
-            loop {
-                tokio::time::sleep(APPLY_EVERY).await;
-                switcher.apply();
+        runtime.spawn(lasting::keep("overrides_switcher", move || {
+            let switcher = switcher.clone();
+            async move {
+                loop {
+                    tokio::time::sleep(APPLY_EVERY).await;
+                    switcher.apply();
+                }
             }
-        });
+        }));
     }
 
     /// Puts an override; it holds here when this returns. `None` when too many stand.
@@ -227,6 +232,25 @@ impl Switchboard {
     }
 }
 
+/// Reads for ever, also after a panic.
+async fn keep_reading<R: Future<Output = Result<(), StoreError>>>(every: Duration, read: impl Fn() -> R + Clone) {
+    lasting::keep("overrides_reader", move || read_on(every, read.clone())).await;
+}
+
+async fn read_on<R: Future<Output = Result<(), StoreError>>>(every: Duration, read: impl Fn() -> R) {
+    let mut away = false;
+    loop {
+        tokio::time::sleep(every).await;
+        let read = read().await;
+        match (&read, away) {
+            (Err(error), false) => tracing::error!(%error, "the overrides cannot be read: those that are known still end by themselves"),
+            (Ok(()), true) => tracing::info!("the overrides can be read again"),
+            _ => {}
+        }
+        away = read.is_err();
+    }
+}
+
 /// The override that holds for a channel's class at `now`.
 fn winner(rows: &[OverrideRow], channel: &str, class: OperationClass, now: Timestamp) -> Option<Held> {
     let fitting = rows.iter().filter(|row| row.channel == channel && row.class == class);
@@ -259,6 +283,8 @@ fn show(channel: &str, held: &[Option<Held>; 3]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use jiff::tz::TimeZone;
     use uuid::Uuid;
 
@@ -303,6 +329,26 @@ mod tests {
     fn of_several_windows_the_one_that_shuts_holds() {
         let rows = [row(1, Mode::ForcedClosed, true), row(2, Mode::Drain, true), row(3, Mode::ForcedClosed, true)];
         assert_eq!(mode_at(&rows, 10), Some(Mode::Drain));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_panicked_reads_on() {
+        let reads = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&reads);
+        let reading = tokio::spawn(keep_reading(Duration::from_millis(1), move || {
+            let read = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                assert!(read.is_multiple_of(2), "a fault of ours");
+                if read == 2 { Err(StoreError::Away("for a while".to_owned())) } else { Ok(()) }
+            }
+        }));
+        let mut looks = 0;
+        while reads.load(Ordering::SeqCst) < 5 {
+            assert!(looks < 2_000 && !reading.is_finished(), "it has given up reading");
+            looks += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        reading.abort();
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod columns;
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,7 @@ use self::columns::{ChangeBatch, IntentBatch};
 use super::StoreError;
 use crate::crash::{self, Point};
 use crate::domain::{Change, PaymentId};
+use crate::lasting::{self, Loss};
 
 /// The statement that writes intents.
 pub(super) const INTENT: &str = include_str!("intent.sql");
@@ -59,7 +61,7 @@ const AWAY: Duration = Duration::from_secs(5);
 const AWAY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A batch under way for so long hangs: on a lock, or on a synchronous standby that is not there.
-const HANGS: Duration = Duration::from_secs(20);
+const HANGS_MS: u64 = 20_000;
 
 /// A new payment to write, perhaps on an order whose earlier payment ended unpaid.
 #[derive(Clone, Debug)]
@@ -117,6 +119,8 @@ pub struct Journal {
     changes: mpsc::Sender<Pending<Change>>,
     /// Since when each writer is at its batch.
     since: [Since; 2],
+    /// After how long at one batch a writer hangs.
+    hangs_ms: Arc<AtomicU64>,
 }
 
 /// Since when a writer is at one batch; nothing while it has none.
@@ -128,9 +132,10 @@ impl Since {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
-    fn for_long(&self) -> Option<Duration> {
+    /// For how long it is at it, when that is `hangs` or more.
+    fn for_long(&self, hangs: Duration) -> Option<Duration> {
         let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        at.map(|at| at.elapsed()).filter(|elapsed| *elapsed >= HANGS)
+        at.map(|at| at.elapsed()).filter(|elapsed| *elapsed >= hangs)
     }
 }
 
@@ -142,7 +147,7 @@ impl Journal {
         let since = [Since::default(), Since::default()];
         runtime.spawn(Writer::new(pool.clone(), intent_queue, since[0].clone()).run_on());
         runtime.spawn(Writer::new(pool.clone(), change_queue, since[1].clone()).run_on());
-        Self { intents, changes, since }
+        Self { intents, changes, since, hangs_ms: Arc::new(HANGS_MS.into()) }
     }
 
     /// Why nothing can be relied on to reach the disk now: a writer is gone, or has been at one batch for longer than anybody waits. `None` when
@@ -151,10 +156,16 @@ impl Journal {
         if self.intents.is_closed() || self.changes.is_closed() {
             return Some("a writer has ended: restart the process".to_owned());
         }
-        let hangs = |(lane, since): (&str, &Since)| {
-            since.for_long().map(|long| format!("the writer of the {lane} lane has been at one batch for {} s", long.as_secs()))
+        let hangs = Duration::from_millis(self.hangs_ms.load(Ordering::Relaxed));
+        let complaint = |(lane, since): (&str, &Since)| {
+            since.for_long(hangs).map(|long| format!("the writer of the {lane} lane has been at one batch for {} s", long.as_secs()))
         };
-        [Intent::LANE, Change::LANE].into_iter().zip(&self.since).find_map(hangs)
+        [Intent::LANE, Change::LANE].into_iter().zip(&self.since).find_map(complaint)
+    }
+
+    /// Complains of a batch that is under way for so long instead of 20 s, for every clone. For tests.
+    pub fn complain_after(&self, hangs: Duration) {
+        self.hangs_ms.store(u64::try_from(hangs.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Writes a new payment. Returns when it is on disk, or certainly is not.
@@ -323,7 +334,7 @@ impl<C: Command> Writer<C> {
         while AssertUnwindSafe(self.run()).catch_unwind().await.is_err() {
             self.since.set(None);
             tracing::error!(lane = C::LANE, "a writer of the journal panicked: it goes on with the next batch");
-            metrics::counter!("breakwater_actor_restarts_total", "actor" => format!("journal_{}", C::LANE)).increment(1);
+            lasting::count(&format!("journal_{}", C::LANE), Loss::Panicked);
         }
     }
 
@@ -477,7 +488,7 @@ fn fault(error: tokio_postgres::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
