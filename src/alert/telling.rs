@@ -67,8 +67,12 @@ impl Condition {
                 cause: vec![
                     "A refund or dispute that happened at the channel by itself, and is more than its payment has, or in another currency."
                         .to_owned(),
+                    "Or word of a payment in another amount or currency than was asked for, or against what is known of it.".to_owned(),
                 ],
-                done: vec!["The message is kept as it came; nothing was booked.".to_owned()],
+                done: vec![
+                    "A message is kept as it came; nothing was booked.".to_owned(),
+                    "Money that was taken in another amount is on its way back.".to_owned(),
+                ],
                 next: vec![
                     "See what it says: GET /ops/v1/notifications?state=quarantined".to_owned(),
                     format!("Compare the payment with {channel}'s own back office, and see that our books hold: GET /ops/v1/integrity"),

@@ -26,7 +26,7 @@ pub struct MovedCounts {
     pub opened: u64,
     /// Disputes that were decided.
     pub closed: u64,
-    /// Messages about money that cannot be true together with what is known.
+    /// Words about money that cannot be true together with what is known, or of another amount than was asked for.
     pub misfits: u64,
 }
 

@@ -31,9 +31,14 @@ const ROOM_EVERY: Duration = Duration::from_millis(5);
 /// A pay attempt makes at most this many calls: a first step for the reference, then the one that moves money.
 const PAY_CALLS: u32 = 2;
 
+/// The places in a plan, in words; beyond them by their number.
+const PLACES: [&str; 8] = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"];
+
 /// The channels of a plan that were not tried yet.
 pub(super) struct Route {
     remaining: VecDeque<String>,
+    /// How many there were at first.
+    planned: usize,
     /// Those that the payment does not fit: told with its first attempt.
     misfits: Vec<PassedOver>,
     /// The customer's card, with its security code, as long as the flow lasts.
@@ -52,8 +57,26 @@ struct Leg<'a> {
 struct Chosen<'a> {
     channel: &'a Channel,
     permit: Permit,
+    /// Its place in the plan, from 1.
+    place: usize,
     /// Those before it that would not.
     passed_over: Vec<PassedOver>,
+}
+
+impl Chosen<'_> {
+    /// Why this channel and no other, in words for the attempt's record: its place in the plan, and what became of those before it; `tried` says
+    /// that of one that was tried.
+    fn reason(&self, tried: Option<&str>) -> String {
+        let place = PLACES.get(self.place.saturating_sub(1)).map_or_else(|| format!("number {}", self.place), |place| (*place).to_owned());
+        let priority = self.channel.handle.candidate().priority;
+        let before = match (tried, self.place) {
+            (Some(why), _) => format!(": {why}"),
+            (None, 1) => String::new(),
+            (None, 2) => ": the one before it was passed over".to_owned(),
+            (None, _) => ": those before it were passed over".to_owned(),
+        };
+        format!("{place} of the plan, priority {priority}{before}")
+    }
 }
 
 impl Flows {
@@ -71,7 +94,7 @@ impl Flows {
             return self.replay_or(claim, FlowError::NoChannel(plan.why_not())).await;
         }
         let misfits = plan.passed_over();
-        let mut route = Route { remaining: plan.channels.into(), misfits, card };
+        let mut route = Route { planned: plan.channels.len(), remaining: plan.channels.into(), misfits, card };
         let chosen = match self.choose_within_a_moment(&request, &mut route, claim).await? {
             Ok(chosen) => chosen,
             Err(replay) => return Ok(replay),
@@ -156,7 +179,7 @@ impl Flows {
             match channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()) {
                 Ok(permit) if channel.handle.is_up() => {
                     count_decision(&id, "chosen");
-                    return Ok(Chosen { channel, permit, passed_over });
+                    return Ok(Chosen { channel, permit, place: route.planned - route.remaining.len(), passed_over });
                 }
                 Ok(_unused) => {
                     count_rejection(&id, "no_actor");
@@ -217,7 +240,7 @@ impl Flows {
             amount: request.amount,
             refund_n: None,
             undoes: None,
-            reason: "first of the plan".to_owned(),
+            reason: chosen.reason(None),
             passed_over,
         };
         let payment = Payment::open(PaymentId::mint(now, order_bucket(&request)), request, first, lease, now);
@@ -302,7 +325,7 @@ impl Flows {
     ) -> Result<Recorded, FlowError> {
         let contract = channel.handle.provider().contract();
         let mut chosen: Option<(Channel, Permit)> = None;
-        let mut passed_over: Vec<PassedOver> = Vec::new();
+        let (mut reason, mut passed_over) = (String::new(), Vec::new());
         let mut is_ours = true;
         for _ in 0..OVERTAKEN {
             let now = self.now();
@@ -316,10 +339,11 @@ impl Flows {
             let mut undoing = None;
             let reverse = FollowUp::Reverse { attempt: pay };
             if is_ours && draft.current_pay().is_some_and(|current| current.n == pay) && draft.may_try_another_channel(now) {
-                let reason = if told == pay { "the one before could not" } else { "the one before did not answer, and was undone" };
+                let why = if told == pay { "the one before could not" } else { "the one before did not answer, and was undone" };
                 if chosen.is_none()
                     && let Ok(next) = self.choose(&draft.request, route, true)
                 {
+                    reason = next.reason(Some(why));
                     passed_over = next.passed_over;
                     chosen = Some((next.channel.clone(), next.permit));
                 }
@@ -332,7 +356,7 @@ impl Flows {
                         amount: draft.request.amount,
                         refund_n: None,
                         undoes: None,
-                        reason: reason.to_owned(),
+                        reason: reason.clone(),
                         passed_over: passed_over.clone(),
                     };
                     draft.add_attempt(attempt, lease, now);

@@ -4,7 +4,9 @@
 
 use super::answer::FlowError;
 use super::flows::Flows;
-use crate::domain::{Attempt, Change, Contract, Learned, News, Operation, Payment, PaymentStatus, RefundSource, RefundStatus, Source};
+use crate::domain::{
+    Attempt, AttemptState, Change, Contract, FailureCode, Learned, News, Operation, Payment, PaymentStatus, RefundSource, RefundStatus, Source,
+};
 use crate::store::ChangeVerdict;
 
 /// How often a change that others overtake is started again. Each time somebody else has made progress.
@@ -35,6 +37,7 @@ impl Flows {
                 Learned::Contradiction | Learned::Mismatch => {
                     tracing::error!(payment = %payment.id, attempt = n, source = source.as_str(), fact = %news.fact, ?learned,
                         "the channel contradicts what is known: a person must look");
+                    self.page(&payment, n);
                     return Ok(Settled { payment, learned });
                 }
                 Learned::Changed => {}
@@ -77,6 +80,9 @@ impl Flows {
             self.shared.recent.remember(after);
         }
         for attempt in &after.attempts {
+            if is_wrong_money(attempt) && !before.attempt(attempt.n).is_some_and(is_wrong_money) {
+                self.page(after, attempt.n);
+            }
             let was_unknown = before.attempt(attempt.n).is_some_and(is_unknown);
             if was_unknown && !is_unknown(attempt) {
                 metrics::histogram!("breakwater_unknown_outcome_resolution_seconds", "resolved_by" => source.as_str())
@@ -100,6 +106,15 @@ impl Flows {
     }
 }
 
+impl Flows {
+    /// What attempt `n`'s channel says of its money cannot be true together with what is known, or is not what was asked for: on call is told.
+    fn page(&self, payment: &Payment, n: i16) {
+        if let Some(channel) = payment.attempt(n).and_then(|attempt| self.channel(&attempt.channel)) {
+            channel.moved.a_misfit();
+        }
+    }
+}
+
 /// What became of a write.
 #[derive(Debug)]
 pub(super) enum Written {
@@ -110,7 +125,13 @@ pub(super) enum Written {
 }
 
 fn is_unknown(attempt: &Attempt) -> bool {
-    attempt.state == crate::domain::AttemptState::Unknown
+    attempt.state == AttemptState::Unknown
+}
+
+/// Whether the channel took another amount or currency than was asked for, and it is on its way back.
+fn is_wrong_money(attempt: &Attempt) -> bool {
+    let mismatch = attempt.failure.as_ref().is_some_and(|failure| failure.code == FailureCode::AmountMismatch);
+    mismatch && matches!(attempt.state, AttemptState::Reversing | AttemptState::Reversed)
 }
 
 pub(super) fn seconds_between(from: jiff::Timestamp, to: jiff::Timestamp) -> f64 {

@@ -51,6 +51,8 @@ pub enum Mode {
     ResetAfter,
     /// Executed, answered 200 with a body cut in half.
     Malformed,
+    /// Executed, answered with 4 MiB of blanks behind the body, which is sound: only a caller who reads without a bound takes it.
+    Huge,
     /// Executed, and its notification is signed wrongly.
     BadSignature,
     /// Executed, and answered a byte at a time, one each 200 ms.

@@ -16,7 +16,7 @@ use crate::sandbox;
 use crate::sandbox::account::{Act, ActRefusal};
 use crate::sandbox::book::{self, Entry};
 use crate::sandbox::fault::{Draw, Faults, Magic, Mode, Operation};
-use crate::sandbox::listener::{Call, Ending, HttpAccount};
+use crate::sandbox::listener::{self, Call, Ending, HttpAccount};
 use crate::sandbox::notify::{Manner, Notifier};
 use crate::sandbox::rsa::RsaKeys;
 use crate::sandbox::settings::{AlipaySettings, Behaviour};
@@ -149,7 +149,7 @@ impl Account {
     fn execute(self: &Arc<Self>, method: Method, content: &Content<'_>, draw: Draw, magic: Option<Magic>) -> (Value, bool) {
         let decline = draw.mode == Some(Mode::Decline) || magic == Some(Magic::Decline);
         // A code or page that reaches nobody is paid all the same: whatever is lost on the way back was charged.
-        let lost_modes = [Mode::ErrorProcessed, Mode::TimeoutProcessed, Mode::ResetAfter, Mode::Malformed, Mode::SlowDrip];
+        let lost_modes = [Mode::ErrorProcessed, Mode::TimeoutProcessed, Mode::ResetAfter, Mode::Malformed, Mode::Huge, Mode::SlowDrip];
         let lost = draw.mode.is_some_and(|mode| lost_modes.contains(&mode)) || matches!(magic, Some(Magic::TimeoutProcessed | Magic::SlowAnswer));
         let mut ledger = self.ledger();
         let worked_out = match method {
@@ -213,6 +213,9 @@ impl Account {
             if draw.mode == Some(Mode::Malformed) {
                 let half = response.body().len() / 2;
                 response.body_mut().truncate(half);
+            }
+            if draw.mode == Some(Mode::Huge) {
+                listener::swell(response);
             }
         }
         ending

@@ -23,6 +23,8 @@ use crate::sandbox::settings::{BankSettings, Behaviour};
 const SLOW_ANSWER: Duration = Duration::from_secs(8);
 /// How late an answer is under `late_notification`, which on this wire can only be an answer.
 const LATENESS: Duration = Duration::from_secs(5);
+/// Beyond any message of this wire, and what every framing can still say.
+const HUGE: usize = 9_000;
 
 /// How a message ends on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +112,11 @@ impl Host {
             (Some(Mode::Malformed), _) => {
                 let whole = encode(&self::answer(&message, &decision.code, decision.approval.as_deref()), self.encoding);
                 plain(self.frames.close(routing, &whole[..whole.len() * 3 / 4]))
+            }
+            (Some(Mode::Huge), _) => {
+                let mut longest = encode(&self::answer(&message, &decision.code, decision.approval.as_deref()), self.encoding);
+                longest.resize(HUGE, b' ');
+                plain(self.frames.close(routing, &longest))
             }
             (Some(Mode::BadSignature), _) | (_, Some(Magic::BadSignature)) => {
                 // Banks sign nothing here: what cannot be believed is an answer to another merchant.

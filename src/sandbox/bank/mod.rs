@@ -10,7 +10,7 @@
 //! What the magic amounts mean on this wire, by their last two digits, when they are paid: 01 declined with 05; 02 charged and never answered, so
 //! that it ends reversed, net 0; 03 not charged and never answered, so that its reversal is answered 25; 04 answered twice; 05 charged at once
 //! and answered after 8 s; 06 charged and answered to another merchant, which nobody may believe. 07, when it is *refunded*, is refused with 90 (the day
-//! is being cut off) for a minute, and taken then. Of the faults, `throttle` is a 90 too, `error_*` a 96, `malformed` a frame whose message ends too soon,
+//! is being cut off) for a minute, and taken then. Of the faults, `throttle` is a 90 too, `error_*` a 96, `malformed` a frame whose message ends too soon, `huge` one of 9,000 bytes,
 //! `duplicate_notification` and `late_notification` an answer that comes twice or 5 s late, `bad_signature` as 06. The operation of a
 //! reversal is `void`, that of a word about the connection (0800) `query`.
 //!

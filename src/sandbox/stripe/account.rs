@@ -286,6 +286,9 @@ impl Account {
             let half = response.body().len() / 2;
             response.body_mut().truncate(half);
         }
+        if draw.mode == Some(Mode::Huge) {
+            listener::swell(&mut response);
+        }
         Ending::Answer { response, drip: draw.mode == Some(Mode::SlowDrip) }
     }
 

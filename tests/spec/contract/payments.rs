@@ -109,7 +109,7 @@ async fn lost_before(way: Way) {
 }
 
 async fn unbelievable(way: Way) {
-    ends_as_the_book_says(way, &["malformed", "slow_drip"], false, true).await;
+    ends_as_the_book_says(way, &["malformed", "huge", "slow_drip"], false, true).await;
     // Of Stripe it is the notification that is signed, of Alipay both are, of a bank it is the merchant whom an answer names.
     ends_as_the_book_says(way, &["bad_signature"], true, true).await;
 }

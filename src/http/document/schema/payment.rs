@@ -305,7 +305,7 @@ fn attempt() -> Shape {
         .must("amount", shape::amount("Minor units."))
         .must("reference", or_null(shape::text("The channel's own name for it.")))
         .must("failure", or_null(named("Failure")))
-        .must("reason", shape::text("Why this channel."))
+        .must("reason", shape::text("Why this channel: its place in the plan, its priority, and what became of those before it."))
         .must(
             "passed_over",
             shape::list("Why not another: those before it in the plan, and with the first attempt those that do not fit.", passed_over()),
