@@ -221,7 +221,6 @@ impl Round {
         {
             tracing::error!(error = %error, "the poller could not read its gauges");
         }
-        self.flows.probe_channels();
         let room = i64::try_from(self.flows.room_for_inquiries()).unwrap_or(i64::MAX);
         let limit = self.settings.batch.min(room);
         let mut report = SweepReport::default();

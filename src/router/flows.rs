@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::answer::{Answer, FlowError, is_settled};
 use super::moved::{Moved, MovedCounts};
 use super::numbers::Numbers;
+use super::places::Turn;
 use super::recent::Recent;
 use super::vault::Vault;
 use super::waiting::Waiting;
@@ -86,8 +87,8 @@ pub struct Channel {
     doubtful: Arc<AtomicBool>,
     /// When its unknowns were last made due, in nanoseconds of boot time; 0 for never.
     hastened_at: Arc<AtomicU64>,
-    /// Whether a synthetic query is on its way.
-    probed: Arc<AtomicBool>,
+    /// Whose turn it is to send it a synthetic query.
+    pub(super) probing: Turn,
     /// Room for questions that merchants want put.
     asking: Arc<Semaphore>,
     numbers: Numbers,
@@ -106,7 +107,7 @@ impl Channel {
             inbox,
             doubtful: Arc::default(),
             hastened_at: Arc::default(),
-            probed: Arc::default(),
+            probing: Turn::default(),
             asking: Arc::new(Semaphore::new(ASKING)),
             numbers: Numbers::default(),
             moved: Arc::default(),
@@ -143,15 +144,6 @@ impl Channel {
 
     pub(super) fn note_failure(&self) {
         self.doubtful.store(true, Ordering::Relaxed);
-    }
-
-    /// False when a synthetic query is on its way already.
-    pub(super) fn begin_probe(&self) -> bool {
-        !self.probed.swap(true, Ordering::Relaxed)
-    }
-
-    pub(super) fn end_probe(&self) {
-        self.probed.store(false, Ordering::Relaxed);
     }
 
     /// True once, at the first answer after a failure, and at most every [`HASTEN_EVERY`]: at a channel that fails now and then, every answer
@@ -337,6 +329,11 @@ impl Flows {
             let _under_way = under_way;
             part.await
         }))
+    }
+
+    /// Runs what no flow has begun as a task of its own, on the connections of `share`.
+    pub(super) fn spawn_as(&self, share: Share, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.shared.runtime.spawn(share.carry(task))
     }
 
     /// Runs a follow-up of a flow as a task of its own.

@@ -20,6 +20,7 @@ pub mod notify;
 mod numbers;
 pub mod operator;
 pub mod payment;
+pub mod places;
 mod recent;
 mod refresh;
 pub mod refund;

@@ -67,6 +67,51 @@ async fn processes_with_disjoint_parts_work_together_on_one_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_for_payments_alone_asks_a_healed_channel_a_question_before_it_risks_a_payment_there() {
+    let world = World::with(|setup| setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect()).await;
+    let pinned = || {
+        let mut body = payment(1_250, &unique("order"));
+        body["channel"] = json!("stripe_main");
+        body
+    };
+    let state = || async { world.ops("/ops/v1/channels").await.body["data"][0]["breaker"]["pay"]["state"].as_str().map(str::to_owned) };
+    world.break_channel("stripe_main", &json!({"mode": "refuse"})).await;
+    let mut tries = 0;
+    while state().await.as_deref() != Some("open") {
+        assert!(tries < 50, "nothing trips the breaker");
+        tries += 1;
+        world.create(&pinned()).await;
+        // A run of failures counts when it lasts.
+        world.clock.advance(Duration::from_millis(60));
+    }
+    world.heal("stripe_main").await;
+    // Past the opening itself, and far from the time after which it would end without a question.
+    world.clock.advance(Duration::from_secs(2));
+    let mut looks = 0;
+    while state().await.as_deref() == Some("open") {
+        assert!(looks < 400, "it stays shut");
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    while state().await.as_deref() != Some("closed") {
+        let paid = world.create(&pinned()).await;
+        assert_eq!((paid.status, paid.text("status")), (201, "succeeded"), "{:#}", paid.body);
+    }
+    // What the breaker did is read out a few times a second.
+    let mut pay = Vec::new();
+    while !pay.contains(&("half_open".to_owned(), "closed".to_owned(), "probes_succeeded".to_owned())) {
+        let told = world.ops("/ops/v1/channels/stripe_main/timeline?seconds=900").await.body;
+        let word = |event: &serde_json::Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let events = told["events"].as_array().expect("a list").iter().filter(|event| event["operation"] == "pay");
+        pay = events.map(|event| (word(event, "from"), word(event, "to"), word(event, "reason"))).collect();
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let opened: Vec<_> = pay.iter().filter(|(_, to, _)| to == "half_open").map(|(_, _, reason)| reason.as_str()).collect();
+    assert_eq!(opened, ["waited"], "a question was answered, and not time alone let payments go: {pay:?}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_refunds_that_hang_leaves_payments_untouched() {
     let world = World::with(|setup| setup.settings.limits.refund_flows = 16).await;
     let mut paid = Vec::new();
