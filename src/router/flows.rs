@@ -89,6 +89,10 @@ pub struct Channel {
     hastened_at: Arc<AtomicU64>,
     /// Whose turn it is to send it a synthetic query.
     pub(super) probing: Turn,
+    /// Whose turn it is to take up what waits in its inbox.
+    pub(super) emptying: Turn,
+    /// Its notifications that were set aside for faults of ours.
+    set_aside: Arc<AtomicU64>,
     /// Room for questions that merchants want put.
     asking: Arc<Semaphore>,
     numbers: Numbers,
@@ -108,6 +112,8 @@ impl Channel {
             doubtful: Arc::default(),
             hastened_at: Arc::default(),
             probing: Turn::default(),
+            emptying: Turn::default(),
+            set_aside: Arc::default(),
             asking: Arc::new(Semaphore::new(ASKING)),
             numbers: Numbers::default(),
             moved: Arc::default(),
@@ -117,6 +123,15 @@ impl Channel {
     /// How often money moved there without us, or came back, since this process has run.
     pub fn moved(&self) -> MovedCounts {
         self.moved.counts()
+    }
+
+    /// How many of its notifications were set aside for faults of ours, since this process has run.
+    pub fn notifications_set_aside(&self) -> u64 {
+        self.set_aside.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_set_aside(&self) {
+        self.set_aside.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Verifies and reads a notification.

@@ -103,7 +103,7 @@ pub struct Backlog {
     pub set_aside: i64,
 }
 
-/// Faults of ours in a row after which an attempt is set aside.
+/// Faults of ours after which an attempt, or a notification, is set aside.
 pub const FAULTS_MOST: i32 = 5;
 
 impl Store {

@@ -22,8 +22,8 @@ const REJECTED_BY: [&str; 4] = ["breaker", "in_flight", "over_rate", "retry_budg
 const POLL_RESULTS: [&str; 11] =
     ["changed", "unchanged", "not_found", "followed_up", "nothing", "contradiction", "key_expired", "shut", "taken", "gone", "failed"];
 
-/// What became of a provider's message: the states of the inbox, a repeat, one that was not believed.
-const NOTIFICATION_RESULTS: [&str; 5] = ["applied", "ignored", "quarantined", "repeated", "refused"];
+/// What became of a provider's message: the states of the inbox, a repeat, one that was not believed, one that fails by a fault of ours.
+const NOTIFICATION_RESULTS: [&str; 6] = ["applied", "ignored", "quarantined", "repeated", "refused", "set_aside"];
 
 /// What a try to deliver a webhook came to: `notifier/courier.rs`.
 const WEBHOOK_OUTCOMES: [&str; 9] =

@@ -7,6 +7,7 @@ mod contract;
 mod database;
 mod faults_of_ours;
 mod guards;
+mod inbox;
 mod input;
 mod journal;
 mod limits;
