@@ -18,10 +18,10 @@ pub(super) const TAKE: &str = "UPDATE notification SET looked_at = $2 WHERE ctid
        SELECT ctid FROM notification WHERE channel = $1 AND state = 'received' AND coalesce(looked_at, received_at) < $3 \
        ORDER BY coalesce(looked_at, received_at) LIMIT $4 FOR UPDATE SKIP LOCKED)) \
      RETURNING event_id, body, received_at";
-/// Sets those aside whose channel is none of these.
+/// Sets those aside whose channel is none of these. In the order of the index of what waits: the table has all that was ever told.
 pub(super) const QUARANTINE: &str = "UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE ctid = ANY(ARRAY( \
-       SELECT ctid FROM notification WHERE state = 'received' AND NOT (channel = ANY($1::text[])) AND received_at < $2 LIMIT $5 \
-       FOR UPDATE SKIP LOCKED))";
+       SELECT ctid FROM notification WHERE state = 'received' AND NOT (channel = ANY($1::text[])) AND received_at < $2 \
+       ORDER BY channel, coalesce(looked_at, received_at) LIMIT $5 FOR UPDATE SKIP LOCKED))";
 /// Counts a fault of ours, and sets the notification aside with the last that it may have.
 pub(super) const FAULT: &str = "UPDATE notification SET failures = least(failures + 1, 1000), looked_at = $3, \
        state = CASE WHEN failures + 1 >= $4 THEN 'quarantined' ELSE state END, note = CASE WHEN failures + 1 >= $4 THEN $5 ELSE note END, \
