@@ -1,8 +1,10 @@
 //! Floor 3: the poller. It finds what is due (an attempt in doubt, one whose holder died, a refund in its queue, a hold about to lapse), takes
-//! a lease on it past whatever other pollers hold (`FOR UPDATE SKIP LOCKED`), and hands it to the router. It decides nothing and changes no
-//! payment. Several may run side by side; one that dies mid-batch leaves leases that lapse. A look that fails by a fault of ours costs its own
-//! attempt a wait, and no other anything; after the fifth the attempt is set aside, counted, alerted, and listed under `/ops/v1/unknowns`, until an
-//! operator has it asked after again. A channel's silence is no fault of ours: it is asked for ever.
+//! a lease on it past whatever other pollers hold (`FOR UPDATE SKIP LOCKED`), and hands it to the router. Of each channel it takes the longest due
+//! first, and of all channels equally many: a long backlog of one is no other's. It decides nothing and changes no payment.
+//!
+//! Several may run side by side; one that dies mid-batch leaves leases that lapse. A look that fails by a fault of ours costs its own attempt a
+//! wait, and no other anything; after the fifth the attempt is set aside, counted, alerted, and listed under `/ops/v1/unknowns`, until an operator
+//! has it asked after again. A channel's silence is no fault of ours: it is asked for ever.
 //!
 //! Beside the sweeps it has notifications taken up that wait in the inboxes, reads the gauges of what is in doubt, and keeps the house: partitions
 //! ahead of time, old keys forgotten. None of that is ever before what is due: each is a task of its own, at its own pace.
@@ -151,10 +153,12 @@ impl Poller {
             drop(self.flows.empty_inbox());
         }
         if self.parts.have(Part::Poller) && sweep.is_multiple_of(HOUSEKEEPING_EVERY) {
+            // On everybody's connections: the poller has few of its own, and a deletion that waits for a lock keeps the one that it has.
             self.beside(&self.keeping, "the poller could not keep the house", |round| async move { round.keep_house().await });
         }
         if sweep.is_multiple_of(GAUGES_EVERY) {
-            self.beside(&self.reading, "the poller could not read its gauges", |round| async move { round.read_gauges().await });
+            let read = |round: Round| Share::Poller.carry(async move { round.read_gauges().await });
+            self.beside(&self.reading, "the poller could not read its gauges", read);
         }
     }
 
@@ -165,12 +169,12 @@ impl Poller {
     {
         let Some(turn) = turn.take() else { return };
         let work = chore(self.round());
-        self.runtime.spawn(Share::Poller.carry(async move {
+        self.runtime.spawn(async move {
             let _turn = turn;
             if let Err(error) = work.await {
                 tracing::error!(error = %error, "{complaint}");
             }
-        }));
+        });
     }
 
     /// Asks for the next sweep.
@@ -256,7 +260,7 @@ impl Round {
         if limit > 0 {
             let until = now + SignedDuration::try_from(self.settings.lease).unwrap_or(SignedDuration::from_secs(15));
             let wanted = Wanted { refunds: self.parts.have(Part::Refund), rest: self.parts.have(Part::Poller) };
-            let claims = self.store.claim_wanted(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room(), wanted).await?;
+            let claims = self.store.claim_wanted(self.flows.incarnation(), now, until, limit, &self.flows.rooms(), wanted).await?;
             report.claimed = claims.len();
             if report.claimed > 0 {
                 crash::pass(Point::AttemptsLeased);

@@ -162,8 +162,8 @@ pub struct LimitSettings {
     pub payment_flows: usize,
     /// Refunds; default 1024, 1 to 65,536. Its own, so that a rush of payments never keeps money from going back.
     pub refund_flows: usize,
-    /// Queries of the poller and notifications; default 64, 1 to 4096. Too low resolves unknowns slowly; too high lets them crowd the channels'
-    /// room for resolving.
+    /// Queries of the poller; default 64, 1 to 4096. A channel has its part of them, a quarter at least. Too low resolves unknowns slowly; too high
+    /// lets them crowd the channels' room for resolving.
     pub inquiries: usize,
     /// Reads of one merchant in this process, a second; default 2000, 1 to 1,000,000. Beyond it the answer is 429. Too low refuses merchants who
     /// behave; too high lets one of them take all connections to the database.

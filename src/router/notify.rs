@@ -46,8 +46,7 @@ type Verdict = (NotificationState, Option<&'static str>, Option<PaymentId>);
 
 impl Flows {
     /// Receives a notification: once it is on disk it is acknowledged.
-    pub(super) async fn notify(&self, message: Notify) -> Result<Acknowledgement, FlowError> {
-        let channel = self.channel(&message.channel).ok_or(FlowError::NotFound("channel"))?.clone();
+    pub(super) async fn notify(&self, channel: &Channel, message: Notify) -> Result<Acknowledgement, FlowError> {
         let notification = match channel.receive(&message.headers, &message.body, self.now()) {
             Ok(notification) => notification,
             Err(error) => {
@@ -67,7 +66,7 @@ impl Flows {
         if new {
             crash::pass(Point::NotificationStored);
             // In a flood the rest waits on disk, and is taken up from there.
-            if let Some(place) = self.place_in_inbox() {
+            if let Some(place) = channel.places.to_apply() {
                 let flows = self.clone();
                 let channel = channel.clone();
                 self.spawn(async move {

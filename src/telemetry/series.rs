@@ -45,7 +45,7 @@ const ALERT_TRANSPORTS: [&str; 2] = ["email", "sms"];
 const ALERT_RESULTS: [&str; 3] = ["sent", "retried", "failed"];
 /// Why an alert got no message of its own: it was told in a digest; it was over before anybody was told; nobody is to be told; too many at once.
 const ALERT_SUPPRESSED: [&str; 4] = ["storm", "brief", "no_recipient", "full"];
-const FLOWS: [&str; 3] = ["payment", "refund", "inquiry"];
+const FLOWS: [&str; 4] = ["payment", "refund", "inquiry", "notification"];
 
 /// Each breaker's state, and the changes that it makes by itself; those by an operator appear with the first.
 const STATES: [State; 5] = [State::Closed, State::Open, State::HalfOpen, State::ForcedOpen, State::ForcedClosed];

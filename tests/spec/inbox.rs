@@ -188,7 +188,6 @@ async fn housekeeping_that_hangs_holds_up_nothing_that_is_due() {
     let world = World::with(|setup| {
         setup.sandbox.notifications = false;
         setup.settings.server.roles = [Part::Payment].into_iter().collect();
-        setup.settings.database.read_connections = 16;
         setup.settings.server.answer_within_ms = 2_000;
     })
     .await;
