@@ -374,3 +374,16 @@ fn unknown_old(age: f64, summary: &[UnknownSummary]) -> Condition {
     }
     Condition::UnknownOld { age: Duration::from_secs_f64(age), channels }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pollers_that_were_started_together_part_by_a_quarter_of_the_pause_at_most() {
+        let every = Duration::from_millis(256);
+        let pauses: HashSet<Duration> = (0..=u8::MAX).map(|chance| pause(every, chance)).collect();
+        assert!(pauses.iter().all(|pause| (every * 3 / 4..every * 5 / 4).contains(pause)), "{pauses:?}");
+        assert_eq!((pauses.iter().min(), pauses.len()), (Some(&(every * 3 / 4)), 128), "as many places as there are to part into");
+    }
+}

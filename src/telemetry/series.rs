@@ -19,8 +19,20 @@ const ROUTING_REASONS: [&str; 8] = ["chosen", "not_expressible", "no_actor", "op
 const REJECTED_BY: [&str; 4] = ["breaker", "in_flight", "over_rate", "retry_budget"];
 
 /// What became of a look at a due attempt, from `router/resolve.rs`.
-const POLL_RESULTS: [&str; 11] =
-    ["changed", "unchanged", "not_found", "followed_up", "nothing", "contradiction", "key_expired", "shut", "taken", "gone", "failed"];
+const POLL_RESULTS: [&str; 12] = [
+    "changed",
+    "unchanged",
+    "not_found",
+    "followed_up",
+    "nothing",
+    "contradiction",
+    "key_expired",
+    "not_its_turn",
+    "shut",
+    "taken",
+    "gone",
+    "failed",
+];
 
 /// What became of a provider's message: the states of the inbox, a repeat, one that was not believed, one that fails by a fault of ours.
 const NOTIFICATION_RESULTS: [&str; 6] = ["applied", "ignored", "quarantined", "repeated", "refused", "set_aside"];
