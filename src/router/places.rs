@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Into how many parts the looks are split at most: with many channels an equal part would be too little to come through a backlog with.
 const PARTS: usize = 4;
 /// Messages of a channel that are being stored. They wait for its own connections alone; beyond that its provider is told to send again.
-const RECEIVING: usize = 256;
+const RECEIVING: usize = 64;
 /// Notifications of a channel that are applied at once; what comes on top waits on disk.
 const APPLYING: usize = 128;
 /// Questions of merchants under way at a channel. They have no place among the looks: whoever reads open payments in a loop takes nothing from the
