@@ -12,6 +12,7 @@ mod channels;
 mod watchdog;
 
 use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ use crate::telemetry;
 
 /// How often the guards are read out.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+/// How often it is seen which breakers wait for a query.
+const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// Every how many rounds the histograms are folded: 5 s.
 const UPKEEP_EVERY: u32 = 20;
 /// Every how many rounds the database is asked whether it lives: 1 s.
@@ -284,6 +287,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         .map(|(id, guard)| GuardObserver::new(id.clone(), guard, switchboard.timeline_of(&id).unwrap_or_default(), clock.clone()))
         .collect();
     actix::spawn(observe(observers, metrics.clone(), Arc::clone(&readiness), store.clone()));
+    handle.spawn(probe(flows.clone()));
     let api = web::Data::new(Api {
         router: router.clone(),
         alerts: alerter.recipient(),
@@ -365,6 +369,18 @@ async fn observe_on(observers: &mut [GuardObserver], metrics: &telemetry::Metric
         }
         rounds = rounds.wrapping_add(1);
         tokio::time::sleep(OBSERVE_EVERY).await;
+    }
+}
+
+/// Has the breakers ask that wait for a query before they risk a payment. Every process does so, whatever its part of the work: breakers are its own,
+/// and the poller's process knows nothing of them.
+async fn probe(flows: Flows) {
+    loop {
+        // A panic costs a round.
+        if std::panic::catch_unwind(AssertUnwindSafe(|| flows.probe_channels())).is_err() {
+            tracing::error!("a look for breakers that wait for a query panicked");
+        }
+        tokio::time::sleep(PROBE_EVERY).await;
     }
 }
 

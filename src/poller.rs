@@ -1,12 +1,16 @@
 //! Floor 3: the poller. It finds what is due (an attempt in doubt, one whose holder died, a refund in its queue, a hold about to lapse), takes
-//! a lease on it past whatever other pollers hold (`FOR UPDATE SKIP LOCKED`), and hands it to the router. It decides nothing and changes no
-//! payment. Several may run side by side; one that dies mid-batch leaves leases that lapse. A look that fails by a fault of ours costs its own
-//! attempt a wait, and no other anything; after the fifth the attempt is set aside, counted, alerted, and listed under `/ops/v1/unknowns`, until an
-//! operator has it asked after again. A channel's silence is no fault of ours: it is asked for ever.
+//! a lease on it past whatever other pollers hold (`FOR UPDATE SKIP LOCKED`), and hands it to the router. Of each channel it takes the longest due
+//! first, and of all channels equally many: a long backlog of one is no other's. It decides nothing and changes no payment.
 //!
-//! It also keeps the house: partitions ahead of time, old keys forgotten, and the gauges of what is in doubt.
+//! Several may run side by side; one that dies mid-batch leaves leases that lapse. A look that fails by a fault of ours costs its own attempt a
+//! wait, and no other anything; after the fifth the attempt is set aside, counted, alerted, and listed under `/ops/v1/unknowns`, until an operator
+//! has it asked after again. A channel's silence is no fault of ours: it is asked for ever.
+//!
+//! Beside the sweeps it has notifications taken up that wait in the inboxes, reads the gauges of what is in doubt, and keeps the house: partitions
+//! ahead of time, old keys forgotten. None of that is ever before what is due: each is a task of its own, at its own pace.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
@@ -17,6 +21,7 @@ use crate::alert::{AlertKind, Bell, Condition};
 use crate::clock::{Clock, Pulse};
 use crate::crash::{self, Point};
 use crate::domain::{Part, Parts};
+use crate::router::places::Turn;
 use crate::router::{Flows, Inquire, Router, Survey};
 use crate::store::lease::{Backlog, Wanted};
 use crate::store::payment::UnknownSummary;
@@ -43,15 +48,17 @@ impl Default for PollerSettings {
 
 /// How many sweeps pass between two rounds of housekeeping; the first sweep does one.
 const HOUSEKEEPING_EVERY: u64 = 240;
+/// How many sweeps pass between two looks at the inboxes of notifications.
+const INBOX_EVERY: u64 = 20;
 /// How many sweeps pass between two readings of the gauges.
 const GAUGES_EVERY: u64 = 8;
 /// How long a merchant's key is remembered.
 const KEYS_LIVE_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// Keys forgotten at a time.
 /// A card number that was sealed for a payment which is not there after so long never had one.
 const ORPHANED_AFTER: SignedDuration = SignedDuration::from_hours(1);
+/// Keys forgotten, or card numbers erased, at a time.
 const PRUNE_BATCH: i64 = 1_000;
-/// Batches in one round of housekeeping: fewer keys than are won in the same time, and the table would grow for ever.
+/// Batches in one round of housekeeping: with fewer keys than are won in the same time the table would grow for ever.
 const PRUNE_BATCHES: u32 = 64;
 
 /// Look for what is due, now.
@@ -84,7 +91,9 @@ pub struct Poller {
     runtime: Handle,
     sweeps: u64,
     sweeping: bool,
-    gauged: std::sync::Arc<std::sync::Mutex<HashSet<(String, String)>>>,
+    keeping: Turn,
+    reading: Turn,
+    gauged: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
 impl Poller {
@@ -104,7 +113,9 @@ impl Poller {
             runtime,
             sweeps: 0,
             sweeping: false,
-            gauged: std::sync::Arc::default(),
+            keeping: Turn::default(),
+            reading: Turn::default(),
+            gauged: Arc::default(),
         }
     }
 
@@ -131,10 +142,54 @@ impl Poller {
         self
     }
 
-    /// Asks for the next sweep after a pause that is a quarter shorter or longer: pollers that were started together part by themselves.
+    /// What one sweep, or one task beside the sweeps, works with.
+    fn round(&self) -> Round {
+        Round {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            flows: self.flows.clone(),
+            router: self.router.clone(),
+            settings: self.settings,
+            bell: self.bell.clone(),
+            pulse: self.pulse.clone(),
+            parts: self.parts,
+            gauged: Arc::clone(&self.gauged),
+        }
+    }
+
+    /// Begins what goes on beside the sweeps: none of it may keep what is due waiting, so each is a task of its own.
+    fn begin_chores(&self, sweep: u64) {
+        if self.parts.have(Part::Poller) && sweep.is_multiple_of(INBOX_EVERY) {
+            drop(self.flows.empty_inbox());
+        }
+        if self.parts.have(Part::Poller) && sweep.is_multiple_of(HOUSEKEEPING_EVERY) {
+            // On everybody's connections: the poller has few of its own, and a deletion that waits for a lock keeps the one that it has.
+            self.beside(&self.keeping, "the poller could not keep the house", |round| async move { round.keep_house().await });
+        }
+        if sweep.is_multiple_of(GAUGES_EVERY) {
+            let read = |round: Round| Share::Poller.carry(async move { round.read_gauges().await });
+            self.beside(&self.reading, "the poller could not read its gauges", read);
+        }
+    }
+
+    /// Runs a chore on a task of its own, unless the last one is still at it.
+    fn beside<F>(&self, turn: &Turn, complaint: &'static str, chore: impl FnOnce(Round) -> F)
+    where
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
+        let Some(turn) = turn.take() else { return };
+        let work = chore(self.round());
+        self.runtime.spawn(async move {
+            let _turn = turn;
+            if let Err(error) = work.await {
+                tracing::error!(error = %error, "{complaint}");
+            }
+        });
+    }
+
+    /// Asks for the next sweep.
     fn sweep_again(&self, context: &mut Context<Self>) {
-        let chance = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-        let pause = self.settings.every * (192 + chance / 2) / 256;
+        let pause = pause(self.settings.every, uuid::Uuid::new_v4().as_bytes()[0]);
         context.run_later(pause, |poller, context| {
             // A sweep that still runs is not overtaken by the next.
             if !poller.sweeping
@@ -177,19 +232,9 @@ impl Handler<Sweep> for Poller {
         self.sweeping = true;
         let sweep = self.sweeps;
         self.sweeps += 1;
-        let round = Round {
-            store: self.store.clone(),
-            clock: self.clock.clone(),
-            flows: self.flows.clone(),
-            router: self.router.clone(),
-            settings: self.settings,
-            bell: self.bell.clone(),
-            pulse: self.pulse.clone(),
-            parts: self.parts,
-            gauged: std::sync::Arc::clone(&self.gauged),
-        };
-        let own = context.address();
-        let work = self.runtime.spawn(Share::Poller.carry(async move { round.run(sweep).await }));
+        self.begin_chores(sweep);
+        let (round, own) = (self.round(), context.address());
+        let work = self.runtime.spawn(Share::Poller.carry(async move { round.run().await }));
         Box::pin(async move {
             let report = work.await.unwrap_or_else(|error| {
                 tracing::error!(error = %error, "a sweep of the poller panicked");
@@ -214,32 +259,19 @@ struct Round {
     bell: Bell,
     pulse: Pulse,
     parts: Parts,
-    gauged: std::sync::Arc<std::sync::Mutex<HashSet<(String, String)>>>,
+    gauged: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
 impl Round {
-    async fn run(&self, sweep: u64) -> Result<SweepReport, StoreError> {
+    async fn run(&self) -> Result<SweepReport, StoreError> {
         let now = self.clock.wall();
-        // Neither may keep what is due waiting.
-        if self.parts.have(Part::Poller)
-            && sweep.is_multiple_of(HOUSEKEEPING_EVERY)
-            && let Err(error) = self.keep_house(now).await
-        {
-            tracing::error!(error = %error, "the poller could not keep the house");
-        }
-        if sweep.is_multiple_of(GAUGES_EVERY)
-            && let Err(error) = self.read_gauges(now).await
-        {
-            tracing::error!(error = %error, "the poller could not read its gauges");
-        }
-        self.flows.probe_channels();
         let room = i64::try_from(self.flows.room_for_inquiries()).unwrap_or(i64::MAX);
         let limit = self.settings.batch.min(room);
         let mut report = SweepReport::default();
         if limit > 0 {
             let until = now + SignedDuration::try_from(self.settings.lease).unwrap_or(SignedDuration::from_secs(15));
             let wanted = Wanted { refunds: self.parts.have(Part::Refund), rest: self.parts.have(Part::Poller) };
-            let claims = self.store.claim_wanted(self.flows.incarnation(), now, until, limit, &self.flows.channels_without_room(), wanted).await?;
+            let claims = self.store.claim_wanted(self.flows.incarnation(), now, until, limit, &self.flows.rooms(), wanted).await?;
             report.claimed = claims.len();
             if report.claimed > 0 {
                 crash::pass(Point::AttemptsLeased);
@@ -264,13 +296,14 @@ impl Round {
         Ok(report)
     }
 
-    async fn keep_house(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn keep_house(&self) -> Result<(), StoreError> {
+        let now = self.clock.wall();
         let made = self.store.ensure_partitions(now).await?;
         if made > 0 {
             tracing::info!(partitions = made, "partitions were made ahead of time");
         }
-        if let Err(error) = self.flows.empty_inbox().await {
-            tracing::error!(error = %error, "the inbox of notifications could not be emptied");
+        if let Err(error) = self.flows.quarantine_strangers().await {
+            tracing::error!(error = %error, "notifications of channels that are not in the settings could not be set aside");
         }
         if let Err(error) = self.prune(now).await {
             tracing::error!(error = %error, "old keys could not be forgotten");
@@ -301,7 +334,8 @@ impl Round {
         Ok(())
     }
 
-    async fn read_gauges(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn read_gauges(&self) -> Result<(), StoreError> {
+        let now = self.clock.wall();
         let Backlog { due, oldest, set_aside } = self.store.backlog(now).await?;
         metrics::gauge!("breakwater_poller_set_aside").set(set_aside as f64);
         let condition = u64::try_from(set_aside).ok().filter(|count| *count > 0).map(|attempts| Condition::AttemptsSetAside { attempts });
@@ -335,6 +369,11 @@ impl Round {
     }
 }
 
+/// The pause between two sweeps, a quarter shorter or longer than the settings say: pollers that were started together part by themselves.
+fn pause(every: Duration, chance: u8) -> Duration {
+    every * (192 + u32::from(chance) / 2) / 256
+}
+
 /// What is said of outcomes that stay unknown: how many a channel, over its operations.
 fn unknown_old(age: f64, summary: &[UnknownSummary]) -> Condition {
     let mut channels: Vec<(String, i64)> = Vec::new();
@@ -345,4 +384,17 @@ fn unknown_old(age: f64, summary: &[UnknownSummary]) -> Condition {
         }
     }
     Condition::UnknownOld { age: Duration::from_secs_f64(age), channels }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pollers_that_were_started_together_part_by_a_quarter_of_the_pause_at_most() {
+        let every = Duration::from_millis(256);
+        let pauses: HashSet<Duration> = (0..=u8::MAX).map(|chance| pause(every, chance)).collect();
+        assert!(pauses.iter().all(|pause| (every * 3 / 4..every * 5 / 4).contains(pause)), "{pauses:?}");
+        assert_eq!((pauses.iter().min(), pauses.len()), (Some(&(every * 3 / 4)), 128), "as many places as there are to part into");
+    }
 }

@@ -46,6 +46,8 @@ pub enum AlertKind {
     WebhooksUndelivered,
     /// Attempts were set aside, because looking at them fails by faults of ours.
     AttemptsSetAside,
+    /// A channel's notifications were set aside, because applying them fails by faults of ours.
+    NotificationsSetAside,
     /// Money moved at a channel without us, or came back.
     MoneyMoved,
     /// A channel tells of money that cannot have moved as it says.
@@ -58,7 +60,7 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BreakerOpened,
         Self::QueriesPaced,
         Self::ChannelRestarted,
@@ -66,6 +68,7 @@ impl AlertKind {
         Self::PollerStalled,
         Self::WebhooksUndelivered,
         Self::AttemptsSetAside,
+        Self::NotificationsSetAside,
         Self::MoneyMoved,
         Self::MoneyDoesNotFit,
         Self::NotifierStalled,
@@ -82,6 +85,7 @@ impl AlertKind {
             Self::PollerStalled => "poller_stalled",
             Self::WebhooksUndelivered => "webhooks_undelivered",
             Self::AttemptsSetAside => "attempts_set_aside",
+            Self::NotificationsSetAside => "notifications_set_aside",
             Self::MoneyMoved => "money_moved",
             Self::MoneyDoesNotFit => "money_does_not_fit",
             Self::NotifierStalled => "notifier_stalled",
@@ -97,16 +101,20 @@ impl AlertKind {
     /// How soon somebody must look.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::BreakerOpened | Self::UnknownOld | Self::PollerStalled | Self::AttemptsSetAside | Self::MoneyDoesNotFit | Self::NotifierStalled => {
-                Severity::Page
-            }
+            Self::BreakerOpened
+            | Self::UnknownOld
+            | Self::PollerStalled
+            | Self::AttemptsSetAside
+            | Self::NotificationsSetAside
+            | Self::MoneyDoesNotFit
+            | Self::NotifierStalled => Severity::Page,
             Self::QueriesPaced | Self::ChannelRestarted | Self::WebhooksUndelivered | Self::MoneyMoved | Self::OverrideHolds => Severity::Ticket,
         }
     }
 
     /// Whether it happens at a moment instead of lasting: it is raised once and never resolved by who raised it.
     pub const fn is_event(self) -> bool {
-        matches!(self, Self::ChannelRestarted | Self::MoneyMoved | Self::MoneyDoesNotFit)
+        matches!(self, Self::ChannelRestarted | Self::NotificationsSetAside | Self::MoneyMoved | Self::MoneyDoesNotFit)
     }
 
     /// How long nobody must have seen it for it to have ended. A condition is seen again every second, so a minute bridges a breaker's probes
@@ -173,6 +181,13 @@ pub enum Condition {
         /// How many.
         attempts: u64,
     },
+    /// Applying a channel's notifications fails by faults of ours, and nobody applies them any more.
+    NotificationsSetAside {
+        /// The channel.
+        channel: String,
+        /// How many were set aside at one look.
+        messages: u64,
+    },
     /// Money moved at a channel without us, or came back: it is booked, and the merchants are told. Each figure is of what was seen at one look.
     MoneyMoved {
         /// The channel.
@@ -233,6 +248,7 @@ impl Condition {
             Self::PollerStalled { .. } => AlertKind::PollerStalled,
             Self::WebhooksUndelivered { .. } => AlertKind::WebhooksUndelivered,
             Self::AttemptsSetAside { .. } => AlertKind::AttemptsSetAside,
+            Self::NotificationsSetAside { .. } => AlertKind::NotificationsSetAside,
             Self::MoneyMoved { .. } => AlertKind::MoneyMoved,
             Self::MoneyDoesNotFit { .. } => AlertKind::MoneyDoesNotFit,
             Self::NotifierStalled { .. } => AlertKind::NotifierStalled,
@@ -246,6 +262,7 @@ impl Condition {
             Self::BreakerOpened { channel, .. }
             | Self::QueriesPaced { channel, .. }
             | Self::ChannelRestarted { channel, .. }
+            | Self::NotificationsSetAside { channel, .. }
             | Self::MoneyMoved { channel, .. }
             | Self::MoneyDoesNotFit { channel, .. }
             | Self::OverrideHolds { channel, .. } => channel,

@@ -95,6 +95,8 @@ pub(super) struct Watch {
     paced_looks: Vec<u32>,
     /// What each channel had counted of money that moved without us at the last look.
     moved: Vec<MovedCounts>,
+    /// How many notifications of each channel had been set aside at the last look.
+    set_aside: Vec<u64>,
     /// The poller's and the notifier's, where there is one.
     beating: Vec<Beating>,
     switchboard: Option<Switchboard>,
@@ -109,7 +111,8 @@ impl Watch {
         let channels: Vec<_> = channels.into_iter().map(|channel| (channel, 0)).collect();
         let paced_looks = vec![0; channels.len()];
         let moved = vec![MovedCounts::default(); channels.len()];
-        Self { channels, paced_looks, moved, beating: Vec::new(), switchboard: None, readiness: None, stalled_after, bell, clock }
+        let set_aside = vec![0; channels.len()];
+        Self { channels, paced_looks, moved, set_aside, beating: Vec::new(), switchboard: None, readiness: None, stalled_after, bell, clock }
     }
 
     /// Looks at the poller's sweeps, too.
@@ -146,6 +149,7 @@ impl Watch {
             self.look_at_overrides();
             self.look_at_rounds();
             self.look_at_money();
+            self.look_at_inboxes();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -204,6 +208,16 @@ impl Watch {
             }
             if refunds + returned + opened + closed > 0 {
                 self.bell.report(Condition::MoneyMoved { channel, refunds, returned, opened, closed });
+            }
+        }
+    }
+
+    fn look_at_inboxes(&mut self) {
+        for ((channel, _), before) in self.channels.iter().zip(&mut self.set_aside) {
+            let count = channel.notifications_set_aside();
+            let messages = count.saturating_sub(std::mem::replace(before, count));
+            if messages > 0 {
+                self.bell.report(Condition::NotificationsSetAside { channel: channel.handle.id().to_owned(), messages });
             }
         }
     }

@@ -168,8 +168,8 @@ pub struct LimitSettings {
     pub payment_flows: usize,
     /// Refunds; default 1024, 1 to 65,536. Its own, so that a rush of payments never keeps money from going back.
     pub refund_flows: usize,
-    /// Queries of the poller and notifications; default 64, 1 to 4096. Too low resolves unknowns slowly; too high lets them crowd the channels'
-    /// room for resolving.
+    /// Queries of the poller; default 256, 1 to 4096. A channel has its part of them, a quarter at least. Too low resolves unknowns slowly; too high
+    /// lets them crowd the channels' room for resolving.
     pub inquiries: usize,
     /// Reads of one merchant in this process, a second; default 2000, 1 to 1,000,000. Beyond it the answer is 429. Too low refuses merchants who
     /// behave; too high lets one of them take all connections to the database.
@@ -292,7 +292,7 @@ impl Default for LimitSettings {
         Self {
             payment_flows: 4_096,
             refund_flows: 1_024,
-            inquiries: 64,
+            inquiries: 256,
             merchant_reads_per_second: 2_000,
             merchant_reads_burst: 4_000,
             merchant_writes_per_second: 1_000,

@@ -12,6 +12,7 @@ use crate::clock::Moment;
 use crate::crash::{self, Point};
 use crate::domain::{Attempt, CallClass, CaptureMethod, Currency, Money, News, OperationClass, Payment, PaymentMethod};
 use crate::provider::{Call, Reply, Verb};
+use crate::store::Share;
 use crate::store::lease::Claim;
 
 /// Over how long a channel's unknowns are spread when it answers again: it has just healed.
@@ -98,18 +99,20 @@ impl Flows {
     }
 
     /// A breaker that waits for a query before it risks a real payment, and has no unknown to ask about, gets one that asks about nothing: the
-    /// answer "I do not have it" is a success.
+    /// answer "I do not have it" is a success. Breakers are each process's own: every process that calls channels must call this a few times a
+    /// second, whether or not it has a poller, or its openings end by time alone and a payment is risked.
     pub fn probe_channels(&self) {
         for channel in self.channels() {
             let now = self.shared.clock.boot();
-            if !channel.handle.guard().wants_query(now) || !channel.begin_probe() {
+            if !channel.handle.guard().wants_query(now) {
                 continue;
             }
+            let Some(turn) = channel.probing.take() else { continue };
             let (flows, channel) = (self.clone(), channel.clone());
-            self.spawn(async move {
+            drop(self.spawn_as(Share::Poller, async move {
+                let _turn = turn;
                 flows.probe(&channel).await;
-                channel.end_probe();
-            });
+            }));
         }
     }
 

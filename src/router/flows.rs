@@ -9,13 +9,14 @@ use std::time::Duration;
 use actix::ResponseFuture;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::answer::{Answer, FlowError, is_settled};
 use super::moved::{Moved, MovedCounts};
 use super::numbers::Numbers;
+use super::places::{Place, Places, Turn};
 use super::recent::Recent;
 use super::vault::Vault;
 use super::waiting::Waiting;
@@ -25,13 +26,9 @@ use crate::crash::{self, Point};
 use crate::domain::{Attempt, AttemptState, Candidate, Lease, Operation, OperationClass, Payment, Subject};
 use crate::provider::{Call, Credentials, Notification, NotificationError, Undone, Verb};
 use crate::store::inbox::Inbox;
+use crate::store::lease::Room;
 use crate::store::{Share, Store, share};
 
-/// Notifications that are applied at once.
-const APPLYING: usize = 256;
-/// Questions of merchants under way at one channel. They have no place among the inquiries: whoever reads open payments in a loop takes nothing
-/// from the poller, from notifications, or from another channel.
-const ASKING: usize = 16;
 /// How long before its payment's deadline a pay call is cut off: for writing what became of it.
 const DEADLINE_MARGIN: SignedDuration = SignedDuration::from_millis(50);
 /// How often a channel's unknowns are made due at once, at most.
@@ -44,7 +41,7 @@ pub struct FlowSettings {
     pub payment_flows: usize,
     /// Refund flows in flight, apart, so that neither can drag the other down.
     pub refund_flows: usize,
-    /// Looks of the poller and notifications in flight.
+    /// Looks of the poller in flight, over all channels; one has at most its part of them, a quarter where there are many.
     pub inquiries: usize,
     /// How long a call of a channel without a timeout of its own may take.
     pub call_timeout: Duration,
@@ -86,10 +83,14 @@ pub struct Channel {
     doubtful: Arc<AtomicBool>,
     /// When its unknowns were last made due, in nanoseconds of boot time; 0 for never.
     hastened_at: Arc<AtomicU64>,
-    /// Whether a synthetic query is on its way.
-    probed: Arc<AtomicBool>,
-    /// Room for questions that merchants want put.
-    asking: Arc<Semaphore>,
+    /// Whose turn it is to send it a synthetic query.
+    pub(super) probing: Turn,
+    /// Whose turn it is to take up what waits in its inbox.
+    pub(super) emptying: Turn,
+    /// Its notifications that were set aside for faults of ours.
+    set_aside: Arc<AtomicU64>,
+    /// How much may be under way there at once. Set by the flows, who know how many channels there are.
+    pub(super) places: Places,
     numbers: Numbers,
     /// What happened to money there by itself.
     pub(super) moved: Arc<Moved>,
@@ -106,8 +107,10 @@ impl Channel {
             inbox,
             doubtful: Arc::default(),
             hastened_at: Arc::default(),
-            probed: Arc::default(),
-            asking: Arc::new(Semaphore::new(ASKING)),
+            probing: Turn::default(),
+            emptying: Turn::default(),
+            set_aside: Arc::default(),
+            places: Places::of_one(1, FlowSettings::default().inquiries),
             numbers: Numbers::default(),
             moved: Arc::default(),
         }
@@ -116,6 +119,15 @@ impl Channel {
     /// How often money moved there without us, or came back, since this process has run.
     pub fn moved(&self) -> MovedCounts {
         self.moved.counts()
+    }
+
+    /// How many of its notifications were set aside for faults of ours, since this process has run.
+    pub fn notifications_set_aside(&self) -> u64 {
+        self.set_aside.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_set_aside(&self) {
+        self.set_aside.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Verifies and reads a notification.
@@ -137,21 +149,12 @@ impl Channel {
     }
 
     /// Room to put one more question of a merchant's now; it goes back when dropped.
-    pub(super) fn place_to_ask(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.asking).try_acquire_owned().ok()
+    pub(super) fn place_to_ask(&self) -> Option<Place> {
+        self.places.to_ask()
     }
 
     pub(super) fn note_failure(&self) {
         self.doubtful.store(true, Ordering::Relaxed);
-    }
-
-    /// False when a synthetic query is on its way already.
-    pub(super) fn begin_probe(&self) -> bool {
-        !self.probed.swap(true, Ordering::Relaxed)
-    }
-
-    pub(super) fn end_probe(&self) {
-        self.probed.store(false, Ordering::Relaxed);
     }
 
     /// True once, at the first answer after a failure, and at most every [`HASTEN_EVERY`]: at a channel that fails now and then, every answer
@@ -197,7 +200,6 @@ pub(super) struct Shared {
     payment_flows: Arc<Semaphore>,
     refund_flows: Arc<Semaphore>,
     inquiries: Arc<Semaphore>,
-    applying: Arc<Semaphore>,
     carrying: Arc<AtomicUsize>,
 }
 
@@ -206,7 +208,9 @@ impl Flows {
     /// multi-thread one.
     pub fn new(store: Store, clock: Clock, channels: Vec<Channel>, vault: Vault, settings: FlowSettings, incarnation: Uuid, runtime: Handle) -> Self {
         let candidates = channels.iter().map(|channel| channel.handle.candidate().clone()).collect();
-        let channels = channels.into_iter().map(|channel| (channel.handle.id().to_owned(), channel)).collect();
+        let count = channels.len();
+        let with_places = |channel: Channel| Channel { places: Places::of_one(count, settings.inquiries), ..channel };
+        let channels = channels.into_iter().map(|channel| (channel.handle.id().to_owned(), with_places(channel))).collect();
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -222,7 +226,6 @@ impl Flows {
                 payment_flows: Arc::new(Semaphore::new(settings.payment_flows)),
                 refund_flows: Arc::new(Semaphore::new(settings.refund_flows)),
                 inquiries: Arc::new(Semaphore::new(settings.inquiries)),
-                applying: Arc::new(Semaphore::new(APPLYING)),
                 carrying: Arc::default(),
             }),
         }
@@ -253,21 +256,29 @@ impl Flows {
         self.shared.payment_flows.available_permits() == settings.payment_flows
             && self.shared.refund_flows.available_permits() == settings.refund_flows
             && self.shared.inquiries.available_permits() == settings.inquiries
-            && self.shared.applying.available_permits() == APPLYING
+            && self.channels().all(|channel| channel.places.are_free())
             && self.shared.carrying.load(Ordering::Relaxed) == 0
     }
 
-    /// The channels that would not even be asked now: their attempts are left where they are, or a shut channel's backlog would be taken up and
-    /// put back sweep after sweep, and leave no place in the batch for the others'.
-    pub fn channels_without_room(&self) -> Vec<String> {
+    /// How many more looks may be started at each channel now. None where it would not even be asked: its attempts are left where they are, or a shut
+    /// channel's backlog would be taken up and put back sweep after sweep, and leave no place in the batch for the others'.
+    pub fn rooms(&self) -> Vec<Room> {
         let now = self.shared.clock.boot();
-        let shut = |channel: &&Channel| !channel.handle.guard().would_admit(OperationClass::Resolve, now);
-        self.channels().filter(shut).map(|channel| channel.handle.id().to_owned()).collect()
+        let room = |channel: &Channel| {
+            let open = channel.handle.guard().would_admit(OperationClass::Resolve, now);
+            let places = if open { channel.places.room_to_look() } else { 0 };
+            Room { channel: channel.handle.id().to_owned(), places: i64::try_from(places).unwrap_or(i64::MAX) }
+        };
+        self.channels().map(room).collect()
     }
 
-    /// Room to apply one more notification now; it goes back when dropped.
-    pub(super) fn place_in_inbox(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.shared.applying).try_acquire_owned().ok()
+    /// A place for a look at an attempt on `channel`, for as long as it is kept. `None`: there is none now, there or at all.
+    pub(super) fn place_to_look(&self, channel: &str) -> Option<(Option<Place>, Place)> {
+        let own = match self.channel(channel) {
+            Some(channel) => Some(channel.places.to_look()?),
+            None => None,
+        };
+        Some((own, Arc::clone(&self.shared.inquiries).try_acquire_owned().ok()?))
     }
 
     /// How many more looks may be started now.
@@ -279,32 +290,43 @@ impl Flows {
         &self,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        self.start(&self.shared.payment_flows, ("payment", Point::PaymentFlowEnded), Share::Payments, flow)
+        self.start(Arc::clone(&self.shared.payment_flows).try_acquire_owned().ok(), ("payment", Point::PaymentFlowEnded), Share::Payments, flow)
     }
 
     pub(super) fn start_refund_flow<T: Send + 'static>(
         &self,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        self.start(&self.shared.refund_flows, ("refund", Point::RefundFlowEnded), Share::Refunds, flow)
+        self.start(Arc::clone(&self.shared.refund_flows).try_acquire_owned().ok(), ("refund", Point::RefundFlowEnded), Share::Refunds, flow)
     }
 
-    pub(super) fn start_inquiry<T: Send + 'static>(
+    /// Starts a look in the place that was taken for it.
+    pub(super) fn start_look<T: Send + 'static>(
         &self,
+        place: Option<(Option<Place>, Place)>,
+        look: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> ResponseFuture<Result<T, FlowError>> {
+        self.start(place, ("inquiry", Point::Nowhere), Share::Poller, look)
+    }
+
+    /// Starts to take in a message of `channel`.
+    pub(super) fn start_receiving<T: Send + 'static>(
+        &self,
+        channel: &Channel,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        self.start(&self.shared.inquiries, ("inquiry", Point::Nowhere), Share::Poller, flow)
+        self.start(channel.places.to_receive(), ("notification", Point::Nowhere), Share::Poller, flow)
     }
 
     /// Starts a flow as a task of its own. Whoever waits for the answer may go away: the flow goes on.
     fn start<T: Send + 'static>(
         &self,
-        room: &Arc<Semaphore>,
+        place: Option<impl Send + 'static>,
         (name, ended): (&'static str, Point),
         share: Share,
         flow: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> ResponseFuture<Result<T, FlowError>> {
-        let Ok(place) = Arc::clone(room).try_acquire_owned() else {
+        let Some(place) = place else {
             return Box::pin(std::future::ready(Err(FlowError::Overloaded)));
         };
         let in_flight = metrics::gauge!("breakwater_flows_in_flight", "flow" => name);
@@ -338,6 +360,11 @@ impl Flows {
             let _under_way = under_way;
             part.await
         }))
+    }
+
+    /// Runs what no flow has begun as a task of its own, on the connections of `share`.
+    pub(super) fn spawn_as(&self, share: Share, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.shared.runtime.spawn(share.carry(task))
     }
 
     /// Runs a follow-up of a flow as a task of its own.

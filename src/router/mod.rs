@@ -20,6 +20,7 @@ pub mod notify;
 mod numbers;
 pub mod operator;
 pub mod payment;
+pub mod places;
 mod recent;
 mod refresh;
 pub mod refund;
@@ -230,7 +231,7 @@ impl Handler<Inquire> for Router {
     type Result = ResponseFuture<Result<(), FlowError>>;
     fn handle(&mut self, message: Inquire, _: &mut Context<Self>) -> Self::Result {
         let flows = self.flows.clone();
-        self.flows.start_inquiry(async move { flows.inquire(message.claim).await })
+        self.flows.start_look(self.flows.place_to_look(&message.claim.channel), async move { flows.inquire(message.claim).await })
     }
 }
 
@@ -238,7 +239,7 @@ impl Handler<Survey> for Router {
     type Result = ResponseFuture<Result<(), FlowError>>;
     fn handle(&mut self, message: Survey, _: &mut Context<Self>) -> Self::Result {
         let flows = self.flows.clone();
-        // Each look has a place of its own, and reading the list takes none from them.
+        // Each look takes a place of its own, and reading the list none.
         let surveyed = self.flows.go_on(Share::Poller.carry(async move { flows.survey(message.claims).await }));
         Box::pin(async move { surveyed.await.map_err(|error| FlowError::Internal(format!("the reading of a list broke off: {error}"))) })
     }
@@ -256,7 +257,10 @@ impl Handler<Notify> for Router {
     type Result = ResponseFuture<Result<Acknowledgement, FlowError>>;
     fn handle(&mut self, message: Notify, _: &mut Context<Self>) -> Self::Result {
         let flows = self.flows.clone();
-        self.flows.start_inquiry(async move { flows.notify(message).await })
+        match self.flows.channel(&message.channel).cloned() {
+            Some(channel) => self.flows.start_receiving(&channel.clone(), async move { flows.notify(&channel, message).await }),
+            None => Box::pin(std::future::ready(Err(FlowError::NotFound("channel")))),
+        }
     }
 }
 

@@ -1,17 +1,26 @@
 //! What providers tell us. A notification is verified, stored raw and once, and acknowledged; then its fact is applied like any other. It is
 //! never trusted for more than it proves: what does not fit the attempt is quarantined, and the channel is asked.
+//!
+//! What was not applied at once waits on disk, and is taken up from there: each channel's by a task of its own, in turn, so that neither a channel
+//! that does not answer nor a message that cannot be applied stands before others. One that fails by a fault of ours five times is quarantined and
+//! told of; a channel's silence, or a database that is away, counts nothing.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::{FutureExt, StreamExt, future, stream};
 use jiff::{SignedDuration, Timestamp};
 
 use super::answer::FlowError;
 use super::external::Measured;
 use super::flows::{Channel, Flows};
+use super::resolve::is_ours;
 use super::{Acknowledgement, Notify};
 use crate::crash::{self, Point};
 use crate::domain::{Adopted, Contract, External, Learned, News, PaymentId, Source};
 use crate::provider::{HttpProtocol, Notification};
 use crate::store::inbox::{Arrival, Closing};
-use crate::store::notification::NotificationState;
+use crate::store::notification::{NotificationState, WaitingNotification};
+use crate::store::{Share, StoreError};
 
 /// How long a notification may have waited in the inbox before another process's work is taken for lost.
 const INBOX_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
@@ -21,16 +30,23 @@ const A_MOMENT: std::time::Duration = std::time::Duration::from_millis(250);
 const NOT_YET_FOR: SignedDuration = SignedDuration::from_mins(15);
 /// How long a channel is asked what a notification of its own leaves open.
 const ASKED_FOR: SignedDuration = SignedDuration::from_hours(1);
-/// Notifications taken from the inbox at a time.
-const INBOX_BATCH: i64 = 100;
+/// Notifications taken from a channel's inbox at a time, and how many of them are applied at once: also where each has to ask its channel, the last is
+/// done within [`INBOX_PATIENCE`], or another process would take it up too.
+const INBOX_BATCH: i64 = 32;
+const INBOX_AT_ONCE: usize = 8;
+/// Batches of a channel in one round: after a flood, the next round goes on.
+const INBOX_BATCHES: u32 = 64;
+/// How long a notification of a channel that is not in the settings waits for a process that has it: longer than one may wait where it is known.
+const STRANGERS_WAIT: SignedDuration = SignedDuration::from_hours(2);
+/// Strangers that are set aside at a time.
+const STRANGERS_BATCH: i64 = 1_000;
 
 /// What became of a notification, why it was not applied, and the payment that it is about.
 type Verdict = (NotificationState, Option<&'static str>, Option<PaymentId>);
 
 impl Flows {
     /// Receives a notification: once it is on disk it is acknowledged.
-    pub(super) async fn notify(&self, message: Notify) -> Result<Acknowledgement, FlowError> {
-        let channel = self.channel(&message.channel).ok_or(FlowError::NotFound("channel"))?.clone();
+    pub(super) async fn notify(&self, channel: &Channel, message: Notify) -> Result<Acknowledgement, FlowError> {
         let notification = match channel.receive(&message.headers, &message.body, self.now()) {
             Ok(notification) => notification,
             Err(error) => {
@@ -50,11 +66,12 @@ impl Flows {
         if new {
             crash::pass(Point::NotificationStored);
             // In a flood the rest waits on disk, and is taken up from there.
-            if let Some(place) = self.place_in_inbox() {
+            if let Some(place) = channel.places.to_apply() {
                 let flows = self.clone();
                 let channel = channel.clone();
                 self.spawn(async move {
-                    flows.apply_and_close(&channel, &notification, received_at).await;
+                    let event_id = notification.event_id.clone();
+                    flows.apply_and_close(&channel, &event_id, received_at, || Some(notification)).await;
                     drop(place);
                 });
             }
@@ -66,41 +83,96 @@ impl Flows {
         Ok(Acknowledgement { status, content_type, body })
     }
 
-    /// Applies what was received and not applied before a process ended, or did not fit yet.
-    pub async fn empty_inbox(&self) -> Result<(), FlowError> {
-        for waiting in self.shared.store.waiting_notifications(self.now() - INBOX_PATIENCE, INBOX_BATCH).await? {
-            // It was verified before it was stored: its bytes need no signature now.
-            let known = self.channel(&waiting.channel).cloned();
-            let read = known.and_then(|channel| channel.read_again(&waiting.body).map(|read| (channel, read)));
-            match read {
-                Some((channel, notification)) => self.apply_and_close(&channel, &notification, waiting.received_at).await,
-                // Left as received, it would stand before later ones at every look.
-                None => {
-                    let why = "its channel is not in the settings, or it cannot be read";
-                    self.shared.store.quarantine_notification(&waiting.channel, &waiting.event_id, why, self.now()).await?;
+    /// Takes up what was received and not applied: the process ended before, or it did not fit yet. Begins at once, a task a channel that is not at it
+    /// already; they go on when what is answered is dropped, and have all ended when it has.
+    pub fn empty_inbox(&self) -> impl Future<Output = ()> + use<> {
+        let mut tasks = Vec::new();
+        for channel in self.channels() {
+            let Some(turn) = channel.emptying.take() else { continue };
+            let (flows, channel) = (self.clone(), channel.clone());
+            tasks.push(self.spawn_as(Share::Poller, async move {
+                let _turn = turn;
+                if let Err(error) = flows.empty_inbox_of(&channel).await {
+                    tracing::error!(channel = channel.handle.id(), error = %error, "the inbox of notifications could not be emptied");
                 }
+            }));
+        }
+        future::join_all(tasks).map(drop)
+    }
+
+    async fn empty_inbox_of(&self, channel: &Channel) -> Result<(), StoreError> {
+        for _ in 0..INBOX_BATCHES {
+            let now = self.now();
+            let taken = self.shared.store.take_notifications(channel.handle.id(), now, now - INBOX_PATIENCE, INBOX_BATCH).await?;
+            let last = taken.len() < usize::try_from(INBOX_BATCH).unwrap_or(usize::MAX);
+            let apply = |waiting: WaitingNotification| async move {
+                let WaitingNotification { event_id, body, received_at, .. } = waiting;
+                // It was verified before it was stored: its bytes need no signature now.
+                self.apply_and_close(channel, &event_id, received_at, || channel.read_again(&body)).await;
+            };
+            stream::iter(taken).for_each_concurrent(INBOX_AT_ONCE, apply).await;
+            if last {
+                break;
             }
         }
         Ok(())
     }
 
-    async fn apply_and_close(&self, channel: &Channel, notification: &Notification, received_at: Timestamp) {
+    /// Sets aside what came for channels that are no longer in the settings, once no other process can be about to apply it.
+    pub(crate) async fn quarantine_strangers(&self) -> Result<(), StoreError> {
+        let known: Vec<&str> = self.channels().map(|channel| channel.handle.id()).collect();
+        let now = self.now();
+        let why = "its channel is not in the settings";
+        let found = self.shared.store.quarantine_strangers(&known, now - STRANGERS_WAIT, why, now, STRANGERS_BATCH).await?;
+        if found > 0 {
+            tracing::warn!(notifications = found, "notifications were set aside: their channel is not in the settings");
+        }
+        Ok(())
+    }
+
+    /// Applies what `read` makes of a notification's bytes, and notes what became of it. A panic costs this notification alone.
+    async fn apply_and_close(&self, channel: &Channel, event_id: &str, received_at: Timestamp, read: impl FnOnce() -> Option<Notification> + Send) {
         let id = channel.handle.id();
-        let (state, note, payment) = match self.apply_notification(channel, notification, received_at).await {
+        let applied = AssertUnwindSafe(async {
+            match read() {
+                Some(notification) => self.apply_notification(channel, &notification, received_at).await,
+                None => Ok(Some((NotificationState::Quarantined, Some("it cannot be read, or no longer with the keys of today"), None))),
+            }
+        });
+        let applied = applied.catch_unwind().await.unwrap_or_else(|_| Err(FlowError::Internal("applying a notification panicked".to_owned())));
+        let (state, note, payment) = match applied {
             Ok(Some(verdict)) => verdict,
             Ok(None) => {
-                tracing::info!(channel = id, event = %notification.event_id, "what happened at the channel does not fit yet: it stays in the inbox");
+                tracing::info!(channel = id, event = %event_id, "what happened at the channel does not fit yet: it stays in the inbox");
                 return;
             }
             Err(error) => {
                 // It stays in the inbox as received, and is taken up again.
-                tracing::error!(channel = id, event = %notification.event_id, error = %error, "a notification could not be applied yet");
+                tracing::error!(channel = id, event = %event_id, error = %error, "a notification could not be applied yet");
+                if is_ours(&error) {
+                    self.note_fault_of(channel, event_id).await;
+                }
                 return;
             }
         };
         count(id, state.as_str());
         crash::pass(Point::NotificationApplied);
-        channel.inbox.close(Closing { event_id: notification.event_id.clone(), state, note, payment, at: self.now() });
+        channel.inbox.close(Closing { event_id: event_id.to_owned(), state, note, payment, at: self.now() });
+    }
+
+    async fn note_fault_of(&self, channel: &Channel, event_id: &str) {
+        let id = channel.handle.id();
+        let why = "applying it failed five times by a fault of ours";
+        match self.shared.store.note_notification_fault(id, event_id, why, self.now()).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::error!(channel = id, event = %event_id, "a notification is set aside: applying it fails by a fault of ours");
+                channel.note_set_aside();
+                count(id, "set_aside");
+            }
+            // It is looked at again, and counted then.
+            Err(error) => tracing::error!(channel = id, event = %event_id, error = %error, "a fault could not be counted"),
+        }
     }
 
     /// Whether what this process remembers of the payment knows the news already.

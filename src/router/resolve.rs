@@ -20,8 +20,9 @@ use crate::store::lease::Claim;
 /// How many looks at what the channel does not have may repeat it. A channel may answer a number with its first failure for ever.
 const REPEATS: i32 = 5;
 
-/// Whether a look failed by a fault of ours, which the next look will meet again: not for want of the database, or of room.
-const fn is_ours(error: &FlowError) -> bool {
+/// Whether a look, at an attempt or at a notification, failed by a fault of ours, which the next look will meet again: not for want of the database,
+/// or of room.
+pub(super) const fn is_ours(error: &FlowError) -> bool {
     use crate::store::{JournalError, StoreError};
     match error {
         FlowError::Internal(_) | FlowError::Journal(JournalError::Refused(_)) => true,

@@ -54,15 +54,17 @@ impl Flows {
 
     /// Reads the list of the channel that `claims` are all of, then looks at each of them.
     pub(super) async fn survey(&self, claims: Vec<Claim>) {
+        // Each look has its place before the list is read: it may take a while, and what is claimed meanwhile must not count on the same places.
+        let places: Vec<_> = claims.iter().map(|claim| self.place_to_look(&claim.channel)).collect();
         let mut listed = match claims.first().and_then(|claim| self.channel(&claim.channel)) {
             Some(channel) => self.read_list(channel, &claims).await,
             None => HashMap::new(),
         };
-        for claim in claims {
+        for (claim, place) in claims.into_iter().zip(places) {
             let known = listed.remove(&claim.key);
             let flows = self.clone();
-            // It has its own place from here on. Without one its lease lapses, and it is due again.
-            drop(self.start_inquiry(async move { flows.inquire_knowing(claim, known).await }));
+            // Without a place its lease lapses, and it is due again.
+            drop(self.start_look(place, async move { flows.inquire_knowing(claim, known).await }));
         }
     }
 

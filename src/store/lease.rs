@@ -7,13 +7,8 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::domain::PaymentId;
 
-/// Takes what is due and free, oldest first, past whatever other sweepers hold.
-pub(super) const CLAIM: &str = "UPDATE attempt SET lease_owner = $1, lease_until = $2, fence = fence + 1, asked_at = $3 \
-     WHERE (payment_id, n) IN (SELECT payment_id, n FROM attempt WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3) \
-       AND set_aside_at IS NULL AND NOT (channel = ANY($5::text[])) \
-       AND CASE WHEN operation = 'refund' AND state = 'not_sent' THEN $6::bool WHEN operation = 'refund' THEN $6::bool OR $7::bool ELSE $7::bool END \
-       ORDER BY due_at, payment_id, n LIMIT $4 FOR UPDATE SKIP LOCKED) \
-     RETURNING payment_id, n, fence, channel, operation, due_at, key, created_at";
+/// Takes what is due and free, past whatever other sweepers hold.
+pub(super) const CLAIM: &str = include_str!("claim.sql");
 /// Takes one attempt that is free and was not asked about lately, due or not.
 pub(super) const CLAIM_ONE: &str = "UPDATE attempt SET lease_owner = $3, lease_until = $4, fence = fence + 1, asked_at = $5 \
      WHERE payment_id = $1 AND n = $2 AND (lease_until IS NULL OR lease_until <= $5) AND (asked_at IS NULL OR asked_at <= $6) \
@@ -78,6 +73,15 @@ pub struct Asking {
     pub not_asked_since: Timestamp,
 }
 
+/// How much of what is due on one channel there is room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The channel.
+    pub channel: String,
+    /// How many attempts, at most; none is taken at 0.
+    pub places: i64,
+}
+
 /// Which of what is due is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -103,23 +107,17 @@ pub struct Backlog {
     pub set_aside: i64,
 }
 
-/// Faults of ours in a row after which an attempt is set aside.
+/// Faults of ours after which an attempt, or a notification, is set aside.
 pub const FAULTS_MOST: i32 = 5;
 
 impl Store {
-    /// Takes up to `limit` attempts that are due at `now`, for `owner`, until `until`, leaving out those of `channels_without_room`.
+    /// Takes up to `limit` attempts that are due at `now`, for `owner`, until `until`: the longest due of each channel first, each channel its equal
+    /// part of the limit, and what one does not need goes to the others. Of a channel in `rooms` no more than it has room for.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn claim_due(
-        &self,
-        owner: Uuid,
-        now: Timestamp,
-        until: Timestamp,
-        limit: i64,
-        channels_without_room: &[String],
-    ) -> Result<Vec<Claim>, StoreError> {
-        self.claim_wanted(owner, now, until, limit, channels_without_room, Wanted::ALL).await
+    pub async fn claim_due(&self, owner: Uuid, now: Timestamp, until: Timestamp, limit: i64, rooms: &[Room]) -> Result<Vec<Claim>, StoreError> {
+        self.claim_wanted(owner, now, until, limit, rooms, Wanted::ALL).await
     }
 
     /// The same, of what is wanted alone.
@@ -132,12 +130,13 @@ impl Store {
         now: Timestamp,
         until: Timestamp,
         limit: i64,
-        channels_without_room: &[String],
+        rooms: &[Room],
         wanted: Wanted,
     ) -> Result<Vec<Claim>, StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(CLAIM).await?;
-        let rows = client.query(&statement, &[&owner, &until, &now, &limit, &channels_without_room, &wanted.refunds, &wanted.rest]).await?;
+        let (channels, places): (Vec<&str>, Vec<i64>) = rooms.iter().map(|room| (room.channel.as_str(), room.places)).unzip();
+        let rows = client.query(&statement, &[&owner, &until, &now, &limit, &channels, &places, &wanted.refunds, &wanted.rest]).await?;
         rows.iter()
             .map(|row| {
                 Ok(Claim {

@@ -1,8 +1,10 @@
-//! Notifications, stored raw and once (`inbox.rs`) before anything is made of them: what may become of one, and those that wait.
+//! Notifications, stored raw and once (`inbox.rs`) before anything is made of them: what may become of one, and those that wait. Who waits is looked
+//! at in turn, each channel for itself: one that fails, or does not fit yet, stands before nobody.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::lease::FAULTS_MOST;
 use super::{Store, StoreError};
 use crate::domain::PaymentId;
 
@@ -10,9 +12,21 @@ use crate::domain::PaymentId;
 pub(super) const WAITING: &str =
     "SELECT channel, event_id, body, received_at FROM notification WHERE state = 'received' AND received_at < $1 ORDER BY received_at LIMIT $2";
 
-/// Sets one aside that nobody can apply.
-pub(super) const QUARANTINE: &str =
-    "UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE channel = $1 AND event_id = $2 AND state = 'received'";
+/// Takes those of one channel that were not looked at for longest, past whatever others hold. What is taken goes behind the rest: that is its lease,
+/// too. Found by their places, because a join may read all that the channel was ever told.
+pub(super) const TAKE: &str = "UPDATE notification SET looked_at = $2 WHERE ctid = ANY(ARRAY( \
+       SELECT ctid FROM notification WHERE channel = $1 AND state = 'received' AND coalesce(looked_at, received_at) < $3 \
+       ORDER BY coalesce(looked_at, received_at) LIMIT $4 FOR UPDATE SKIP LOCKED)) \
+     RETURNING event_id, body, received_at";
+/// Sets those aside whose channel is none of these. In the order of the index of what waits: the table has all that was ever told.
+pub(super) const QUARANTINE: &str = "UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE ctid = ANY(ARRAY( \
+       SELECT ctid FROM notification WHERE state = 'received' AND NOT (channel = ANY($1::text[])) AND received_at < $2 \
+       ORDER BY channel, coalesce(looked_at, received_at) LIMIT $5 FOR UPDATE SKIP LOCKED))";
+/// Counts a fault of ours, and sets the notification aside with the last that it may have.
+pub(super) const FAULT: &str = "UPDATE notification SET failures = least(failures + 1, 1000), looked_at = $3, \
+       state = CASE WHEN failures + 1 >= $4 THEN 'quarantined' ELSE state END, note = CASE WHEN failures + 1 >= $4 THEN $5 ELSE note END, \
+       applied_at = CASE WHEN failures + 1 >= $4 THEN $3 ELSE applied_at END \
+     WHERE channel = $1 AND event_id = $2 AND state = 'received' RETURNING state = 'quarantined'";
 
 /// Newest first. Two of one time are told apart by a hash of what names them: a page's place fits 16 bytes.
 pub(super) const LIST: &str = "SELECT channel, event_id, kind, state, note, payment_id, received_at, applied_at, length(body)::int8, \
@@ -104,14 +118,46 @@ pub struct WaitingNotification {
 }
 
 impl Store {
-    /// Sets a notification aside for a person: nobody here can apply it.
+    /// Takes up to `limit` notifications of `channel` that were not applied, and that nobody has looked at since `before`; whoever was not looked at
+    /// for longest comes first. Each counts as looked at from `now` on, so that a process that ends with it in hand costs it one wait.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn quarantine_notification(&self, channel: &str, event_id: &str, why: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn take_notifications(
+        &self,
+        channel: &str,
+        now: Timestamp,
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<WaitingNotification>, StoreError> {
         let client = self.client().await?;
-        client.execute(QUARANTINE, &[&channel, &event_id, &why, &now]).await?;
-        Ok(())
+        let statement = client.prepare_cached(TAKE).await?;
+        let rows = client.query(&statement, &[&channel, &now, &before, &limit]).await?;
+        let read = |row: &tokio_postgres::Row| {
+            let channel = channel.to_owned();
+            Ok(WaitingNotification { channel, event_id: row.try_get(0)?, body: row.try_get(1)?, received_at: row.try_get(2)? })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Sets up to `limit` notifications aside that were received before `before` for channels that are none of `known`. Answers how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn quarantine_strangers(&self, known: &[&str], before: Timestamp, why: &str, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        let client = self.client().await?;
+        Ok(client.execute(QUARANTINE, &[&known, &before, &why, &now, &limit]).await?)
+    }
+
+    /// Applying a notification failed by a fault of ours: its next turn comes after the others', or, at the [`FAULTS_MOST`]th time, it is quarantined
+    /// and says `why`. Answers whether it is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_notification_fault(&self, channel: &str, event_id: &str, why: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let row = client.query_opt(FAULT, &[&channel, &event_id, &now, &FAULTS_MOST, &why]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
     }
 
     /// Up to `limit` notifications that were received before `before` and not applied: the process ended in between.

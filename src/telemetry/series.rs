@@ -20,11 +20,23 @@ const ROUTING_REASONS: [&str; 8] = ["chosen", "not_expressible", "no_actor", "op
 const REJECTED_BY: [&str; 4] = ["breaker", "in_flight", "over_rate", "retry_budget"];
 
 /// What became of a look at a due attempt, from `router/resolve.rs`.
-const POLL_RESULTS: [&str; 11] =
-    ["changed", "unchanged", "not_found", "followed_up", "nothing", "contradiction", "key_expired", "shut", "taken", "gone", "failed"];
+const POLL_RESULTS: [&str; 12] = [
+    "changed",
+    "unchanged",
+    "not_found",
+    "followed_up",
+    "nothing",
+    "contradiction",
+    "key_expired",
+    "not_its_turn",
+    "shut",
+    "taken",
+    "gone",
+    "failed",
+];
 
-/// What became of a provider's message: the states of the inbox, a repeat, one that was not believed.
-const NOTIFICATION_RESULTS: [&str; 5] = ["applied", "ignored", "quarantined", "repeated", "refused"];
+/// What became of a provider's message: the states of the inbox, a repeat, one that was not believed, one that fails by a fault of ours.
+const NOTIFICATION_RESULTS: [&str; 6] = ["applied", "ignored", "quarantined", "repeated", "refused", "set_aside"];
 
 /// What a try to deliver a webhook came to: `notifier/courier.rs`.
 const WEBHOOK_OUTCOMES: [&str; 9] =
@@ -48,7 +60,7 @@ const ALERT_TRANSPORTS: [&str; 2] = ["email", "sms"];
 const ALERT_RESULTS: [&str; 3] = ["sent", "retried", "failed"];
 /// Why an alert got no message of its own: it was told in a digest; it was over before anybody was told; nobody is to be told; too many at once.
 const ALERT_SUPPRESSED: [&str; 4] = ["storm", "brief", "no_recipient", "full"];
-const FLOWS: [&str; 3] = ["payment", "refund", "inquiry"];
+const FLOWS: [&str; 4] = ["payment", "refund", "inquiry", "notification"];
 
 /// Each breaker's state, and the changes that it makes by itself; those by an operator appear with the first.
 const STATES: [State; 5] = [State::Closed, State::Open, State::HalfOpen, State::ForcedOpen, State::ForcedClosed];

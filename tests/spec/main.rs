@@ -52,6 +52,7 @@ mod faults_of_ours;
 mod faults_under_load;
 mod guards;
 mod hastened;
+mod inbox;
 mod input;
 mod journal;
 mod limits;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use breakwater::domain::{Part, PaymentId};
+use breakwater::store::lease::Room;
 use breakwater::store::{Opening, PoolSizes, Share, Store, StoreError};
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -63,6 +64,51 @@ async fn processes_with_disjoint_parts_work_together_on_one_database() {
     world.referee().await;
     poller.stop().await;
     refunds.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_for_payments_alone_asks_a_healed_channel_a_question_before_it_risks_a_payment_there() {
+    let world = World::with(|setup| setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect()).await;
+    let pinned = || {
+        let mut body = payment(1_250, &unique("order"));
+        body["channel"] = json!("stripe_main");
+        body
+    };
+    let state = || async { world.ops("/ops/v1/channels").await.body["data"][0]["breaker"]["pay"]["state"].as_str().map(str::to_owned) };
+    world.break_channel("stripe_main", &json!({"mode": "refuse"})).await;
+    let mut tries = 0;
+    while state().await.as_deref() != Some("open") {
+        assert!(tries < 50, "nothing trips the breaker");
+        tries += 1;
+        world.create(&pinned()).await;
+        // A run of failures counts when it lasts.
+        world.clock.advance(Duration::from_millis(60));
+    }
+    world.heal("stripe_main").await;
+    // Past the opening itself, and far from the time after which it would end without a question.
+    world.clock.advance(Duration::from_secs(2));
+    let mut looks = 0;
+    while state().await.as_deref() == Some("open") {
+        assert!(looks < 400, "it stays shut");
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    while state().await.as_deref() != Some("closed") {
+        let paid = world.create(&pinned()).await;
+        assert_eq!((paid.status, paid.text("status")), (201, "succeeded"), "{:#}", paid.body);
+    }
+    // What the breaker did is read out a few times a second.
+    let mut pay = Vec::new();
+    while !pay.contains(&("half_open".to_owned(), "closed".to_owned(), "probes_succeeded".to_owned())) {
+        let told = world.ops("/ops/v1/channels/stripe_main/timeline?seconds=900").await.body;
+        let word = |event: &serde_json::Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let events = told["events"].as_array().expect("a list").iter().filter(|event| event["operation"] == "pay");
+        pay = events.map(|event| (word(event, "from"), word(event, "to"), word(event, "reason"))).collect();
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let opened: Vec<_> = pay.iter().filter(|(_, to, _)| to == "half_open").map(|(_, _, reason)| reason.as_str()).collect();
+    assert_eq!(opened, ["waited"], "a question was answered, and not time alone let payments go: {pay:?}");
     world.close().await;
 }
 
@@ -206,6 +252,100 @@ async fn pollers_side_by_side_never_take_one_attempt_twice() {
     let poller = world.peer_with(|settings| settings.server.roles = [Part::Poller, Part::Refund].into_iter().collect()).await;
     for payment in made {
         world.finally(&payment.id()).await;
+    }
+    poller.stop().await;
+    world.close().await;
+}
+
+/// Unknown payments at both channels, those at the first due for longer. Nothing looks at them yet.
+async fn backlog(world: &World, client: &tokio_postgres::Client, at_main: usize) -> (Vec<String>, String) {
+    for channel in ["stripe_main", "stripe_backup"] {
+        world.break_channel(channel, &json!({"mode": "timeout_processed", "rate": 1.0, "operations": ["pay"]})).await;
+    }
+    let pay = |channel: &'static str| async move {
+        let mut body = payment(1_250, &unique("order"));
+        body["channel"] = json!(channel);
+        let unknown = world.create(&body).await;
+        assert_eq!((unknown.status, unknown.text("outcome")), (202, "unknown"), "{:#}", unknown.body);
+        unknown.id()
+    };
+    let main = futures_util::future::join_all((0..at_main).map(|_| pay("stripe_main"))).await;
+    let backup = pay("stripe_backup").await;
+    let due = "UPDATE attempt SET due_at = now() - CASE channel WHEN 'stripe_main' THEN interval '1 hour' + random() * interval '1 minute' \
+               ELSE interval '1 second' END, lease_until = NULL, lease_owner = NULL";
+    client.execute(due, &[]).await.expect("written");
+    world.heal("stripe_backup").await;
+    (main, backup)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_taken_from_every_channel_the_longest_due_first_and_a_long_backlog_is_no_others() {
+    let world = World::with(|setup| {
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment].into_iter().collect();
+        setup.settings.server.answer_within_ms = 2_000;
+    })
+    .await;
+    let client = connect(&world.database_url).await;
+    let (main, backup) = backlog(&world, &client, 6).await;
+    let now = world.clock.wall();
+    let until = now + jiff::SignedDuration::from_secs(60);
+    let oldest = "SELECT payment_id FROM attempt WHERE channel = 'stripe_main' ORDER BY due_at";
+    let oldest: Vec<Uuid> = client.query(oldest, &[]).await.expect("readable").iter().map(|row| row.get(0)).collect();
+    let taken = async |limit: i64, rooms: &[Room]| {
+        let mut taken = world.running.store.claim_due(Uuid::new_v4(), now, until, limit, rooms).await.expect("readable");
+        client.execute("UPDATE attempt SET lease_until = NULL, lease_owner = NULL", &[]).await.expect("written");
+        taken.sort_by_key(|claim| claim.due_at);
+        taken.into_iter().map(|claim| claim.payment.0).collect::<Vec<_>>()
+    };
+    let last = backup.parse::<PaymentId>().expect("an id").0;
+    assert_eq!(taken(4, &[]).await, [oldest[0], oldest[1], oldest[2], last], "the other channel has a part, and what it does not need is taken here");
+    assert_eq!(taken(1, &[]).await, [oldest[0]], "of one place the longest due has it");
+    let room = |channel: &str, places| Room { channel: channel.to_owned(), places };
+    assert_eq!(taken(4, &[room("stripe_main", 2)]).await, [oldest[0], oldest[1], last], "no more than there is room for");
+    assert_eq!(taken(4, &[room("stripe_main", 0), room("nobody", 4)]).await, [last], "and none where there is no room");
+    assert_eq!(taken(100, &[]).await.len(), 7);
+    world.heal("stripe_main").await;
+    let poller = world.peer_with(|settings| settings.server.roles = [Part::Poller, Part::Refund].into_iter().collect()).await;
+    for id in main.iter().chain([&backup]) {
+        world.in_time(id, |payment| is_final(payment["status"].as_str().unwrap_or_default())).await;
+    }
+    poller.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_with_a_backlog_that_hangs_leaves_the_others_places_to_be_asked_in() {
+    let world = World::with(|setup| {
+        setup.provider = crate::inbox::touchy_main;
+        setup.timeout_ms = 8_000;
+        setup.settings.server.deadline_ms = 1_000;
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment].into_iter().collect();
+        setup.settings.server.answer_within_ms = 2_000;
+    })
+    .await;
+    let client = connect(&world.database_url).await;
+    let (main, backup) = backlog(&world, &client, 12).await;
+    let looks = async || {
+        let sql = "SELECT count(*) FILTER (WHERE lease_until IS NOT NULL), sum(tries) FROM attempt WHERE channel = 'stripe_main'";
+        let row = client.query_one(sql, &[]).await.expect("readable");
+        (row.get::<_, i64>(0), row.get::<_, i64>(1))
+    };
+    let (_, ended_before) = looks().await;
+    world.break_channel("stripe_main", &json!({"mode": "timeout_not_processed", "rate": 1.0, "operations": ["query"]})).await;
+    let poller = world.peer_with(|settings| {
+        settings.server.roles = [Part::Poller, Part::Refund].into_iter().collect();
+        settings.limits.inquiries = 8;
+        settings.poller.batch = 8;
+    });
+    let poller = poller.await;
+    world.finally(&backup).await;
+    let (held, ended) = looks().await;
+    assert_eq!((held, ended), (4, ended_before), "half of the places are its own, and none of its looks has ended");
+    world.heal("stripe_main").await;
+    for id in &main {
+        world.in_time(id, |payment| is_final(payment["status"].as_str().unwrap_or_default())).await;
     }
     poller.stop().await;
     world.close().await;

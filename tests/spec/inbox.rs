@@ -1,0 +1,211 @@
+//! What waits in the inbox of notifications: it is taken up in turn, and neither a message that cannot be applied nor a channel that does not answer
+//! stands before others.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use breakwater::domain::{Contract, External, Failure, Part};
+use breakwater::provider::{
+    self, Assembled, Call, Credentials, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply,
+};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio_postgres::Client;
+
+use crate::world::{World, payment, unique};
+
+static STRIPE: LazyLock<&'static dyn Provider> = LazyLock::new(|| provider::find("stripe").expect("stripe"));
+
+/// Stripe without its lists, and with two messages of its own: reading `poison` panics, and `measure ID` tells of a refund of that payment and not how much it was, so
+/// that the channel must be asked.
+struct Touchy;
+
+impl Provider for Touchy {
+    fn name(&self) -> &'static str {
+        "stripe"
+    }
+    fn contract(&self) -> &'static Contract {
+        STRIPE.contract()
+    }
+    fn default_address(&self) -> &'static str {
+        STRIPE.default_address()
+    }
+    fn refuses(&self, call: &Call) -> Option<Failure> {
+        STRIPE.refuses(call)
+    }
+    fn protocol(&'static self) -> Protocol {
+        Protocol::Http(&Touchy)
+    }
+}
+
+fn stripe() -> &'static dyn HttpProtocol {
+    STRIPE.protocol().http().expect("Stripe speaks HTTP")
+}
+
+impl HttpProtocol for Touchy {
+    fn request(&self, call: &Call, credentials: &Credentials) -> Assembled {
+        stripe().request(call, credentials)
+    }
+    fn reply(&self, call: &Call, response: &HttpResponse, credentials: &Credentials) -> Reply {
+        stripe().reply(call, response, credentials)
+    }
+    fn verify_notification(
+        &self,
+        headers: &http::HeaderMap,
+        body: &[u8],
+        credentials: &Credentials,
+        now: Timestamp,
+    ) -> Result<(), NotificationError> {
+        stripe().verify_notification(headers, body, credentials, now)
+    }
+    fn read_notification(&self, body: &[u8], credentials: &Credentials) -> Result<Notification, NotificationError> {
+        assert!(body != b"poison", "injected");
+        let Some(payment) = std::str::from_utf8(body).ok().and_then(|text| text.strip_prefix("measure ")) else {
+            return stripe().read_notification(body, credentials);
+        };
+        Ok(Notification {
+            event_id: "evt_measure".to_owned(),
+            kind: "refund".to_owned(),
+            attempt_key: None,
+            payment: Some(payment.to_owned()),
+            pay_reference: None,
+            news: None,
+            external: Some(External::RefundToMeasure { reference: "re_of_their_own".to_owned() }),
+        })
+    }
+}
+
+pub fn touchy_main(channel: &str) -> &'static dyn Provider {
+    if channel == "stripe_main" { &Touchy } else { *STRIPE }
+}
+
+async fn connect(world: &World) -> Client {
+    let (client, connection) = tokio_postgres::connect(&world.database_url, tokio_postgres::NoTls).await.expect("the database");
+    tokio::spawn(connection);
+    client
+}
+
+/// Pays over `channel`, and puts a message of it back into the inbox, as if the process had ended before it was applied. Answers the
+/// payment's id and the message's.
+async fn paid_and_not_told(world: &World, client: &Client, channel: &str) -> (String, String) {
+    let mut body = payment(1_250, &unique("order"));
+    body["channel"] = json!(channel);
+    let paid = world.create(&body).await;
+    assert_eq!((paid.status, paid.text("status")), (201, "succeeded"), "{:#}", paid.body);
+    let told = "SELECT event_id FROM notification WHERE channel = $1 AND state = 'applied' LIMIT 1";
+    let mut looks = 0;
+    let event: String = loop {
+        if let Some(row) = client.query_opt(told, &[&channel]).await.expect("readable") {
+            break row.get(0);
+        }
+        assert!(looks < 400, "{channel} told nothing");
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    };
+    let forget = "UPDATE notification SET state = 'received', applied_at = NULL, received_at = now() - interval '1 minute' WHERE channel = $1 AND event_id = $2";
+    client.execute(forget, &[&channel, &event]).await.expect("written");
+    (paid.id(), event)
+}
+
+async fn put(client: &Client, event_id: &str, body: &str) {
+    let sql = "INSERT INTO notification (channel, event_id, received_at, kind, body, state) \
+               VALUES ('stripe_main', $1, now() - interval '2 minutes', 'refund', $2, 'received')";
+    client.execute(sql, &[&event_id, &body.as_bytes()]).await.expect("written");
+}
+
+/// How many notifications are so.
+async fn count(client: &Client, how: &str) -> i64 {
+    client.query_one(&format!("SELECT count(*) FROM notification WHERE {how}"), &[]).await.expect("readable").get(0)
+}
+
+async fn eventually_applied(client: &Client, event: &str) {
+    for _ in 0..400 {
+        if count(client, &format!("event_id = '{event}' AND state = 'applied'")).await == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{event} was not applied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_that_panics_is_set_aside_after_five_tries_and_holds_up_none_behind_it() {
+    // Nobody but this test takes anything up.
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+    })
+    .await;
+    let client = connect(&world).await;
+    let (_, sound) = paid_and_not_told(&world, &client, "stripe_main").await;
+    for place in 0..40 {
+        put(&client, &format!("evt_poison_{place}"), "poison").await;
+    }
+    world.running.flows.empty_inbox().await;
+    eventually_applied(&client, &sound).await;
+    let poison = async |how: &str| count(&client, &format!("event_id LIKE 'evt_poison_%' AND {how}")).await;
+    assert_eq!(poison("state = 'received' AND failures = 1").await, 40, "each was tried once, and waits for its next turn");
+    world.running.flows.empty_inbox().await;
+    assert_eq!(poison("state = 'received' AND failures = 1").await, 40, "which is not at once");
+    for tries in 2..=5 {
+        assert_eq!(poison("state = 'received'").await, 40, "before try {tries}");
+        world.clock.advance(Duration::from_secs(31));
+        world.running.flows.empty_inbox().await;
+    }
+    let set_aside = "state = 'quarantined' AND failures = 5 AND note LIKE '%a fault of ours%' AND applied_at IS NOT NULL";
+    assert_eq!(poison(set_aside).await, 40);
+    world.eventually_metric("breakwater_notifications_total{channel=\"stripe_main\",result=\"set_aside\"}", |count| count >= 40.0).await;
+    let alert = world.eventually_alert("notifications_set_aside").await;
+    assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_one_channel_does_not_answer_what_its_notifications_leave_open_those_of_the_others_are_applied() {
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.settings.server.roles = [Part::Payment].into_iter().collect();
+        setup.timeout_ms = 8_000;
+    })
+    .await;
+    let client = connect(&world).await;
+    let (stalled, _) = paid_and_not_told(&world, &client, "stripe_main").await;
+    put(&client, "evt_measure", &format!("measure {stalled}")).await;
+    let (_, sound) = paid_and_not_told(&world, &client, "stripe_backup").await;
+    world.break_channel("stripe_main", &json!({"mode": "timeout_not_processed", "rate": 1.0, "operations": ["query"]})).await;
+    let emptied = tokio::spawn(world.running.flows.empty_inbox());
+    eventually_applied(&client, &sound).await;
+    assert!(!emptied.is_finished(), "the other channel is still being asked");
+    world.heal("stripe_main").await;
+    emptied.await.expect("it ends");
+    let kept = "event_id = 'evt_measure' AND state = 'received' AND failures = 0";
+    assert_eq!(count(&client, kept).await, 1, "a channel's silence is no fault of ours");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn housekeeping_that_hangs_holds_up_nothing_that_is_due() {
+    let world = World::with(|setup| {
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment].into_iter().collect();
+        setup.settings.server.answer_within_ms = 2_000;
+    })
+    .await;
+    world.break_channel("stripe_main", &json!({"mode": "timeout_processed", "rate": 1.0, "operations": ["pay", "query"]})).await;
+    let unknown = world.pay(1_250).await;
+    assert_eq!((unknown.status, unknown.text("outcome")), (202, "unknown"), "{:#}", unknown.body);
+    world.heal("stripe_main").await;
+    // A card number whose time is up, and that somebody holds.
+    let (client, watcher) = (connect(&world).await, connect(&world).await);
+    let card = "INSERT INTO sealed_card (payment_id, key_name, sealed, created_at, erase_at) \
+                VALUES (gen_random_uuid(), 'first', decode(repeat('00', 40), 'hex'), now() - interval '1 day', now() - interval '1 day')";
+    client.batch_execute(card).await.expect("written");
+    client.batch_execute("BEGIN; SELECT 1 FROM sealed_card FOR UPDATE").await.expect("held");
+    let poller = world.peer_with(|settings| settings.server.roles = [Part::Poller, Part::Refund].into_iter().collect()).await;
+    world.finally(&unknown.id()).await;
+    let hangs = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    assert_eq!(watcher.query_one(hangs, &[]).await.expect("readable").get::<_, i64>(0), 1, "it was resolved while housekeeping hung");
+    client.batch_execute("ROLLBACK").await.expect("let go");
+    poller.stop().await;
+    world.close().await;
+}
