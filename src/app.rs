@@ -12,7 +12,6 @@ mod channels;
 mod watchdog;
 
 use std::net::TcpListener;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -375,13 +374,13 @@ async fn observe_on(observers: &mut [GuardObserver], metrics: &telemetry::Metric
 /// Has the breakers ask that wait for a query before they risk a payment. Every process does so, whatever its part of the work: breakers are its own,
 /// and the poller's process knows nothing of them.
 async fn probe(flows: Flows) {
-    loop {
-        // A panic costs a round.
-        if std::panic::catch_unwind(AssertUnwindSafe(|| flows.probe_channels())).is_err() {
-            tracing::error!("a look for breakers that wait for a query panicked");
+    lasting::keep("prober", async || {
+        loop {
+            flows.probe_channels();
+            tokio::time::sleep(PROBE_EVERY).await;
         }
-        tokio::time::sleep(PROBE_EVERY).await;
-    }
+    })
+    .await;
 }
 
 /// Until SIGTERM, SIGINT, or somebody in the process who asks for it.
