@@ -36,6 +36,8 @@ pub struct Setup {
     pub pay_rate: Option<(u32, u32)>,
     /// Where a channel is said to be, by its id and where it really is.
     pub address: fn(&str, &str) -> String,
+    /// Has the last word on a channel's settings.
+    pub adapt_channel: fn(&mut ChannelSettings),
     /// Speaks a channel's protocol instead of the provider that its settings name.
     pub provider: fn(&str) -> &'static dyn Provider,
     /// Whether operators have a listener of their own.
@@ -68,7 +70,7 @@ pub struct Peer {
     thread: JoinHandle<()>,
 }
 
-fn stripe(_: &str) -> &'static dyn Provider {
+pub fn stripe(_: &str) -> &'static dyn Provider {
     provider::find("stripe").expect("stripe")
 }
 
@@ -141,6 +143,7 @@ impl Setup {
             max_in_flight: None,
             pay_rate: None,
             address: |_, address| address.to_owned(),
+            adapt_channel: |_| {},
             provider: stripe,
             operators_apart: false,
             database_url: None,
@@ -186,6 +189,7 @@ impl World {
                 settings.guard.pay.rate_per_second = setup.pay_rate.map(|(per_second, _)| per_second);
                 settings.guard.pay.burst = setup.pay_rate.map(|(_, burst)| burst);
                 settings.connect_timeout_ms = settings.connect_timeout_ms.min(setup.timeout_ms);
+                (setup.adapt_channel)(&mut settings);
                 let own = provider::find(&account.provider).filter(|provider| provider.name() != "stripe");
                 ChannelPlan { provider: own.unwrap_or_else(|| (setup.provider)(&account.id)), settings }
             })
