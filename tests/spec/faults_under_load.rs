@@ -8,7 +8,7 @@ use breakwater::provider::{Call, Provider, Verb};
 use serde_json::{Value, json};
 
 use crate::bent::Bent;
-use crate::hastened::{connect, put_off, unknowns, uuid};
+use crate::recovery::{connect, put_off, unknowns, uuid};
 use crate::world::{Reply, World, is_final, payment, stripe, unique};
 
 /// Payments under way at once.

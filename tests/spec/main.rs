@@ -32,7 +32,7 @@
 //! | DNS failure | `machine::a_channel_whose_name_leads_nowhere_…` |
 //! | one channel's pool exhausted | `faults_under_load::more_calls_at_once_than_a_channel_has_connections_…` |
 //! | a channel that is silent, or slow | `bench black_hole`, `bench stall`, `bench slow` |
-//! | it answers again: its doubts, and who may go there first | `hastened`, `probing` |
+//! | it answers again: its doubts, and who may go there first | `recovery`, `probing` |
 //! | the herd when it comes back | what `bench refused` and `bench black_hole` say of the healed channel |
 //! | retry storms | `races::fifty_creates_with_one_key_…`, `asking::a_merchant_who_asks_all_the_time_…`; the retry budget's own tests in `src/channel/guard` |
 //! | a flood | `limits`, `parts::a_flood_of_refunds_…`, `bench overload`, `bench flood` |
@@ -51,7 +51,6 @@ mod database;
 mod faults_of_ours;
 mod faults_under_load;
 mod guards;
-mod hastened;
 mod inbox;
 mod input;
 mod journal;
@@ -65,6 +64,7 @@ mod overrides;
 mod parts;
 mod probing;
 mod races;
+mod recovery;
 mod review;
 mod secrets;
 mod tenancy;

@@ -5,7 +5,7 @@ use breakwater::provider::{Provider, Verb};
 use serde_json::{Value, json};
 
 use crate::bent::Bent;
-use crate::hastened::{connect, deaf, put_off, unknowns};
+use crate::recovery::{connect, deaf, put_off, unknowns};
 use crate::world::{World, payment, stripe, unique};
 
 /// What the sandbox's stripe_main signs its messages with.
