@@ -8,6 +8,12 @@
 //! without throttling, as distance does.
 //!
 //! What it cannot do: leave a SYN without an answer. The kernel accepts for it, and a lost byte is the first that a caller sends.
+//!
+//! `manner.rs` is what can be set.
+
+mod manner;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+pub use self::manner::{Direction, Flow, Manner};
 use super::listener::Reserved;
 
 /// Read at once.
@@ -29,44 +36,6 @@ const PIECE: usize = 16 * 1024;
 const UNDER_WAY: usize = 1024;
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4096;
-
-/// Which way a byte goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From whoever connected.
-    ToServer,
-    /// Back.
-    ToClient,
-}
-
-/// What becomes of bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Flow {
-    /// They are delivered.
-    #[default]
-    Pass,
-    /// They vanish. A connection that has lost some is reset when bytes pass again, as one whose peer has long given up would be.
-    Lose,
-    /// They wait, and are delivered in order when bytes pass again, as those that a network repeats.
-    Hold,
-    /// They arrive altered, each of them: no TLS record is whole, and no handshake comes to its end.
-    Garble,
-}
-
-/// How the wire behaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Manner {
-    /// Whether connections are refused: nothing listens, and those that were open are reset.
-    pub refuse: bool,
-    /// What becomes of bytes, both ways.
-    pub flow: Flow,
-    /// How much later each byte arrives, each way.
-    pub latency: Duration,
-    /// One byte at a time, so far apart; zero for at once.
-    pub drip: Duration,
-    /// Reset as soon as so many bytes have passed this way, on each connection, since this was set.
-    pub reset_after: Option<(Direction, u64)>,
-}
 
 /// A proxy before one address. Dropping it resets all that is open, and frees its port.
 #[derive(Debug)]
@@ -266,151 +235,4 @@ async fn write(to: &mut WriteHalf<'_>, bytes: &[u8], drip: Duration) -> Result<(
         to.write_all(std::slice::from_ref(byte)).await.map_err(|_| Broken)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Echoes whatever comes, on any number of connections.
-    async fn echo() -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let (mut from, mut to) = stream.split();
-                    let _gone = tokio::io::copy(&mut from, &mut to).await;
-                    let _gone = to.shutdown().await;
-                });
-            }
-        });
-        address
-    }
-
-    async fn start() -> (Proxy, TcpStream) {
-        let proxy = Proxy::start(echo().await).expect("it listens");
-        let stream = TcpStream::connect(proxy.address()).await.expect("it accepts");
-        (proxy, stream)
-    }
-
-    async fn say(stream: &mut TcpStream, words: &[u8]) {
-        stream.write_all(words).await.expect("it takes bytes");
-    }
-
-    async fn hear(stream: &mut TcpStream, length: usize) -> io::Result<Vec<u8>> {
-        let mut heard = vec![0; length];
-        stream.read_exact(&mut heard).await.map(|_| heard)
-    }
-
-    /// That nothing comes for a moment; too short a moment can only let a fault pass.
-    async fn hears_nothing(stream: &mut TcpStream) -> bool {
-        tokio::time::timeout(Duration::from_millis(150), hear(stream, 1)).await.is_err()
-    }
-
-    #[tokio::test]
-    async fn bytes_and_goodbyes_pass_both_ways() {
-        let (_proxy, mut stream) = start().await;
-        let words = vec![7; 3 * PIECE];
-        say(&mut stream, &words).await;
-        assert_eq!(hear(&mut stream, words.len()).await.expect("echoed"), words);
-        stream.shutdown().await.expect("a goodbye");
-        let mut rest = Vec::new();
-        assert_eq!(stream.read_to_end(&mut rest).await.expect("an orderly end"), 0);
-    }
-
-    #[tokio::test]
-    async fn a_refused_port_resets_what_is_open_refuses_what_comes_and_is_there_again_when_healed() {
-        let (proxy, mut stream) = start().await;
-        say(&mut stream, b"a").await;
-        hear(&mut stream, 1).await.expect("it is well");
-        proxy.set(Manner { refuse: true, ..Manner::default() });
-        assert_eq!(hear(&mut stream, 1).await.expect_err("reset").kind(), io::ErrorKind::ConnectionReset);
-        let refusal = TcpStream::connect(proxy.address()).await.expect_err("refused");
-        assert_eq!(refusal.kind(), io::ErrorKind::ConnectionRefused);
-        proxy.heal();
-        let mut again = loop {
-            match TcpStream::connect(proxy.address()).await {
-                Ok(stream) => break stream,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
-        say(&mut again, b"b").await;
-        assert_eq!(hear(&mut again, 1).await.expect("healed"), b"b");
-    }
-
-    #[tokio::test]
-    async fn lost_bytes_never_arrive_and_their_connection_is_reset_when_the_network_is_back() {
-        let (proxy, mut stream) = start().await;
-        proxy.set(Manner { flow: Flow::Lose, ..Manner::default() });
-        say(&mut stream, b"gone").await;
-        assert!(hears_nothing(&mut stream).await);
-        proxy.heal();
-        assert_eq!(hear(&mut stream, 1).await.expect_err("reset").kind(), io::ErrorKind::ConnectionReset);
-        let mut fresh = TcpStream::connect(proxy.address()).await.expect("it accepts");
-        say(&mut fresh, b"here").await;
-        assert_eq!(hear(&mut fresh, 4).await.expect("healed"), b"here");
-    }
-
-    #[tokio::test]
-    async fn held_bytes_arrive_late_and_in_order() {
-        let (proxy, mut stream) = start().await;
-        proxy.set(Manner { flow: Flow::Hold, ..Manner::default() });
-        say(&mut stream, b"first ").await;
-        assert!(hears_nothing(&mut stream).await);
-        say(&mut stream, b"second").await;
-        proxy.heal();
-        assert_eq!(hear(&mut stream, 12).await.expect("healed"), b"first second");
-    }
-
-    #[tokio::test]
-    async fn garbled_bytes_arrive_altered_each_of_them_and_both_ways() {
-        let (proxy, mut stream) = start().await;
-        proxy.set(Manner { flow: Flow::Garble, ..Manner::default() });
-        say(&mut stream, b"abc").await;
-        assert_eq!(hear(&mut stream, 3).await.expect("they pass"), b"cde");
-        proxy.heal();
-        say(&mut stream, b"abc").await;
-        assert_eq!(hear(&mut stream, 3).await.expect("healed"), b"abc");
-    }
-
-    #[tokio::test]
-    async fn a_reset_comes_after_exactly_the_byte_that_was_named() {
-        let (proxy, mut stream) = start().await;
-        proxy.set(Manner { reset_after: Some((Direction::ToClient, 3)), ..Manner::default() });
-        say(&mut stream, b"abcdef").await;
-        // A reset may throw away what was not read yet: read what is there first.
-        let mut heard = Vec::new();
-        let ended = stream.read_to_end(&mut heard).await.expect_err("reset");
-        assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
-        assert!(heard.len() <= 3 && b"abc".starts_with(&heard), "{heard:?}");
-
-        proxy.set(Manner { reset_after: Some((Direction::ToServer, 0)), ..Manner::default() });
-        let mut before = TcpStream::connect(proxy.address()).await.expect("it accepts");
-        say(&mut before, b"x").await;
-        assert_eq!(hear(&mut before, 1).await.expect_err("reset").kind(), io::ErrorKind::ConnectionReset);
-    }
-
-    #[tokio::test]
-    async fn latency_delays_and_a_drip_divides_and_both_deliver_everything() {
-        let (proxy, mut stream) = start().await;
-        proxy.set(Manner { latency: Duration::from_millis(40), drip: Duration::from_millis(2), ..Manner::default() });
-        let begun = Instant::now();
-        say(&mut stream, b"slow and whole").await;
-        assert_eq!(hear(&mut stream, 14).await.expect("it arrives"), b"slow and whole");
-        // A lower bound, which no busy machine can break.
-        assert!(begun.elapsed() >= Duration::from_millis(80));
-    }
-
-    #[tokio::test]
-    async fn a_cut_resets_what_is_open_once() {
-        let (proxy, mut stream) = start().await;
-        say(&mut stream, b"a").await;
-        hear(&mut stream, 1).await.expect("it is well");
-        proxy.cut();
-        assert_eq!(hear(&mut stream, 1).await.expect_err("cut").kind(), io::ErrorKind::ConnectionReset);
-        let mut fresh = TcpStream::connect(proxy.address()).await.expect("it accepts");
-        say(&mut fresh, b"b").await;
-        assert_eq!(hear(&mut fresh, 1).await.expect("healed"), b"b");
-    }
 }
