@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use super::arguments::{BenchArgs, PayWith};
 use super::caller::Caller;
 use super::load::{self, Order, Shop, Wish};
 use super::receiver::{self, Heard};
@@ -21,7 +22,7 @@ use super::referee::{self, Entry, is_final};
 use super::stage::Stage;
 use super::told::{Told, whole_ms};
 use super::toll::{Row, Toll};
-use super::{BenchArgs, LOOK_EVERY, PayWith, note, roll};
+use super::{LOOK_EVERY, note, roll};
 use crate::clock::Clock;
 use crate::crash::{CrashAt, Point};
 use crate::store::Store;
@@ -137,7 +138,7 @@ pub fn play(args: &BenchArgs, course: &Course, command: String, stage: &mut Stag
         Ok::<_, String>((books, stage.integrity(&store).await?, left))
     })?;
     let resolved_after_ms = whole_ms(last.elapsed());
-    let entries = stage.third_parties_book()?;
+    let entries = stage.third_parties().book()?;
     let mut verdict = referee::judge(&books, &entries, &told);
     verdict.stuck.extend(left);
     verdict.lost.extend(untold(&books, &heard));
@@ -216,7 +217,7 @@ fn set_weather(stage: &Stage, bank: Weather, stripe: Weather) -> Result<(), Stri
         // a person could end that.
         let operations = if matches!(weather, Some(("decline", _))) { DECLINED } else { operations };
         let fault = weather.map(|(mode, percent)| format!(r#"{{"mode":"{mode}","rate":{},"operations":{operations}}}"#, percent as f64 / 100.0));
-        stage.set_weather(channel, fault.as_deref())?;
+        stage.third_parties().set_weather(channel, fault.as_deref())?;
     }
     Ok(())
 }

@@ -95,13 +95,15 @@ impl Scenario {
     pub fn begin(self, stage: &mut Stage) -> Result<(), String> {
         match self {
             Self::Calm | Self::Overload | Self::Flood | Self::CrashPoints => Ok(()),
-            Self::Refused => stage.set_wire(Manner { refuse: true, ..Manner::default() }),
-            Self::TlsBroken => stage.set_wire(Manner { flow: Flow::Garble, ..Manner::default() }),
-            Self::BlackHole => stage.set_wire(Manner { flow: Flow::Lose, ..Manner::default() }),
-            Self::Stall => stage.set_wire(Manner { flow: Flow::Hold, ..Manner::default() }),
-            Self::Reset => stage.set_wire(Manner { reset_after: Some((Direction::ToServer, BYTES_BEFORE_RESET)), ..Manner::default() }),
-            Self::Slow => stage.set_wire(Manner { latency: SLOW_BY, ..Manner::default() }),
-            Self::Errors => stage.set_fault("error_not_processed"),
+            Self::Refused => stage.third_parties().set_wire(Manner { refuse: true, ..Manner::default() }),
+            Self::TlsBroken => stage.third_parties().set_wire(Manner { flow: Flow::Garble, ..Manner::default() }),
+            Self::BlackHole => stage.third_parties().set_wire(Manner { flow: Flow::Lose, ..Manner::default() }),
+            Self::Stall => stage.third_parties().set_wire(Manner { flow: Flow::Hold, ..Manner::default() }),
+            Self::Reset => {
+                stage.third_parties().set_wire(Manner { reset_after: Some((Direction::ToServer, BYTES_BEFORE_RESET)), ..Manner::default() })
+            }
+            Self::Slow => stage.third_parties().set_wire(Manner { latency: SLOW_BY, ..Manner::default() }),
+            Self::Errors => stage.third_parties().set_fault("error_not_processed"),
             Self::Kill => stage.kill_server(),
             Self::PostgresKill => stage.kill_postgres(),
             Self::PrimaryKilled => stage.pair()?.kill_and_promote(),
@@ -115,8 +117,10 @@ impl Scenario {
     /// As [`Scenario::begin`].
     pub fn turn(self, stage: &mut Stage) -> Result<(), String> {
         match self {
-            Self::Reset => stage.set_wire(Manner { reset_after: Some((Direction::ToClient, BYTES_BEFORE_RESET)), ..Manner::default() }),
-            Self::Errors => stage.set_fault("error_processed"),
+            Self::Reset => {
+                stage.third_parties().set_wire(Manner { reset_after: Some((Direction::ToClient, BYTES_BEFORE_RESET)), ..Manner::default() })
+            }
+            Self::Errors => stage.third_parties().set_fault("error_processed"),
             Self::Kill => stage.kill_server(),
             // Until now it could have taken writes.
             Self::PrimaryCutOff => stage.pair()?.kill_primary(),
@@ -132,6 +136,6 @@ impl Scenario {
         if self.loses_the_primary() {
             stage.pair()?.heal();
         }
-        if matches!(self, Self::Errors) { stage.heal_fault() } else { stage.set_wire(Manner::default()) }
+        if matches!(self, Self::Errors) { stage.third_parties().heal_fault() } else { stage.third_parties().set_wire(Manner::default()) }
     }
 }
