@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::arguments::{BenchArgs, command};
+use super::arguments::{BenchArgs, PayWith, command};
 use super::caller::Caller;
 use super::healed::{self, Healed, Watcher};
 use super::load::{self, Order, Shop, Wish};
@@ -85,8 +85,10 @@ pub fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Re
     })?;
     let after = watching.map_or(Ok(Vec::new()), |watching| runtime.block_on(watching)).map_err(|error| format!("watching broke off: {error}"))?;
     let healed = Healed::new(&well, &after);
-    let verdict = referee::judge(&books, &stage.third_parties().book()?, &told);
-    Ok(Report::new(args.scenario.name(), victim, command(args), &told, times, Judged { verdict, integrity, resolved_after, healed }))
+    let entries = stage.third_parties().book()?;
+    let verdict = referee::judge(&books, &entries, &told);
+    let undone = victim.as_deref().filter(|_| args.pay_with != PayWith::Stripe).map(|victim| referee::undone(&books, &entries, victim));
+    Ok(Report::new(args.scenario.name(), victim, command(args), &told, times, Judged { verdict, integrity, resolved_after, healed, undone }))
 }
 
 /// Every order of the run, by its time.

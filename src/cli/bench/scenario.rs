@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::stage::Stage;
-use crate::sandbox::proxy::{Direction, Flow, Manner};
+use crate::sandbox::proxy::{BreakOff, Direction, Flow, Manner};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,7 +25,7 @@ pub enum Scenario {
     /// What is sent to the channel waits, and arrives when the fault has ended
     #[value(name = "stall")]
     Stall,
-    /// Connections are reset before a request has passed whole, later before an answer has
+    /// Each connection is reset at a byte of its own, in the middle of requests or of answers
     #[value(name = "reset")]
     Reset,
     /// The channel answers 5xx: having done nothing, later having charged
@@ -59,8 +59,11 @@ pub enum Scenario {
 
 /// One way, beyond any latency of the sandbox and below the channels' timeout.
 const SLOW_BY: Duration = Duration::from_millis(350);
-/// Less than any request or answer has.
-const BYTES_BEFORE_RESET: u64 = 40;
+/// What a bank and we say to each other before the first message, each way: the longer handshake, a full one, has some bytes fewer. What a shorter one
+/// leaves over, the first messages have.
+const OPENING_BYTES: u64 = 2_600;
+/// Two or three of a bank's messages, one of Stripe's: where in them a connection breaks off is drawn.
+const MESSAGES_BYTES: u64 = 600;
 
 impl Scenario {
     /// Its name on the command line.
@@ -99,9 +102,7 @@ impl Scenario {
             Self::TlsBroken => stage.third_parties().set_wire(Manner { flow: Flow::Garble, ..Manner::default() }),
             Self::BlackHole => stage.third_parties().set_wire(Manner { flow: Flow::Lose, ..Manner::default() }),
             Self::Stall => stage.third_parties().set_wire(Manner { flow: Flow::Hold, ..Manner::default() }),
-            Self::Reset => {
-                stage.third_parties().set_wire(Manner { reset_after: Some((Direction::ToServer, BYTES_BEFORE_RESET)), ..Manner::default() })
-            }
+            Self::Reset => stage.third_parties().set_wire(Manner { break_off: Some(breaking_off(None, false)), ..Manner::default() }),
             Self::Slow => stage.third_parties().set_wire(Manner { latency: SLOW_BY, ..Manner::default() }),
             Self::Errors => stage.third_parties().set_fault("error_not_processed"),
             Self::Kill => stage.kill_server(),
@@ -117,9 +118,6 @@ impl Scenario {
     /// As [`Scenario::begin`].
     pub fn turn(self, stage: &mut Stage) -> Result<(), String> {
         match self {
-            Self::Reset => {
-                stage.third_parties().set_wire(Manner { reset_after: Some((Direction::ToClient, BYTES_BEFORE_RESET)), ..Manner::default() })
-            }
             Self::Errors => stage.third_parties().set_fault("error_processed"),
             Self::Kill => stage.kill_server(),
             // Until now it could have taken writes.
@@ -138,4 +136,9 @@ impl Scenario {
         }
         if matches!(self, Self::Errors) { stage.third_parties().heal_fault() } else { stage.third_parties().set_wire(Manner::default()) }
     }
+}
+
+/// In the middle of what is said this way; one way or the other, by connection, when it is not said.
+const fn breaking_off(way: Option<Direction>, goodbye: bool) -> BreakOff {
+    BreakOff { way, bytes: (1, MESSAGES_BYTES), opening: OPENING_BYTES, goodbye }
 }

@@ -27,6 +27,7 @@ pub struct ThirdParties {
     proxies: BTreeMap<String, Vec<Proxy>>,
     control_url: String,
     victim: &'static str,
+    seed: u64,
 }
 
 impl ThirdParties {
@@ -37,7 +38,7 @@ impl ThirdParties {
     pub fn start(folder: &Path, orchestrator: SocketAddr, props: &Props, certificates: &Certificates, runtime: &Runtime) -> Result<Self, String> {
         let (sandbox, running) = start_sandbox(folder, orchestrator, props.seed, certificates)?;
         let proxies = proxies_before(&running, runtime)?;
-        Ok(Self { _sandbox: sandbox, proxies, control_url: running.control_url, victim: props.victim })
+        Ok(Self { _sandbox: sandbox, proxies, control_url: running.control_url, victim: props.victim, seed: props.seed })
     }
 
     /// Each channel, and how it is reached through its proxies.
@@ -49,14 +50,15 @@ impl ThirdParties {
         })
     }
 
-    /// From now on the wire to the victim behaves like this.
+    /// From now on the wire to the victim behaves like this; its seed is the run's.
     ///
     /// # Errors
     /// None today: it is one of the faults, and they may fail.
     #[expect(clippy::unnecessary_wraps, reason = "it stands in one list with faults that may fail")]
     pub fn set_wire(&self, manner: Manner) -> Result<(), String> {
-        for proxy in self.proxies.get(self.victim).into_iter().flatten() {
-            proxy.set(manner);
+        for (nth, proxy) in (0..).zip(self.proxies.get(self.victim).into_iter().flatten()) {
+            // Two front ends that draw alike would be one.
+            proxy.set(Manner { seed: self.seed.wrapping_add(nth), ..manner });
         }
         Ok(())
     }

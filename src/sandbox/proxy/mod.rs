@@ -1,8 +1,8 @@
 //! A TCP proxy that misbehaves on demand: the network between two parties who are both well.
 //!
 //! The faults of [`super::fault`] are a provider's; these are the wire's, and neither side can tell them from the real thing: latency, bytes that
-//! are lost, held or altered, a trickle, a reset at an exact byte, a cut, a port that refuses. It knows no protocol. What is set holds for connections that
-//! are open and for those to come, until something else is set.
+//! are lost, held or altered, a drip, a connection that breaks off at an exact byte, cuts, a port that refuses. It knows no protocol. What is set holds for
+//! connections that are open and for those to come, until something else is set. What differs from one connection to the next is drawn from a seed.
 //!
 //! Each direction of a connection is two tasks in one: one reads and notes when each piece is due, the other delivers it then. So latency delays
 //! without throttling, as distance does.
@@ -27,7 +27,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-pub use self::manner::{Direction, Flow, Manner};
+use self::manner::Broken;
+pub use self::manner::{BreakOff, Direction, Drip, Flow, Manner};
 use super::listener::Reserved;
 
 /// Read at once.
@@ -42,7 +43,6 @@ const CONNECTIONS_MAX: usize = 4096;
 pub struct Proxy {
     address: SocketAddr,
     manner: watch::Sender<Manner>,
-    cuts: watch::Sender<u64>,
     accepting: JoinHandle<()>,
 }
 
@@ -56,9 +56,8 @@ impl Proxy {
         let address = reserved.address();
         let listener = reserved.listen()?;
         let (manner, manners) = watch::channel(Manner::default());
-        let (cuts, cut) = watch::channel(0);
-        let accepting = tokio::spawn(accept(reserved, listener, upstream, manners, cut));
-        Ok(Self { address, manner, cuts, accepting })
+        let accepting = tokio::spawn(accept(reserved, listener, upstream, manners));
+        Ok(Self { address, manner, accepting })
     }
 
     /// Where it listens, refusing or not.
@@ -75,11 +74,6 @@ impl Proxy {
     pub fn heal(&self) {
         self.set(Manner::default());
     }
-
-    /// Resets what is open, once.
-    pub fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
-    }
 }
 
 impl Drop for Proxy {
@@ -88,11 +82,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(reserved: Reserved, listener: TcpListener, upstream: SocketAddr, mut manner: watch::Receiver<Manner>, cut: watch::Receiver<u64>) {
+async fn accept(reserved: Reserved, listener: TcpListener, upstream: SocketAddr, mut manner: watch::Receiver<Manner>) {
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
+    let (mut accepted_so_far, mut last_cut) = (0_u64, None::<Instant>);
     loop {
-        if manner.borrow_and_update().refuse {
+        let Manner { refuse, cut_every, .. } = *manner.borrow_and_update();
+        if refuse {
             // First the port, or whoever is reset would find it open.
             drop(listener.take());
             connections.shutdown().await;
@@ -107,16 +103,29 @@ async fn accept(reserved: Reserved, listener: TcpListener, upstream: SocketAddr,
                 Err(refusal) => return tracing::warn!(error = %refusal, "the proxy cannot listen again"),
             },
         };
+        let cuts = !cut_every.is_zero();
+        let next_cut = last_cut.filter(|_| cuts).map_or_else(Instant::now, |last| last + cut_every);
+        if !cuts {
+            last_cut = None;
+        }
         tokio::select! {
             changed = manner.changed() => {
                 if changed.is_err() {
                     return;
                 }
             }
+            () = tokio::time::sleep_until(next_cut), if cuts => {
+                connections.shutdown().await;
+                last_cut = Some(Instant::now());
+            }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = open.accept(), if connections.len() < CONNECTIONS_MAX => {
                 if let Ok((client, _)) = accepted {
-                    connections.spawn(carry(client, upstream, manner.clone(), cut.clone()));
+                    // What is set by now was set before it was opened, whether we have looked at it or not.
+                    let mut known = manner.clone();
+                    known.mark_unchanged();
+                    connections.spawn(carry(client, upstream, known, accepted_so_far));
+                    accepted_so_far += 1;
                 }
             }
         }
@@ -124,29 +133,25 @@ async fn accept(reserved: Reserved, listener: TcpListener, upstream: SocketAddr,
     }
 }
 
-/// Why a connection ended otherwise than by its two ends' goodbyes.
-struct Broken;
-
-/// One connection, to its end.
-async fn carry(client: TcpStream, upstream: SocketAddr, manner: watch::Receiver<Manner>, mut cut: watch::Receiver<u64>) {
+/// The `nth` connection, to its end.
+async fn carry(client: TcpStream, upstream: SocketAddr, manner: watch::Receiver<Manner>, nth: u64) {
     // Whoever ends this task in the middle resets both sides.
     let mut client = Wire { stream: client, orderly: false };
     let Ok(server) = TcpStream::connect(upstream).await else { return };
     let mut server = Wire { stream: server, orderly: false };
     let _ = (client.stream.set_nodelay(true), server.stream.set_nodelay(true));
-    cut.mark_unchanged();
     let (from_client, to_client) = client.stream.split();
     let (from_server, to_server) = server.stream.split();
-    let there = pump(from_client, to_server, manner.clone(), Direction::ToServer);
-    let back = pump(from_server, to_client, manner, Direction::ToClient);
-    let orderly = tokio::select! {
-        _ = cut.changed() => false,
-        ended = async { tokio::try_join!(there, back) } => ended.is_ok(),
+    let there = pump(from_client, to_server, manner.clone(), Direction::ToServer, nth);
+    let back = pump(from_server, to_client, manner, Direction::ToClient, nth);
+    let orderly = match tokio::try_join!(there, back) {
+        Ok(_) => true,
+        Err(broken) => broken == Broken::Goodbye,
     };
     (client.orderly, server.orderly) = (orderly, orderly);
 }
 
-/// A connection that ends with a reset, unless both sides have said goodbye.
+/// A connection that ends with a reset, unless goodbye is to be said.
 struct Wire {
     stream: TcpStream,
     orderly: bool,
@@ -160,21 +165,21 @@ impl Drop for Wire {
     }
 }
 
-async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, manner: watch::Receiver<Manner>, direction: Direction) -> Result<(), Broken> {
+async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, manner: watch::Receiver<Manner>, direction: Direction, nth: u64) -> Result<(), Broken> {
     let (line, due) = mpsc::channel(UNDER_WAY);
-    tokio::try_join!(take(from, line, manner.clone()), give(to, due, manner, direction)).map(|_| ())
+    tokio::try_join!(take(from, line, manner.clone()), give(to, due, manner, direction, nth)).map(|_| ())
 }
 
 /// Reads, and notes when each piece is due.
 async fn take(mut from: ReadHalf<'_>, line: mpsc::Sender<(Instant, Bytes)>, manner: watch::Receiver<Manner>) -> Result<(), Broken> {
     let mut piece = vec![0; PIECE];
     loop {
-        let length = from.read(&mut piece).await.map_err(|_| Broken)?;
+        let length = from.read(&mut piece).await.map_err(|_| Broken::Reset)?;
         if length == 0 {
             return Ok(());
         }
         let due = Instant::now() + manner.borrow().latency;
-        line.send((due, Bytes::copy_from_slice(&piece[..length]))).await.map_err(|_| Broken)?;
+        line.send((due, Bytes::copy_from_slice(&piece[..length]))).await.map_err(|_| Broken::Reset)?;
     }
 }
 
@@ -184,55 +189,67 @@ async fn give(
     mut due: mpsc::Receiver<(Instant, Bytes)>,
     mut manner: watch::Receiver<Manner>,
     direction: Direction,
+    nth: u64,
 ) -> Result<(), Broken> {
-    let (mut given, mut lost) = (0_u64, false);
+    // Bytes since what holds now was set, and whether it was set before the connection was opened.
+    let (mut given, mut later) = (0_u64, true);
+    let mut lost = false;
     loop {
         let piece = tokio::select! {
             piece = due.recv() => piece,
-            _ = manner.wait_for(|manner| manner.flow == Flow::Pass), if lost => return Err(Broken),
+            _ = manner.wait_for(|manner| manner.flow == Flow::Pass), if lost => return Err(Broken::Reset),
         };
         let Some((at, piece)) = piece else {
             // A goodbye is lost and held like any other byte.
             let flow = manner.borrow().flow;
             if matches!(flow, Flow::Lose | Flow::Hold) || lost {
-                manner.wait_for(|manner| manner.flow == Flow::Pass).await.map_err(|_| Broken)?;
+                manner.wait_for(|manner| manner.flow == Flow::Pass).await.map_err(|_| Broken::Reset)?;
             }
-            return if lost || to.shutdown().await.is_err() { Err(Broken) } else { Ok(()) };
+            return if lost || to.shutdown().await.is_err() { Err(Broken::Reset) } else { Ok(()) };
         };
         tokio::time::sleep_until(at).await;
-        if manner.has_changed().map_err(|_| Broken)? {
-            given = 0;
+        if manner.has_changed().map_err(|_| Broken::Reset)? {
+            (given, later) = (0, false);
         }
         let mut now = *manner.borrow_and_update();
         if now.flow == Flow::Hold {
-            now = *manner.wait_for(|manner| manner.flow != Flow::Hold).await.map_err(|_| Broken)?;
-            given = 0;
+            now = *manner.wait_for(|manner| manner.flow != Flow::Hold).await.map_err(|_| Broken::Reset)?;
+            (given, later) = (0, false);
         }
         if now.flow == Flow::Lose {
             lost = true;
             continue;
         }
         if lost {
-            return Err(Broken);
+            return Err(Broken::Reset);
         }
         let piece = if now.flow == Flow::Garble { piece.iter().map(|byte| byte.wrapping_add(1)).collect() } else { piece };
-        let until_reset = now.reset_after.filter(|(way, _)| *way == direction).map(|(_, bytes)| bytes.saturating_sub(given));
-        let length = until_reset.map_or(piece.len(), |left| piece.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
-        write(&mut to, &piece[..length], now.drip).await?;
+        let end = now.breaks_after(nth, direction, later).map(|(bytes, broken)| (bytes.saturating_sub(given), broken));
+        let length = end.map_or(piece.len(), |(left, _)| piece.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+        match now.apart(nth, direction) {
+            Some(apart) => drip(&mut to, &piece[..length], apart, &manner).await,
+            None => to.write_all(&piece[..length]).await,
+        }
+        .map_err(|_| Broken::Reset)?;
         given += length as u64;
-        if until_reset.is_some_and(|left| length as u64 >= left) {
-            return Err(Broken);
+        if let Some((_, broken)) = end.filter(|(left, _)| length as u64 >= *left) {
+            return Err(broken);
         }
     }
 }
 
-async fn write(to: &mut WriteHalf<'_>, bytes: &[u8], drip: Duration) -> Result<(), Broken> {
-    if drip.is_zero() {
-        return to.write_all(bytes).await.map_err(|_| Broken);
-    }
-    for byte in bytes {
-        tokio::time::sleep(drip).await;
-        to.write_all(std::slice::from_ref(byte)).await.map_err(|_| Broken)?;
+/// One byte at a time, until something else is set: what is left then goes at once.
+async fn drip(to: &mut WriteHalf<'_>, bytes: &[u8], apart: Duration, manner: &watch::Receiver<Manner>) -> io::Result<()> {
+    // Of its own, so that whoever delivers the next piece still finds the change.
+    let mut manner = manner.clone();
+    let mut due = Instant::now();
+    for (nth, byte) in bytes.iter().enumerate() {
+        // By the moment and not by the pause, which no timer keeps to less than a millisecond.
+        due += apart;
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => to.write_all(std::slice::from_ref(byte)).await?,
+            _ = manner.changed() => return to.write_all(&bytes[nth..]).await,
+        }
     }
     Ok(())
 }
