@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::stage::Stage;
-use crate::sandbox::proxy::{BreakOff, Direction, Flow, Manner};
+use crate::sandbox::proxy::{BreakOff, Direction, Drip, Flow, Manner};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,6 +34,15 @@ pub enum Scenario {
     /// The channel takes 700 ms longer
     #[value(name = "slow")]
     Slow,
+    /// Answers take longer than a call may: they come when they were given up
+    #[value(name = "late")]
+    Late,
+    /// Answers come byte by byte, on some connections for longer than a call may take
+    #[value(name = "drip")]
+    Drip,
+    /// All connections are cut again and again, and every answer takes 50 ms longer; later each is closed in the middle of an answer
+    #[value(name = "cut")]
+    Cut,
     /// SIGKILL of a process, twice, and a restart at once
     #[value(name = "kill")]
     Kill,
@@ -59,6 +68,14 @@ pub enum Scenario {
 
 /// One way, beyond any latency of the sandbox and below the channels' timeout.
 const SLOW_BY: Duration = Duration::from_millis(350);
+/// One way: there and back it is more than the channels' timeout.
+const LATE_BY: Duration = Duration::from_millis(600);
+/// From one byte of an answer to the next, at most. A bank's answer has 150 to 200 of them, Stripe's some two thousand.
+const DRIP_APART: Duration = Duration::from_millis(12);
+/// A lost connection is of use again within half of it: a pause of a fifth of a second, and four times the way.
+const CUT_EVERY: Duration = Duration::from_millis(700);
+/// One way, so that there is something under way when the cut comes.
+const CUT_LATENCY: Duration = Duration::from_millis(25);
 /// What a bank and we say to each other before the first message, each way: the longer handshake, a full one, has some bytes fewer. What a shorter one
 /// leaves over, the first messages have.
 const OPENING_BYTES: u64 = 2_600;
@@ -73,7 +90,19 @@ impl Scenario {
 
     /// Whether one channel is hit, and the others should not notice.
     pub const fn hits_a_channel(self) -> bool {
-        matches!(self, Self::Refused | Self::TlsBroken | Self::BlackHole | Self::Stall | Self::Reset | Self::Errors | Self::Slow)
+        matches!(
+            self,
+            Self::Refused
+                | Self::TlsBroken
+                | Self::BlackHole
+                | Self::Stall
+                | Self::Reset
+                | Self::Errors
+                | Self::Slow
+                | Self::Late
+                | Self::Drip
+                | Self::Cut
+        )
     }
 
     /// Whether the database has a standby, which takes over.
@@ -104,6 +133,12 @@ impl Scenario {
             Self::Stall => stage.third_parties().set_wire(Manner { flow: Flow::Hold, ..Manner::default() }),
             Self::Reset => stage.third_parties().set_wire(Manner { break_off: Some(breaking_off(None, false)), ..Manner::default() }),
             Self::Slow => stage.third_parties().set_wire(Manner { latency: SLOW_BY, ..Manner::default() }),
+            Self::Late => stage.third_parties().set_wire(Manner { latency: LATE_BY, ..Manner::default() }),
+            Self::Drip => {
+                let drip = Drip { way: Some(Direction::ToClient), apart: (Duration::ZERO, DRIP_APART) };
+                stage.third_parties().set_wire(Manner { drip: Some(drip), ..Manner::default() })
+            }
+            Self::Cut => stage.third_parties().set_wire(Manner { cut_every: CUT_EVERY, latency: CUT_LATENCY, ..Manner::default() }),
             Self::Errors => stage.third_parties().set_fault("error_not_processed"),
             Self::Kill => stage.kill_server(),
             Self::PostgresKill => stage.kill_postgres(),
@@ -118,6 +153,9 @@ impl Scenario {
     /// As [`Scenario::begin`].
     pub fn turn(self, stage: &mut Stage) -> Result<(), String> {
         match self {
+            Self::Cut => {
+                stage.third_parties().set_wire(Manner { break_off: Some(breaking_off(Some(Direction::ToClient), true)), ..Manner::default() })
+            }
             Self::Errors => stage.third_parties().set_fault("error_processed"),
             Self::Kill => stage.kill_server(),
             // Until now it could have taken writes.
