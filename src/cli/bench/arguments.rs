@@ -59,10 +59,10 @@ pub struct BenchArgs {
     /// What is open after so many seconds, once the last payment was sent, is stuck
     #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(super) ends_within_s: u64,
-    /// How often the process is killed (kill), one cycle after the other [default: twice, in the middle of the load]
+    /// How often a process is killed (kill), one cycle after the other [default: twice, in the middle of the load]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) kills: Option<u32>,
-    /// How often the process dies at each point (crash_points)
+    /// How often a process dies at each point (crash_points)
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) each: u32,
     /// Which points (crash_points) [default: all that such payments pass]
@@ -154,8 +154,9 @@ pub(super) fn command(args: &BenchArgs) -> String {
             Course::Kills(kills) => format!("--kills {kills}"),
             Course::Points(_, each) => format!("--each {each}"),
         };
+        let processes = if args.processes == 1 { String::new() } else { format!(" --processes {}", args.processes) };
         let (name, rate, merchants, seed) = (args.scenario.name(), args.rate, args.merchants, args.seed);
-        return format!("breakwater bench {name}{pay_with} {often} --rate {rate} --merchants {merchants} --seed {seed}");
+        return format!("breakwater bench {name}{pay_with} {often} --rate {rate}{processes} --merchants {merchants} --seed {seed}");
     }
     let promote_after = if args.scenario.loses_the_primary() { format!(" --promote-after-ms {}", args.promote_after_ms) } else { String::new() };
     format!(

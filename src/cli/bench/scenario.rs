@@ -43,7 +43,7 @@ pub enum Scenario {
     /// All connections are cut again and again, and every answer takes 50 ms longer; later each is closed in the middle of an answer
     #[value(name = "cut")]
     Cut,
-    /// SIGKILL of a process, twice, and a restart at once
+    /// SIGKILL of a process, twice, and a restart at once; of several one is drawn, and the second to die stays dead until the end
     #[value(name = "kill")]
     Kill,
     /// A process that kills itself at one named crash point after the other, and a restart at once
@@ -140,7 +140,10 @@ impl Scenario {
             }
             Self::Cut => stage.third_parties().set_wire(Manner { cut_every: CUT_EVERY, latency: CUT_LATENCY, ..Manner::default() }),
             Self::Errors => stage.third_parties().set_fault("error_not_processed"),
-            Self::Kill => stage.kill_server(),
+            Self::Kill => {
+                let victim = stage.draw();
+                stage.start_anew(victim, None)
+            }
             Self::PostgresKill => stage.kill_postgres(),
             Self::PrimaryKilled => stage.pair()?.kill_and_promote(),
             Self::PrimaryCutOff => stage.pair()?.cut_off_and_promote(),
@@ -157,7 +160,13 @@ impl Scenario {
                 stage.third_parties().set_wire(Manner { break_off: Some(breaking_off(Some(Direction::ToClient), true)), ..Manner::default() })
             }
             Self::Errors => stage.third_parties().set_fault("error_processed"),
-            Self::Kill => stage.kill_server(),
+            Self::Kill if stage.processes() > 1 => {
+                // What it was about is for the others.
+                let victim = stage.draw();
+                stage.kill(victim);
+                Ok(())
+            }
+            Self::Kill => stage.start_anew(0, None),
             // Until now it could have taken writes.
             Self::PrimaryCutOff => stage.pair()?.kill_primary(),
             _ => Ok(()),
@@ -171,6 +180,9 @@ impl Scenario {
     pub fn end(self, stage: &mut Stage) -> Result<(), String> {
         if self.loses_the_primary() {
             stage.pair()?.heal();
+        }
+        if matches!(self, Self::Kill) {
+            stage.start_missing(None)?;
         }
         if matches!(self, Self::Errors) { stage.third_parties().heal_fault() } else { stage.third_parties().set_wire(Manner::default()) }
     }

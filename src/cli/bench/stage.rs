@@ -17,6 +17,7 @@ use super::super::credential::{Credential, hex, random};
 use super::certificates::Certificates;
 use super::pair::Pair;
 use super::process::{Process, last_lines, log_of, program};
+use super::roll;
 use super::third_parties::ThirdParties;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterOptions};
@@ -45,7 +46,7 @@ pub struct Props {
     pub victim: &'static str,
     /// How long one call of a channel may take, in milliseconds.
     pub timeout_ms: u64,
-    /// Seeds the sandbox's dice.
+    /// Seeds the sandbox's dice, those of the wires, and who is killed.
     pub seed: u64,
     /// Two databases instead of one: how long after its primary was lost the standby is promoted.
     pub promote_after: Option<Duration>,
@@ -65,6 +66,8 @@ pub struct Stage {
     certificates: Certificates,
     folder: PathBuf,
     props: Props,
+    /// Who is killed next.
+    dice: u64,
 }
 
 impl Stage {
@@ -97,6 +100,7 @@ impl Stage {
             card_key,
             certificates,
             folder: folder.to_owned(),
+            dice: props.seed,
             props,
         };
         for nth in 0..props.processes {
@@ -136,47 +140,67 @@ impl Stage {
         Store::open(&self.database_url(), sizes, &tokio::runtime::Handle::current()).await.map_err(|error| error.to_string())
     }
 
-    /// SIGKILL of the first process, and a new one at once.
+    /// Processes that serve, dead ones included.
+    pub fn processes(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// One of them, by the run's seed.
+    pub fn draw(&mut self) -> usize {
+        usize::try_from(roll(&mut self.dice) >> 8).unwrap_or(0) % self.servers.len().max(1)
+    }
+
+    /// A new process in the place of the `nth` at once; the old one dies, if it lives. The new one will die at `crash_at` by itself.
     ///
     /// # Errors
     /// A sentence.
-    pub fn kill_server(&mut self) -> Result<(), String> {
-        self.start_anew(None)
+    pub fn start_anew(&mut self, nth: usize, crash_at: Option<CrashAt>) -> Result<(), String> {
+        self.kill(nth);
+        self.start_server(nth, crash_at)
     }
 
-    /// A new first process at once; the old one dies, if it lives. The new one will die at `crash_at` by itself.
+    /// SIGKILL of the `nth` process.
+    pub fn kill(&mut self, nth: usize) {
+        drop(self.servers[nth].take());
+    }
+
+    /// A new process for each that is dead, but for the one that is seen to otherwise.
     ///
     /// # Errors
-    /// A sentence.
-    pub fn start_anew(&mut self, crash_at: Option<CrashAt>) -> Result<(), String> {
-        drop(self.servers[0].take());
-        self.start_server(0, crash_at)
+    /// A sentence; also when one has ended in another way than by SIGKILL.
+    pub fn start_missing(&mut self, otherwise: Option<usize>) -> Result<(), String> {
+        for nth in 0..self.servers.len() {
+            if otherwise != Some(nth) && self.has_died(nth)? {
+                self.start_anew(nth, None)?;
+            }
+        }
+        Ok(())
     }
 
-    /// SIGKILL of the first process.
-    pub fn kill_first(&mut self) {
-        drop(self.servers[0].take());
-    }
-
-    /// Whether the first process has killed itself.
+    /// Whether the `nth` process is dead: by our hand, or because it has killed itself.
     ///
     /// # Errors
     /// A sentence, with the end of its log, when it has ended in another way.
-    pub fn has_died(&mut self) -> Result<bool, String> {
-        let Some(server) = self.servers[0].as_mut() else { return Ok(true) };
+    pub fn has_died(&mut self, nth: usize) -> Result<bool, String> {
+        let Some(server) = self.servers[nth].as_mut() else { return Ok(true) };
         match server.0.try_wait().map_err(|error| error.to_string())? {
             None => Ok(false),
             Some(status) if status.signal() == Some(Signal::KILL.as_raw()) => Ok(true),
-            Some(status) => Err(format!("breakwater serve has ended ({status}):\n{}", last_lines(&self.folder.join("serve-0.log")))),
+            Some(status) => Err(format!("breakwater serve has ended ({status}):\n{}", last_lines(&self.folder.join(format!("serve-{nth}.log"))))),
         }
     }
 
-    /// Until the first process is ready.
+    /// Until the `nth` process is ready.
     ///
     /// # Errors
     /// A sentence, with the end of its log, when it does not get there.
-    pub fn wait_until_ready(&mut self, runtime: &Runtime) -> Result<(), String> {
-        self.wait_for_server(0, runtime)
+    pub fn wait_until_ready(&mut self, nth: usize, runtime: &Runtime) -> Result<(), String> {
+        self.wait_for_server(nth, runtime)
+    }
+
+    /// For how long a process holds what it was about, when it has died.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(LEASE_TIMEOUTS * self.props.timeout_ms)
     }
 
     /// Every merchant is told of everything at `url`.
@@ -254,7 +278,7 @@ impl Stage {
         let mut text = SETTINGS.replace("{{PORT}}", &address.port().to_string());
         text = text.replace("{{WRITES_PER_SECOND}}", &self.props.writes_per_second.to_string());
         text = text.replace("{{TIMEOUT_MS}}", &self.props.timeout_ms.to_string());
-        text = text.replace("{{LEASE_MS}}", &(LEASE_TIMEOUTS * self.props.timeout_ms).to_string());
+        text = text.replace("{{LEASE_MS}}", &self.lease().as_millis().to_string());
         let Certificates { authority, ours: (certificate, key), .. } = &self.certificates;
         for (name, file) in [("{{AUTHORITY}}", authority), ("{{CERTIFICATE}}", certificate), ("{{CERTIFICATE_KEY}}", key)] {
             text = text.replace(name, &file.display().to_string());
