@@ -70,17 +70,18 @@ pub enum Scenario {
 const SLOW_BY: Duration = Duration::from_millis(350);
 /// One way: there and back it is more than the channels' timeout.
 const LATE_BY: Duration = Duration::from_millis(600);
-/// From one byte of an answer to the next, at most. A bank's answer has 150 to 200 of them, Stripe's some two thousand.
+/// From one byte of an answer to the next, at most. A bank's answer has 150 of them, Stripe's 880.
 const DRIP_APART: Duration = Duration::from_millis(12);
 /// A lost connection is of use again within half of it: a pause of a fifth of a second, and four times the way.
 const CUT_EVERY: Duration = Duration::from_millis(700);
 /// One way, so that there is something under way when the cut comes.
 const CUT_LATENCY: Duration = Duration::from_millis(25);
-/// What a bank and we say to each other before the first message, each way: the longer handshake, a full one, has some bytes fewer. What a shorter one
-/// leaves over, the first messages have.
-const OPENING_BYTES: u64 = 2_600;
-/// Two or three of a bank's messages, one of Stripe's: where in them a connection breaks off is drawn.
-const MESSAGES_BYTES: u64 = 600;
+/// What a bank and we say to each other before the first message: 820 bytes to it and 980 back in a full handshake and the first word. What a shorter
+/// handshake leaves of this, the first messages have.
+const OPENING_BYTES: u64 = 1_000;
+/// Up to three of a bank's messages, of 150 bytes each, most of a request to Stripe, of 430, and half of its answer: where in them a connection breaks
+/// off is drawn.
+const MESSAGES_BYTES: u64 = 400;
 
 impl Scenario {
     /// Its name on the command line.
