@@ -8,7 +8,7 @@ use super::{Store, StoreError};
 /// Every payment.
 pub(super) const PAYMENTS: &str = "SELECT id, merchant_order_id, status, captured, refunded, refund_reserved, cancel_requested FROM payment";
 /// Every attempt, by the key under which its channel knows it.
-pub(super) const ATTEMPTS: &str = "SELECT channel, key, operation, payment_id, refund_n FROM attempt";
+pub(super) const ATTEMPTS: &str = "SELECT channel, key, operation, payment_id, refund_n, state FROM attempt";
 /// Every refund.
 pub(super) const REFUNDS: &str = "SELECT id, status FROM refund";
 /// What is open, and not a customer's or a merchant's to end.
@@ -48,6 +48,8 @@ pub struct AttemptEntry {
     pub payment: Uuid,
     /// Which refund of its payment, if it is one.
     pub refund: Option<i16>,
+    /// As its table has it.
+    pub state: String,
 }
 
 /// All of it, of one moment.
@@ -84,8 +86,14 @@ impl Store {
             });
         }
         for row in transaction.query(ATTEMPTS, &[]).await? {
-            let (channel, key, operation) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            books.attempts.push(AttemptEntry { channel, key, operation, payment: row.try_get(3)?, refund: row.try_get(4)? });
+            books.attempts.push(AttemptEntry {
+                channel: row.try_get(0)?,
+                key: row.try_get(1)?,
+                operation: row.try_get(2)?,
+                payment: row.try_get(3)?,
+                refund: row.try_get(4)?,
+                state: row.try_get(5)?,
+            });
         }
         for row in transaction.query(REFUNDS, &[]).await? {
             books.refunds.push((row.try_get(0)?, row.try_get(1)?));

@@ -1,6 +1,7 @@
-//! One process that dies again and again under load, while Postgres and the third parties stay up: killed at random moments, or by itself at one
+//! A process that dies again and again under load, while Postgres and the third parties stay up: killed at random moments, or by itself at one
 //! named crash point after the other (`src/crash.rs`). A new one is started at once, and what the dead one was about is met in every state that it
-//! can be left in: a cycle lasts a second or two, a lease several, so that each process inherits from more than one.
+//! can be left in: a cycle lasts a second or two, a lease several, so that each process inherits from more than one. Of several processes one is drawn
+//! for each cycle; now and then it stays dead for longer than its leases, so that those beside it inherit, and not a successor.
 //!
 //! The load goes on over all of it: payments, refunds, captures and cancels, each asked for again with the same key until it is answered. The third
 //! parties do something else wrong in every cycle, because half of the points are only passed when something does. After the last cycle the
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use super::arguments::{BenchArgs, PayWith};
 use super::caller::Caller;
 use super::load::{self, Order, Shop, Wish};
 use super::receiver::{self, Heard};
@@ -21,7 +23,7 @@ use super::referee::{self, Entry, is_final};
 use super::stage::Stage;
 use super::told::{Told, whole_ms};
 use super::toll::{Row, Toll};
-use super::{BenchArgs, LOOK_EVERY, PayWith, note, roll};
+use super::{LOOK_EVERY, note, roll};
 use crate::clock::Clock;
 use crate::crash::{CrashAt, Point};
 use crate::store::Store;
@@ -38,6 +40,10 @@ const SERVES_MS: u64 = 900;
 /// One kill in so many comes while the process starts, this soon.
 const STARTING_ONE_IN: u64 = 6;
 const STARTING_MS: u64 = 400;
+/// Of several processes, one death in so many is not followed by a new process at once.
+const LEFT_DEAD_ONE_IN: u32 = 3;
+/// What the others then have for it, beyond the lease.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_millis(800);
 /// One passing of so many is the one to die at.
 const PASSINGS: u64 = 3;
 /// Notifications that are looked for in the inbox at the end.
@@ -122,13 +128,15 @@ pub fn play(args: &BenchArgs, course: &Course, command: String, stage: &mut Stag
         note(&row.in_words());
     }
     set_weather(stage, None, None)?;
-    stage.start_anew(None)?;
-    stage.wait_until_ready(runtime)?;
+    stage.start_missing(None)?;
+    for nth in 0..stage.processes() {
+        stage.wait_until_ready(nth, runtime)?;
+    }
     over.store(true, Ordering::Relaxed);
     let last = tokio::time::Instant::now();
     let until = last + Duration::from_secs(args.ends_within_s);
     shop.give_up_at(until);
-    note("the last process lives; waiting for the end of what is open");
+    note("all processes live; waiting for the end of what is open");
     let told = runtime.block_on(load).map_err(|error| format!("the load broke off: {error}"))?;
     let (books, integrity, left) = runtime.block_on(async {
         let store = stage.store().await?;
@@ -137,7 +145,7 @@ pub fn play(args: &BenchArgs, course: &Course, command: String, stage: &mut Stag
         Ok::<_, String>((books, stage.integrity(&store).await?, left))
     })?;
     let resolved_after_ms = whole_ms(last.elapsed());
-    let entries = stage.third_parties_book()?;
+    let entries = stage.third_parties().book()?;
     let mut verdict = referee::judge(&books, &entries, &told);
     verdict.stuck.extend(left);
     verdict.lost.extend(untold(&books, &heard));
@@ -154,16 +162,19 @@ pub fn play(args: &BenchArgs, course: &Course, command: String, stage: &mut Stag
 fn kill(row: &mut Row, stage: &mut Stage, runtime: &Runtime, dice: &mut u64) -> Result<(), String> {
     for _ in 0..row.wanted {
         set_weather(stage, drawn(&ORDINARY, dice), drawn(&ORDINARY, dice))?;
+        let victim = stage.draw();
         let began = Instant::now();
-        stage.start_anew(None)?;
+        stage.start_missing(Some(victim))?;
+        stage.start_anew(victim, None)?;
         if roll(dice).is_multiple_of(STARTING_ONE_IN) {
             std::thread::sleep(Duration::from_millis(roll(dice) % STARTING_MS));
         } else {
-            stage.wait_until_ready(runtime)?;
+            stage.wait_until_ready(victim, runtime)?;
             std::thread::sleep(Duration::from_millis(roll(dice) % SERVES_MS));
         }
-        stage.kill_first();
+        stage.kill(victim);
         row.died(began.elapsed());
+        survive(row, stage);
     }
     Ok(())
 }
@@ -174,21 +185,31 @@ fn crash(point: Point, row: &mut Row, stage: &mut Stage, dice: &mut u64) -> Resu
     while row.reached() < row.wanted && row.missed < MISSES_MAX {
         set_weather(stage, drawn(weather_for(point), dice), drawn(weather_for(point), dice))?;
         let nth = u32::try_from(1 + roll(dice) % passings).unwrap_or(1);
+        let victim = stage.draw();
         let began = Instant::now();
-        stage.start_anew(Some(CrashAt { point, nth }))?;
-        while !stage.has_died()? && began.elapsed() < PATIENCE {
+        stage.start_missing(Some(victim))?;
+        stage.start_anew(victim, Some(CrashAt { point, nth }))?;
+        while !stage.has_died(victim)? && began.elapsed() < PATIENCE {
             std::thread::sleep(GLANCE_EVERY);
         }
-        if stage.has_died()? {
+        if stage.has_died(victim)? {
             row.died(began.elapsed());
+            survive(row, stage);
         } else {
             // Rare enough: from now on it dies at the first.
             passings = 1;
             row.missed += 1;
-            stage.kill_first();
+            stage.kill(victim);
         }
     }
     Ok(())
+}
+
+/// Where there are several, one dead of so many stays dead for longer than its leases: the others have to take them over.
+fn survive(row: &Row, stage: &Stage) {
+    if stage.processes() > 1 && row.reached().is_multiple_of(LEFT_DEAD_ONE_IN) {
+        std::thread::sleep(stage.lease() + TAKEN_OVER_WITHIN);
+    }
 }
 
 const fn weather_for(point: Point) -> &'static [Weather] {
@@ -216,7 +237,7 @@ fn set_weather(stage: &Stage, bank: Weather, stripe: Weather) -> Result<(), Stri
         // a person could end that.
         let operations = if matches!(weather, Some(("decline", _))) { DECLINED } else { operations };
         let fault = weather.map(|(mode, percent)| format!(r#"{{"mode":"{mode}","rate":{},"operations":{operations}}}"#, percent as f64 / 100.0));
-        stage.set_weather(channel, fault.as_deref())?;
+        stage.third_parties().set_weather(channel, fault.as_deref())?;
     }
     Ok(())
 }

@@ -91,6 +91,24 @@ struct Moved {
     given_back: i64,
 }
 
+/// Payments that a bank did not answer, or not whole, and that were undone there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Undone {
+    /// It had charged them.
+    pub charged: usize,
+    /// It never had.
+    pub not_charged: usize,
+}
+
+/// What was undone at one channel, by both books.
+pub fn undone(books: &Books, entries: &[Entry], channel: &str) -> Undone {
+    let charges = entries.iter().filter(|entry| entry.channel == channel && entry.kind == "charge");
+    let charges: BTreeSet<&str> = charges.map(|entry| entry.reference.as_str()).collect();
+    let attempts = books.attempts.iter().filter(|attempt| attempt.channel == channel && attempt.operation == "pay" && attempt.state == "reversed");
+    let (charged, not_charged): (Vec<_>, Vec<_>) = attempts.partition(|attempt| charges.contains(attempt.key.as_str()));
+    Undone { charged: charged.len(), not_charged: not_charged.len() }
+}
+
 /// The third party's book against our tables.
 fn compare_the_books(books: &Books, entries: &[Entry], verdict: &mut Verdict) {
     let attempts: BTreeMap<(&str, &str), _> =
@@ -214,6 +232,7 @@ mod tests {
             operation: operation.to_owned(),
             payment: PAYMENT,
             refund,
+            state: if key == "first" { "reversed" } else { "succeeded" }.to_owned(),
         };
         Books {
             payments: vec![PaymentEntry {
@@ -248,6 +267,15 @@ mod tests {
     fn books_that_agree_are_not_blamed() {
         let verdict = judge(&books(), &sound(), &[told(201, Some(PAYMENT), "succeeded")]);
         assert!(verdict.holds() && verdict.charges == 2 && verdict.reversals == 1, "{verdict:?}");
+    }
+
+    #[test]
+    fn what_was_undone_had_been_charged_or_had_not_by_that_channels_own_book() {
+        let mut entries = sound();
+        assert_eq!(undone(&books(), &entries, "bank_1"), Undone { charged: 1, not_charged: 0 });
+        entries[0].channel = "bank_2".to_owned();
+        assert_eq!(undone(&books(), &entries, "bank_1"), Undone { charged: 0, not_charged: 1 });
+        assert_eq!(undone(&books(), &entries, "bank_2"), Undone::default());
     }
 
     #[test]

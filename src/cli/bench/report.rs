@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::healed::Healed;
-use super::referee::Verdict;
+use super::referee::{Undone, Verdict};
 use super::told::{Latency, Second, Told, latency, seconds, whole_ms};
 
 /// Seconds that are shown on both sides of an edge.
@@ -77,6 +77,8 @@ pub struct Report {
     pub resolved_after_ms: u64,
     /// How the channel that was hit was met when it was well again.
     pub healed: Option<Healed>,
+    /// What had to be undone at the channel that was hit, where that is how it is done: at banks.
+    pub undone: Option<Undone>,
     /// The referee's.
     pub verdict: Verdict,
     /// What the installation's own check found.
@@ -108,6 +110,7 @@ impl Report {
             fault_to_s: times.ended.as_secs(),
             resolved_after_ms: whole_ms(judged.resolved_after),
             healed: judged.healed,
+            undone: judged.undone,
             verdict: judged.verdict,
             integrity: judged.integrity,
             scenario,
@@ -167,6 +170,12 @@ impl Report {
             None if self.victim.is_some() => words.push_str("how the healed channel was met could not be seen\n"),
             None => {}
         }
+        if let Some(Undone { charged, not_charged }) = self.undone {
+            let _ = writeln!(
+                words,
+                "undone at the channel that was hit, because no whole answer came: {charged} that it had charged, {not_charged} that it had not"
+            );
+        }
         let since = match (self.promoted_at_ms, self.back_after_ms, self.away_ms) {
             (Some(promoted), Some(back), Some(away)) => {
                 let promoted = promoted as f64 / 1_000.0;
@@ -205,6 +214,8 @@ pub struct Judged {
     pub resolved_after: Duration,
     /// How the channel that was hit was met when it was well again.
     pub healed: Option<Healed>,
+    /// What had to be undone at it.
+    pub undone: Option<Undone>,
 }
 
 /// Whole seconds from `moment`, begun ones included, until the first from which on every second had 95 in 100 of its orders in time.
@@ -245,7 +256,7 @@ mod tests {
         orders[20].status = 503;
         let seconds = Duration::from_secs;
         let times = Times { begun: seconds(20), ended: seconds(40), promoted: None, whole: seconds(60), in_time: seconds(1) };
-        let mut judged = Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: seconds(1), healed: None };
+        let mut judged = Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: seconds(1), healed: None, undone: None };
         judged.verdict.double.push("A was charged 2 times".to_owned());
         let report = Report::new("refused".to_owned(), Some("bank_1".to_owned()), "bench".to_owned(), &orders, times, judged);
         assert!(!report.holds() && report.dip_s == 1);
@@ -266,7 +277,7 @@ mod tests {
         orders[22].answered = Some(ms(24_000));
         orders[23].answered = Some(ms(23_100));
         let times = Times { begun: ms(20_000), ended: ms(40_000), promoted: Some(ms(20_400)), whole: ms(60_000), in_time: ms(1_000) };
-        let judged = || Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: ms(0), healed: None };
+        let judged = || Judged { verdict: Verdict::default(), integrity: Vec::new(), resolved_after: ms(0), healed: None, undone: None };
         let report = Report::new("primary_killed".to_owned(), None, "bench".to_owned(), &orders, times, judged());
         assert_eq!((report.promoted_at_ms, report.back_after_ms, report.away_ms), (Some(20_400), Some(2_700), Some(3_100)));
         // Second 22 is the last with a late answer, so 23 is the first that stays.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::stage::Stage;
-use crate::sandbox::proxy::{Direction, Flow, Manner};
+use crate::sandbox::proxy::{BreakOff, Direction, Drip, Flow, Manner};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,7 +25,7 @@ pub enum Scenario {
     /// What is sent to the channel waits, and arrives when the fault has ended
     #[value(name = "stall")]
     Stall,
-    /// Connections are reset before a request has passed whole, later before an answer has
+    /// Each connection is reset at a byte of its own, in the middle of requests or of answers
     #[value(name = "reset")]
     Reset,
     /// The channel answers 5xx: having done nothing, later having charged
@@ -34,7 +34,16 @@ pub enum Scenario {
     /// The channel takes 700 ms longer
     #[value(name = "slow")]
     Slow,
-    /// SIGKILL of a process, twice, and a restart at once
+    /// Answers take longer than a call may: they come when they were given up
+    #[value(name = "late")]
+    Late,
+    /// Answers come byte by byte, on some connections for longer than a call may take
+    #[value(name = "drip")]
+    Drip,
+    /// All connections are cut again and again, and every answer takes 50 ms longer; later each is closed in the middle of an answer
+    #[value(name = "cut")]
+    Cut,
+    /// SIGKILL of a process, twice, and a restart at once; of several one is drawn, and the second to die stays dead until the end
     #[value(name = "kill")]
     Kill,
     /// A process that kills itself at one named crash point after the other, and a restart at once
@@ -59,8 +68,20 @@ pub enum Scenario {
 
 /// One way, beyond any latency of the sandbox and below the channels' timeout.
 const SLOW_BY: Duration = Duration::from_millis(350);
-/// Less than any request or answer has.
-const BYTES_BEFORE_RESET: u64 = 40;
+/// One way: there and back it is more than the channels' timeout.
+const LATE_BY: Duration = Duration::from_millis(600);
+/// From one byte of an answer to the next, at most. A bank's answer has 150 of them, Stripe's 880.
+const DRIP_APART: Duration = Duration::from_millis(12);
+/// A lost connection is of use again within half of it: a pause of a fifth of a second, and four times the way.
+const CUT_EVERY: Duration = Duration::from_millis(700);
+/// One way, so that there is something under way when the cut comes.
+const CUT_LATENCY: Duration = Duration::from_millis(25);
+/// What a bank and we say to each other before the first message: 820 bytes to it and 980 back in a full handshake and the first word. What a shorter
+/// handshake leaves of this, the first messages have.
+const OPENING_BYTES: u64 = 1_000;
+/// Up to three of a bank's messages, of 150 bytes each, most of a request to Stripe, of 430, and half of its answer: where in them a connection breaks
+/// off is drawn.
+const MESSAGES_BYTES: u64 = 400;
 
 impl Scenario {
     /// Its name on the command line.
@@ -70,7 +91,19 @@ impl Scenario {
 
     /// Whether one channel is hit, and the others should not notice.
     pub const fn hits_a_channel(self) -> bool {
-        matches!(self, Self::Refused | Self::TlsBroken | Self::BlackHole | Self::Stall | Self::Reset | Self::Errors | Self::Slow)
+        matches!(
+            self,
+            Self::Refused
+                | Self::TlsBroken
+                | Self::BlackHole
+                | Self::Stall
+                | Self::Reset
+                | Self::Errors
+                | Self::Slow
+                | Self::Late
+                | Self::Drip
+                | Self::Cut
+        )
     }
 
     /// Whether the database has a standby, which takes over.
@@ -95,14 +128,23 @@ impl Scenario {
     pub fn begin(self, stage: &mut Stage) -> Result<(), String> {
         match self {
             Self::Calm | Self::Overload | Self::Flood | Self::CrashPoints => Ok(()),
-            Self::Refused => stage.set_wire(Manner { refuse: true, ..Manner::default() }),
-            Self::TlsBroken => stage.set_wire(Manner { flow: Flow::Garble, ..Manner::default() }),
-            Self::BlackHole => stage.set_wire(Manner { flow: Flow::Lose, ..Manner::default() }),
-            Self::Stall => stage.set_wire(Manner { flow: Flow::Hold, ..Manner::default() }),
-            Self::Reset => stage.set_wire(Manner { reset_after: Some((Direction::ToServer, BYTES_BEFORE_RESET)), ..Manner::default() }),
-            Self::Slow => stage.set_wire(Manner { latency: SLOW_BY, ..Manner::default() }),
-            Self::Errors => stage.set_fault("error_not_processed"),
-            Self::Kill => stage.kill_server(),
+            Self::Refused => stage.third_parties().set_wire(Manner { refuse: true, ..Manner::default() }),
+            Self::TlsBroken => stage.third_parties().set_wire(Manner { flow: Flow::Garble, ..Manner::default() }),
+            Self::BlackHole => stage.third_parties().set_wire(Manner { flow: Flow::Lose, ..Manner::default() }),
+            Self::Stall => stage.third_parties().set_wire(Manner { flow: Flow::Hold, ..Manner::default() }),
+            Self::Reset => stage.third_parties().set_wire(Manner { break_off: Some(breaking_off(None, false)), ..Manner::default() }),
+            Self::Slow => stage.third_parties().set_wire(Manner { latency: SLOW_BY, ..Manner::default() }),
+            Self::Late => stage.third_parties().set_wire(Manner { latency: LATE_BY, ..Manner::default() }),
+            Self::Drip => {
+                let drip = Drip { way: Some(Direction::ToClient), apart: (Duration::ZERO, DRIP_APART) };
+                stage.third_parties().set_wire(Manner { drip: Some(drip), ..Manner::default() })
+            }
+            Self::Cut => stage.third_parties().set_wire(Manner { cut_every: CUT_EVERY, latency: CUT_LATENCY, ..Manner::default() }),
+            Self::Errors => stage.third_parties().set_fault("error_not_processed"),
+            Self::Kill => {
+                let victim = stage.draw();
+                stage.start_anew(victim, None)
+            }
             Self::PostgresKill => stage.kill_postgres(),
             Self::PrimaryKilled => stage.pair()?.kill_and_promote(),
             Self::PrimaryCutOff => stage.pair()?.cut_off_and_promote(),
@@ -115,9 +157,17 @@ impl Scenario {
     /// As [`Scenario::begin`].
     pub fn turn(self, stage: &mut Stage) -> Result<(), String> {
         match self {
-            Self::Reset => stage.set_wire(Manner { reset_after: Some((Direction::ToClient, BYTES_BEFORE_RESET)), ..Manner::default() }),
-            Self::Errors => stage.set_fault("error_processed"),
-            Self::Kill => stage.kill_server(),
+            Self::Cut => {
+                stage.third_parties().set_wire(Manner { break_off: Some(breaking_off(Some(Direction::ToClient), true)), ..Manner::default() })
+            }
+            Self::Errors => stage.third_parties().set_fault("error_processed"),
+            Self::Kill if stage.processes() > 1 => {
+                // What it was about is for the others.
+                let victim = stage.draw();
+                stage.kill(victim);
+                Ok(())
+            }
+            Self::Kill => stage.start_anew(0, None),
             // Until now it could have taken writes.
             Self::PrimaryCutOff => stage.pair()?.kill_primary(),
             _ => Ok(()),
@@ -132,6 +182,14 @@ impl Scenario {
         if self.loses_the_primary() {
             stage.pair()?.heal();
         }
-        if matches!(self, Self::Errors) { stage.heal_fault() } else { stage.set_wire(Manner::default()) }
+        if matches!(self, Self::Kill) {
+            stage.start_missing(None)?;
+        }
+        if matches!(self, Self::Errors) { stage.third_parties().heal_fault() } else { stage.third_parties().set_wire(Manner::default()) }
     }
+}
+
+/// In the middle of what is said this way; one way or the other, by connection, when it is not said.
+const fn breaking_off(way: Option<Direction>, goodbye: bool) -> BreakOff {
+    BreakOff { way, bytes: (1, MESSAGES_BYTES), opening: OPENING_BYTES, goodbye }
 }

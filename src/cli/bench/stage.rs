@@ -1,15 +1,12 @@
-//! The stage of a run: a private Postgres, the sandbox as a process of its own, our proxies before each of its channels, and one or several
-//! `breakwater serve`. Everything of it is started here, is known by its process id, and ends with it.
+//! The stage of a run: a private Postgres, the third parties behind proxies of ours, and one or several `breakwater serve`. Everything of it is started here, is known by its process id, and ends with it.
 //!
 //! Its functions block, and belong to the thread that made it: a private cluster ends with the thread that started it.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,12 +16,12 @@ use super::super::client;
 use super::super::credential::{Credential, hex, random};
 use super::certificates::Certificates;
 use super::pair::Pair;
-use super::referee::Entry;
+use super::process::{Process, last_lines, log_of, program};
+use super::roll;
+use super::third_parties::ThirdParties;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::crash::{CRASH_AT, CrashAt};
-use crate::sandbox::Running;
-use crate::sandbox::proxy::{Manner, Proxy};
 use crate::store::{PoolSizes, Store};
 
 /// The settings that each process is started with.
@@ -32,8 +29,6 @@ const SETTINGS: &str = include_str!("../../../benches/four_banks.toml");
 /// A lease lasts for so many timeouts of a call: what a dead process held should not wait for long, and what a living one asks about be asked once.
 const LEASE_TIMEOUTS: u64 = 3;
 const DATABASE: &str = "breakwater";
-const BANKS: [&str; 4] = ["bank_1", "bank_2", "bank_3", "bank_4"];
-const STRIPE: &str = "stripe_1";
 /// How long a process may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -51,32 +46,19 @@ pub struct Props {
     pub victim: &'static str,
     /// How long one call of a channel may take, in milliseconds.
     pub timeout_ms: u64,
-    /// Seeds the sandbox's dice.
+    /// Seeds the sandbox's dice, those of the wires, and who is killed.
     pub seed: u64,
     /// Two databases instead of one: how long after its primary was lost the standby is promoted.
     pub promote_after: Option<Duration>,
-}
-
-/// A process of ours that ends with this value.
-#[derive(Debug)]
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _already_dead = self.0.kill();
-        let _reaped = self.0.wait();
-    }
 }
 
 /// The stage. Fields drop in this order: first who talks to the database.
 #[derive(Debug)]
 pub struct Stage {
     servers: Vec<Option<Process>>,
-    _sandbox: Process,
+    third_parties: ThirdParties,
     cluster: Option<Cluster>,
     pair: Option<Pair>,
-    proxies: BTreeMap<String, Vec<Proxy>>,
-    control_url: String,
     addresses: Vec<SocketAddr>,
     keys: Vec<String>,
     viewer: String,
@@ -84,6 +66,8 @@ pub struct Stage {
     certificates: Certificates,
     folder: PathBuf,
     props: Props,
+    /// Who is killed next.
+    dice: u64,
 }
 
 impl Stage {
@@ -102,24 +86,21 @@ impl Stage {
         };
         let addresses = (0..props.processes).map(|_| free_address()).collect::<Result<Vec<_>, _>>()?;
         let certificates = Certificates::make(folder)?;
-        let (sandbox, running) = start_sandbox(folder, addresses[0], props.seed, &certificates)?;
-        let proxies = proxies_before(&running, runtime)?;
+        let third_parties = ThirdParties::start(folder, addresses[0], &props, &certificates, runtime)?;
         let card_key = hex(&random()?);
         let servers = addresses.iter().map(|_| None).collect();
-        let control_url = running.control_url;
         let mut stage = Self {
             servers,
-            _sandbox: sandbox,
+            third_parties,
             cluster,
             pair,
-            proxies,
-            control_url,
             addresses,
             keys: Vec::new(),
             viewer: String::new(),
             card_key,
             certificates,
             folder: folder.to_owned(),
+            dice: props.seed,
             props,
         };
         for nth in 0..props.processes {
@@ -145,6 +126,11 @@ impl Stage {
         &self.viewer
     }
 
+    /// Who is at the other end of the wires.
+    pub fn third_parties(&self) -> &ThirdParties {
+        &self.third_parties
+    }
+
     /// The database, by connections of its own.
     ///
     /// # Errors
@@ -154,75 +140,67 @@ impl Stage {
         Store::open(&self.database_url(), sizes, &tokio::runtime::Handle::current()).await.map_err(|error| error.to_string())
     }
 
-    /// From now on the wire to the victim behaves like this.
+    /// Processes that serve, dead ones included.
+    pub fn processes(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// One of them, by the run's seed.
+    pub fn draw(&mut self) -> usize {
+        usize::try_from(roll(&mut self.dice) >> 8).unwrap_or(0) % self.servers.len().max(1)
+    }
+
+    /// A new process in the place of the `nth` at once; the old one dies, if it lives. The new one will die at `crash_at` by itself.
     ///
     /// # Errors
-    /// None today: it is one of the faults, and they may fail.
-    #[expect(clippy::unnecessary_wraps, reason = "it stands in one list with faults that may fail")]
-    pub fn set_wire(&self, manner: Manner) -> Result<(), String> {
-        for proxy in self.proxies.get(self.props.victim).into_iter().flatten() {
-            proxy.set(manner);
+    /// A sentence.
+    pub fn start_anew(&mut self, nth: usize, crash_at: Option<CrashAt>) -> Result<(), String> {
+        self.kill(nth);
+        self.start_server(nth, crash_at)
+    }
+
+    /// SIGKILL of the `nth` process.
+    pub fn kill(&mut self, nth: usize) {
+        drop(self.servers[nth].take());
+    }
+
+    /// A new process for each that is dead, but for the one that is seen to otherwise.
+    ///
+    /// # Errors
+    /// A sentence; also when one has ended in another way than by SIGKILL.
+    pub fn start_missing(&mut self, otherwise: Option<usize>) -> Result<(), String> {
+        for nth in 0..self.servers.len() {
+            if otherwise != Some(nth) && self.has_died(nth)? {
+                self.start_anew(nth, None)?;
+            }
         }
         Ok(())
     }
 
-    /// From now on the victim itself does this wrong, to every payment and refund.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn set_fault(&self, mode: &str) -> Result<(), String> {
-        self.control("PUT", &format!("/{}/faults", self.props.victim), &format!(r#"{{"mode":"{mode}"}}"#)).map(drop)
-    }
-
-    /// The victim is well.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn heal_fault(&self) -> Result<(), String> {
-        self.control("DELETE", &format!("/{}/faults", self.props.victim), "").map(drop)
-    }
-
-    /// SIGKILL of the first process, and a new one at once.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn kill_server(&mut self) -> Result<(), String> {
-        self.start_anew(None)
-    }
-
-    /// A new first process at once; the old one dies, if it lives. The new one will die at `crash_at` by itself.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn start_anew(&mut self, crash_at: Option<CrashAt>) -> Result<(), String> {
-        drop(self.servers[0].take());
-        self.start_server(0, crash_at)
-    }
-
-    /// SIGKILL of the first process.
-    pub fn kill_first(&mut self) {
-        drop(self.servers[0].take());
-    }
-
-    /// Whether the first process has killed itself.
+    /// Whether the `nth` process is dead: by our hand, or because it has killed itself.
     ///
     /// # Errors
     /// A sentence, with the end of its log, when it has ended in another way.
-    pub fn has_died(&mut self) -> Result<bool, String> {
-        let Some(server) = self.servers[0].as_mut() else { return Ok(true) };
+    pub fn has_died(&mut self, nth: usize) -> Result<bool, String> {
+        let Some(server) = self.servers[nth].as_mut() else { return Ok(true) };
         match server.0.try_wait().map_err(|error| error.to_string())? {
             None => Ok(false),
             Some(status) if status.signal() == Some(Signal::KILL.as_raw()) => Ok(true),
-            Some(status) => Err(format!("breakwater serve has ended ({status}):\n{}", last_lines(&self.folder.join("serve-0.log")))),
+            Some(status) => Err(format!("breakwater serve has ended ({status}):\n{}", last_lines(&self.folder.join(format!("serve-{nth}.log"))))),
         }
     }
 
-    /// Until the first process is ready.
+    /// Until the `nth` process is ready.
     ///
     /// # Errors
     /// A sentence, with the end of its log, when it does not get there.
-    pub fn wait_until_ready(&mut self, runtime: &Runtime) -> Result<(), String> {
-        self.wait_for_server(0, runtime)
+    pub fn wait_until_ready(&mut self, nth: usize, runtime: &Runtime) -> Result<(), String> {
+        self.wait_for_server(nth, runtime)
+    }
+
+    /// For how long a process holds what it was about, when it has died.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(LEASE_TIMEOUTS * self.props.timeout_ms)
     }
 
     /// Every merchant is told of everything at `url`.
@@ -240,19 +218,6 @@ impl Stage {
             }
         }
         Ok(())
-    }
-
-    /// From now on `channel` does this wrong, in the sandbox's terms; nothing when `None`.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn set_weather(&self, channel: &str, fault: Option<&str>) -> Result<(), String> {
-        let path = format!("/{channel}/faults");
-        match fault {
-            Some(fault) => self.control("PUT", &path, fault),
-            None => self.control("DELETE", &path, ""),
-        }
-        .map(drop)
     }
 
     /// SIGKILL of the postmaster, and a new one at once.
@@ -278,20 +243,6 @@ impl Stage {
         self.pair.as_ref().ok_or_else(|| "there is no standby".to_owned())
     }
 
-    /// Everything that the third parties charged and gave back.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn third_parties_book(&self) -> Result<Vec<Entry>, String> {
-        let mut entries: Vec<Entry> = Vec::new();
-        for channel in self.proxies.keys() {
-            let text = self.control("GET", &format!("/{channel}/book"), "")?;
-            let book: Vec<Entry> = serde_json::from_str(&text).map_err(|error| format!("the book of {channel}: {error}"))?;
-            entries.extend(book.into_iter().map(|entry| Entry { channel: channel.clone(), ..entry }));
-        }
-        Ok(entries)
-    }
-
     /// Whether the books hold by their own statement; why not, otherwise.
     ///
     /// # Errors
@@ -306,14 +257,6 @@ impl Stage {
             Some(pair) => pair.url(DATABASE),
             None => self.cluster.as_ref().map(|cluster| cluster.url(DATABASE)).unwrap_or_default(),
         }
-    }
-
-    fn control(&self, method: &str, path: &str, body: &str) -> Result<String, String> {
-        let url = format!("{}/_control{path}", self.control_url);
-        let errand = super::super::database::errand_runtime()?;
-        let answer = errand.block_on(client::send(method, &url, &[("content-type", "application/json")], body)).map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        if answer.status < 300 { Ok(text) } else { Err(format!("{url} answered {}: {text}", answer.status)) }
     }
 
     fn start_server(&mut self, nth: usize, crash_at: Option<CrashAt>) -> Result<(), String> {
@@ -335,15 +278,13 @@ impl Stage {
         let mut text = SETTINGS.replace("{{PORT}}", &address.port().to_string());
         text = text.replace("{{WRITES_PER_SECOND}}", &self.props.writes_per_second.to_string());
         text = text.replace("{{TIMEOUT_MS}}", &self.props.timeout_ms.to_string());
-        text = text.replace("{{LEASE_MS}}", &(LEASE_TIMEOUTS * self.props.timeout_ms).to_string());
+        text = text.replace("{{LEASE_MS}}", &self.lease().as_millis().to_string());
         let Certificates { authority, ours: (certificate, key), .. } = &self.certificates;
         for (name, file) in [("{{AUTHORITY}}", authority), ("{{CERTIFICATE}}", certificate), ("{{CERTIFICATE_KEY}}", key)] {
             text = text.replace(name, &file.display().to_string());
         }
-        for (channel, proxies) in &self.proxies {
-            let scheme = if channel == STRIPE { "http" } else { "tls" };
-            let places: Vec<String> = proxies.iter().map(|proxy| format!("{scheme}://{}", proxy.address())).collect();
-            text = text.replace(&format!("{{{{{}}}}}", channel.to_uppercase()), &places.join(","));
+        for (channel, places) in self.third_parties.places() {
+            text = text.replace(&format!("{{{{{}}}}}", channel.to_uppercase()), &places);
         }
         text
     }
@@ -380,60 +321,7 @@ impl Stage {
     }
 }
 
-/// This very program, whatever has become of its file.
-fn program() -> Result<PathBuf, String> {
-    std::env::current_exe().map_err(|error| error.to_string())
-}
-
 /// A port that nobody had a moment ago: a process that is killed must come back at the same one.
 fn free_address() -> Result<SocketAddr, String> {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| format!("no port can be had: {error}"))
-}
-
-fn start_sandbox(folder: &Path, orchestrator: SocketAddr, seed: u64, certificates: &Certificates) -> Result<(Process, Running), String> {
-    let Certificates { authority, bank: (certificate, key), .. } = certificates;
-    let tls = format!("[account.bank.tls]\nauthority = {authority:?}\ncertificate = {certificate:?}\nkey = {key:?}\n");
-    let mut accounts: String = BANKS.iter().map(|bank| format!("[[account]]\nid = \"{bank}\"\nprovider = \"iso8583\"\n{tls}\n")).collect();
-    accounts.push_str(&format!("[[account]]\nid = \"{STRIPE}\"\nsecret_key = \"sk_test_{STRIPE}\"\nwebhook_secret = \"whsec_{STRIPE}\"\n"));
-    let file = folder.join("accounts.toml");
-    fs::write(&file, accounts).map_err(|error| format!("{}: {error}", file.display()))?;
-    let log = folder.join("sandbox.log");
-    let mut command = Command::new(program()?);
-    command.arg("sandbox").arg("--accounts").arg(&file).arg("--data-dir").arg(folder.join("sandbox"));
-    command.args(["--notify-url", &format!("http://{orchestrator}"), "--seed", &seed.to_string()]);
-    // If we are killed, it ends a little later.
-    command.args(["--linger-ms", "10000", "--orchestrator-pid", &std::process::id().to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_of(&log)?);
-    let mut process = Process(command.spawn().map_err(|error| format!("the sandbox cannot be started: {error}"))?);
-    let mut line = String::new();
-    if let Some(output) = process.0.stdout.take() {
-        BufReader::new(output).read_line(&mut line).map_err(|error| error.to_string())?;
-    }
-    let running = serde_json::from_str(&line).map_err(|_| format!("the sandbox did not start:\n{}", last_lines(&log)))?;
-    Ok((process, running))
-}
-
-/// A proxy before each address of each channel.
-fn proxies_before(running: &Running, runtime: &Runtime) -> Result<BTreeMap<String, Vec<Proxy>>, String> {
-    let _inside = runtime.enter();
-    let mut proxies = BTreeMap::new();
-    for (channel, url) in &running.channels {
-        let places = url.split(',').map(|place| place.rsplit_once("//").map_or(place, |(_, place)| place));
-        let started = places.map(|place| {
-            let upstream = place.parse().map_err(|_| format!("{channel} is at {url:?}, which is no address"))?;
-            Proxy::start(upstream).map_err(|error| format!("no port can be had: {error}"))
-        });
-        proxies.insert(channel.clone(), started.collect::<Result<Vec<_>, String>>()?);
-    }
-    Ok(proxies)
-}
-
-fn log_of(path: &Path) -> Result<File, String> {
-    File::options().append(true).create(true).open(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn last_lines(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(8)..].join("\n")
 }
