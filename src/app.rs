@@ -286,7 +286,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         .map(|(id, guard)| GuardObserver::new(id.clone(), guard, switchboard.timeline_of(&id).unwrap_or_default(), clock.clone()))
         .collect();
     actix::spawn(observe(observers, metrics.clone(), Arc::clone(&readiness), store.clone()));
-    handle.spawn(probe(flows.clone()));
+    actix::spawn(probe(flows.clone()));
     let api = web::Data::new(Api {
         router: router.clone(),
         alerts: alerter.recipient(),
