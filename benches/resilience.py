@@ -12,6 +12,7 @@ table a scenario, worst and median of:
 - final within: seconds from the fault's end, at most, until nothing was open;
 - healed ÷ steady: calls in the busiest second after the fault of the channel that is well again, to its calls a second before the fault; healed in
   flight, and how many looks, ten a second, found more than its limit (`over its limit`);
+- undone: payments that had to be undone at the channel that was hit, because no whole answer came: how many it had charged, and how many not; of banks;
 - back after: milliseconds from the standby's promotion until the first order that was offered since was paid; only where a primary is lost;
 - steady after: seconds from then, or else from the fault's end, until 95 % of every second's orders were in time; `inf` when they were not at the end.
 
@@ -66,6 +67,7 @@ def figures(report):
         "healed ÷ steady": round(healed["most_per_s"] / max(1, healed["steady_per_s"]), 2) if healed else None,
         "healed in flight": healed["most_in_flight"] if healed else None,
         "over its limit": healed["over_limit"] if healed else None,
+        "undone: charged, not": list(report["undone"].values()) if report.get("undone") else None,
         "back after ms": or_never(report["back_after_ms"]) if report["promoted_at_ms"] is not None else None,
         "steady after s": or_never(report["steady_after_s"]),
         "double, lost, orphan, stuck": [len(report["verdict"][name]) for name in ("double", "lost", "orphan", "stuck")],
@@ -90,6 +92,11 @@ def both(worst):
     return cell
 
 
+def sums(runs):
+    known = [counts for counts in runs if counts is not None]
+    return ", ".join(str(sum(counts)) for counts in zip(*known)) or "-"
+
+
 COLUMNS = {
     "offered in the outage": least,
     "in time in the outage %": both(min),
@@ -99,9 +106,10 @@ COLUMNS = {
     "healed ÷ steady": both(max),
     "healed in flight": both(max),
     "over its limit": both(max),
+    "undone: charged, not": sums,
     "back after ms": both(max),
     "steady after s": both(max),
-    "double, lost, orphan, stuck": lambda runs: ", ".join(str(sum(faults)) for faults in zip(*runs)),
+    "double, lost, orphan, stuck": sums,
 }
 
 
