@@ -31,7 +31,8 @@ pub(super) const BACKLOG: &str = "SELECT count(*) FILTER (WHERE set_aside_at IS 
      count(*) FILTER (WHERE set_aside_at IS NOT NULL) FROM attempt WHERE due_at <= $1 + interval '1 minute'";
 /// Makes what is in doubt at a channel, or waits in its queue, due now, spread over a while: it answers again. A look out of turn costs no rung.
 pub(super) const HASTEN: &str = "UPDATE attempt SET due_at = $2::timestamptz + random() * $4::float8 * interval '1 second', \
-     tries = greatest(tries - 1, 0) WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3";
+     tries = greatest(tries - 1, 0) WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3 \
+     AND set_aside_at IS NULL";
 
 /// Makes one attempt due now, out of turn.
 pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3, tries = greatest(tries - 1, 0) \
