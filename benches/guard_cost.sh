@@ -3,16 +3,23 @@
 # in interleaved rounds. Prints for each number of connections the medians of p50 and p99, their spread over the rounds, and the ratio.
 #
 #   benches/guard_cost.sh [ROUNDS] [SECONDS]        (5 rounds of 8 s unless said; needs wrk and psql)
+#
+# It builds both, unless GUARDED and UNGUARDED name them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-5}
 seconds=${2:-8}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cargo build --release --locked --quiet --features unguarded
-cp target/release/breakwater "$work/unguarded"
-cargo build --release --locked --quiet
-cp target/release/breakwater "$work/guarded"
+if [ -n "${GUARDED:-}" ] && [ -n "${UNGUARDED:-}" ]; then
+  cp "$UNGUARDED" "$work/unguarded"
+  cp "$GUARDED" "$work/guarded"
+else
+  cargo build --release --locked --quiet --features unguarded
+  cp target/release/breakwater "$work/unguarded"
+  cargo build --release --locked --quiet
+  cp target/release/breakwater "$work/guarded"
+fi
 for round in $(seq 1 "$rounds"); do
   # The first of a round changes: neither always comes second.
   order="guarded unguarded"; [ $((round % 2)) -eq 0 ] && order="unguarded guarded"

@@ -13,10 +13,11 @@ use crate::crash::{self, Point};
 use crate::domain::{Attempt, CallClass, CaptureMethod, Currency, Money, News, OperationClass, Payment, PaymentMethod};
 use crate::provider::{Call, Reply, Verb};
 use crate::store::Share;
-use crate::store::lease::Claim;
+use crate::store::lease::{Claim, Pace};
 
-/// Over how long a channel's unknowns are spread when it answers again: it has just healed.
-const HASTEN_OVER: SignedDuration = SignedDuration::from_secs(2);
+/// Over how long a channel's unknowns are spread when it answers again: it has just healed, and its payments come back to it at the same time. Ten a
+/// second is little for a busy channel, and of few doubts nobody waits long.
+const HASTEN_AT: Pace = Pace { least: SignedDuration::from_secs(2), each: SignedDuration::from_millis(100), most: SignedDuration::from_secs(20) };
 
 impl Flows {
     /// One exchange with the channel, past its guard. `None`: the guard is shut; the attempt is due again when it may be open.
@@ -88,7 +89,7 @@ impl Flows {
         }
         let (flows, channel) = (self.clone(), channel.clone());
         self.spawn(async move {
-            match flows.shared.store.hasten(channel.handle.id(), flows.now(), HASTEN_OVER).await {
+            match flows.shared.store.hasten(channel.handle.id(), flows.now(), HASTEN_AT).await {
                 Ok(hastened) => {
                     tracing::info!(channel = channel.handle.id(), hastened, "the channel answers again: what is in doubt there is due now")
                 }

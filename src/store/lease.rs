@@ -29,10 +29,12 @@ pub(super) const FAULT: &str = "UPDATE attempt SET failures = least(failures + 1
 pub(super) const BACKLOG: &str = "SELECT count(*) FILTER (WHERE set_aside_at IS NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)), \
      min(due_at) FILTER (WHERE set_aside_at IS NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)), \
      count(*) FILTER (WHERE set_aside_at IS NOT NULL) FROM attempt WHERE due_at <= $1 + interval '1 minute'";
-/// Makes what is in doubt at a channel, or waits in its queue, due now, spread over a while: it answers again. A look out of turn costs no rung.
-pub(super) const HASTEN: &str = "UPDATE attempt SET due_at = $2::timestamptz + random() * $4::float8 * interval '1 second', \
-     tries = greatest(tries - 1, 0) WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3 \
-     AND set_aside_at IS NULL";
+/// Makes what is in doubt at a channel, or waits in its queue, due now, spread over a while that grows with how much it is: it answers again. A look
+/// out of turn costs no rung, and none comes later than it would have.
+pub(super) const HASTEN: &str = "UPDATE attempt SET tries = greatest(tries - 1, 0), due_at = least(due_at, $2::timestamptz + random() * interval '1 second' \
+     * greatest($4::float8, least($6::float8, $5::float8 * (SELECT count(*) FROM attempt WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') \
+       AND due_at IS NOT NULL AND set_aside_at IS NULL)))) \
+     WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3 AND set_aside_at IS NULL";
 
 /// Makes one attempt due now, out of turn.
 pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3, tries = greatest(tries - 1, 0) \
@@ -95,6 +97,17 @@ pub struct Wanted {
 impl Wanted {
     /// All that is due.
     pub const ALL: Self = Self { refunds: true, rest: true };
+}
+
+/// Over how long what becomes due together is spread: so much for each, but at least and at most so much in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// However few they are.
+    pub least: SignedDuration,
+    /// For each.
+    pub each: SignedDuration,
+    /// However many they are.
+    pub most: SignedDuration,
 }
 
 /// What waits for somebody to look at it.
@@ -226,14 +239,15 @@ impl Store {
         Ok(Backlog { due: row.try_get(0)?, oldest: row.try_get(1)?, set_aside: row.try_get(2)? })
     }
 
-    /// A channel answers again: what is in doubt there and not due before `later` becomes due now, spread over `over`. Answers how many.
+    /// A channel answers again: what is in doubt there becomes due now, but for what is due within `pace.least` anyway. Answers how many.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn hasten(&self, channel: &str, now: Timestamp, over: SignedDuration) -> Result<u64, StoreError> {
+    pub async fn hasten(&self, channel: &str, now: Timestamp, pace: Pace) -> Result<u64, StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(HASTEN).await?;
-        Ok(client.execute(&statement, &[&channel, &now, &(now + over), &over.as_secs_f64()]).await?)
+        let [least, each, most] = [pace.least, pace.each, pace.most].map(|part| part.as_secs_f64());
+        Ok(client.execute(&statement, &[&channel, &now, &(now + pace.least), &least, &each, &most]).await?)
     }
 
     /// Something about one attempt does not fit: ask its channel now.

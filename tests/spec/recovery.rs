@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use breakwater::domain::{Part, PaymentId};
+use breakwater::store::lease::Pace;
+use breakwater::store::{PoolSizes, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -75,6 +78,12 @@ async fn hastened(client: &Client, id: &str, now: Timestamp) -> (Timestamp, i32)
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     panic!("{id} is still due in hours");
+}
+
+/// When the last of them is due.
+async fn latest(client: &Client, ids: &[String]) -> Timestamp {
+    let dues = futures_util::future::join_all(ids.iter().map(async |id| plan(client, id).await.0)).await;
+    dues.into_iter().max().expect("some")
 }
 
 async fn paid(world: &World) {
@@ -162,5 +171,45 @@ async fn the_answer_to_one_question_ends_every_doubt_at_its_channel_hours_before
     for id in &doubts {
         assert_eq!(world.finally(id).await["status"], "succeeded");
     }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_more_is_in_doubt_the_longer_it_is_spread_and_nothing_comes_later_than_it_would_have() {
+    let world = World::with(|setup| {
+        deaf(setup);
+        setup.settings.server.roles = [Part::Payment].into_iter().collect();
+    })
+    .await;
+    let client = connect(&world).await;
+    let store = Store::open(&world.database_url, PoolSizes { journal: 2, reads: 4, channels: 0 }, &Handle::current()).await.expect("a store");
+    world.break_channel("stripe_main", &json!({"mode": "timeout_processed", "operations": ["pay"]})).await;
+    let doubts = unknowns(&world, 3).await;
+    let (second, hour) = (SignedDuration::from_secs(1), SignedDuration::from_hours(1));
+    let now = world.clock.wall();
+    let spread = async |pace: Pace| {
+        put_off(&client, &doubts).await;
+        assert_eq!(store.hasten("stripe_main", now, pace).await.expect("written"), 3);
+        latest(&client, &doubts).await.duration_since(now)
+    };
+    // An hour for each of three, two at most: that all of them come within the first second is one in hundreds of thousand millions.
+    let pace = Pace { least: second, each: hour, most: hour * 2 };
+    let many = spread(pace).await;
+    assert!(many > second && many <= hour * 2, "{many:#}");
+    let few = spread(Pace { each: SignedDuration::ZERO, ..pace }).await;
+    assert!(few <= second, "{few:#}");
+
+    let soon = now + second * 30;
+    client.execute("UPDATE attempt SET due_at = $1 WHERE due_at IS NOT NULL", &[&soon]).await.expect("written");
+    store.hasten("stripe_main", now, pace).await.expect("written");
+    assert!(latest(&client, &doubts).await <= soon, "it was put off");
+
+    world.heal("stripe_main").await;
+    let poller = world.peer_with(|settings| settings.server.roles = [Part::Poller, Part::Refund].into_iter().collect()).await;
+    paid(&world).await;
+    for id in &doubts {
+        assert_eq!(world.finally(id).await["status"], "succeeded");
+    }
+    poller.stop().await;
     world.close().await;
 }
