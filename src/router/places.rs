@@ -2,8 +2,9 @@
 //!
 //! Every channel has places of its own, for each kind of work that may have to wait for it: looks at what is due, messages that are being stored,
 //! messages that are being applied, questions of merchants. A channel that is slow, or of which much is due, fills its own places and takes none
-//! from another. All looks together have a bound, too ([`FlowSettings::inquiries`](super::FlowSettings)); a channel has an equal part of it, and with more
-//! than [`PARTS`] channels as much as with so many, also while the others need nothing: what is lent cannot be had back from a call that hangs.
+//! from another. All looks together have a bound, too ([`FlowSettings::inquiries`](super::FlowSettings)); a channel has an equal part of it, also while
+//! the others need nothing: what is lent cannot be had back from a call that hangs. With more than [`PARTS`] channels each has as much as with so many:
+//! then it takes that many which hang at once, until their calls time out, to keep the others waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -30,11 +30,13 @@ pub(super) const BACKLOG: &str = "SELECT count(*) FILTER (WHERE set_aside_at IS 
      min(due_at) FILTER (WHERE set_aside_at IS NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)), \
      count(*) FILTER (WHERE set_aside_at IS NOT NULL) FROM attempt WHERE due_at <= $1 + interval '1 minute'";
 /// Makes what is in doubt at a channel, or waits in its queue, due now, spread over a while that grows with how much it is: it answers again. A look
-/// out of turn costs no rung, and none comes later than it would have.
-pub(super) const HASTEN: &str = "UPDATE attempt SET tries = greatest(tries - 1, 0), due_at = least(due_at, $2::timestamptz + random() * interval '1 second' \
-     * greatest($4::float8, least($6::float8, $5::float8 * (SELECT count(*) FROM attempt WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') \
-       AND due_at IS NOT NULL AND set_aside_at IS NULL)))) \
-     WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $3 AND set_aside_at IS NULL";
+/// out of turn costs no rung. What is due within that while anyway stays as it is: several processes see one recovery, and a channel that fails now and
+/// then has many.
+pub(super) const HASTEN: &str = "WITH spread AS MATERIALIZED (\
+       SELECT greatest($3::float8, least($5::float8, $4::float8 * count(*))) * interval '1 second' AS whole FROM attempt \
+       WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') AND due_at IS NOT NULL AND set_aside_at IS NULL) \
+     UPDATE attempt SET due_at = $2::timestamptz + random() * spread.whole, tries = greatest(tries - 1, 0) FROM spread \
+     WHERE channel = $1 AND state IN ('unknown', 'reversing', 'not_sent') AND due_at > $2::timestamptz + spread.whole AND set_aside_at IS NULL";
 
 /// Makes one attempt due now, out of turn.
 pub(super) const HASTEN_ONE: &str = "UPDATE attempt SET due_at = $3, tries = greatest(tries - 1, 0) \
@@ -239,7 +241,7 @@ impl Store {
         Ok(Backlog { due: row.try_get(0)?, oldest: row.try_get(1)?, set_aside: row.try_get(2)? })
     }
 
-    /// A channel answers again: what is in doubt there becomes due now, but for what is due within `pace.least` anyway. Answers how many.
+    /// A channel answers again: what is in doubt there becomes due now, but for what is due within its spread anyway. Answers how many.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -247,7 +249,7 @@ impl Store {
         let client = self.client().await?;
         let statement = client.prepare_cached(HASTEN).await?;
         let [least, each, most] = [pace.least, pace.each, pace.most].map(|part| part.as_secs_f64());
-        Ok(client.execute(&statement, &[&channel, &now, &(now + pace.least), &least, &each, &most]).await?)
+        Ok(client.execute(&statement, &[&channel, &now, &least, &each, &most]).await?)
     }
 
     /// Something about one attempt does not fit: ask its channel now.

@@ -13,7 +13,6 @@ pub(super) const PARTITION_EXISTS: &str = "SELECT to_regclass($1::text) IS NOT N
 /// That the database answers, and whether it takes writes.
 pub(super) const ALIVE: &str = "SELECT NOT pg_is_in_recovery()";
 
-/// What the server allows, and how many connections it keeps for itself.
 /// Connections that the server gives to ordinary users, and those that other sessions of ours have to this database, the asking one not counted.
 pub(super) const MAX_CONNECTIONS: &str = "SELECT current_setting('max_connections')::int4 - current_setting('superuser_reserved_connections')::int4, \
        (SELECT count(*) FROM pg_stat_activity \

@@ -196,6 +196,7 @@ async fn the_more_is_in_doubt_the_longer_it_is_spread_and_nothing_comes_later_th
     let pace = Pace { least: second, each: hour, most: hour * 2 };
     let many = spread(pace).await;
     assert!(many > second && many <= hour * 2, "{many:#}");
+    assert_eq!(store.hasten("stripe_main", now, pace).await.expect("written"), 0, "what is spread is not drawn again");
     let few = spread(Pace { each: SignedDuration::ZERO, ..pace }).await;
     assert!(few <= second, "{few:#}");
 
