@@ -22,13 +22,15 @@ pub struct Bent {
     pub asked: fn(&Call),
     /// Called when an answer to the call is here: what is read instead of it.
     pub answered: fn(&Call, HttpResponse) -> HttpResponse,
+    /// Called when a message is read: what is read instead of it, if anything.
+    pub told: fn(&[u8]) -> Option<Notification>,
     /// Called whenever somebody wants to know how the provider is spoken to.
     pub looked_up: fn(),
 }
 
 impl Bent {
     /// Nothing is bent yet.
-    pub const STRAIGHT: Self = Self { asked: |_| {}, answered: |_, answer| answer, looked_up: || {} };
+    pub const STRAIGHT: Self = Self { asked: |_| {}, answered: |_, answer| answer, told: |_| None, looked_up: || {} };
 }
 
 impl Provider for Bent {
@@ -68,6 +70,6 @@ impl HttpProtocol for Bent {
         stripe().verify_notification(headers, body, credentials, now)
     }
     fn read_notification(&self, body: &[u8], credentials: &Credentials) -> Result<Notification, NotificationError> {
-        stripe().read_notification(body, credentials)
+        (self.told)(body).map_or_else(|| stripe().read_notification(body, credentials), Ok)
     }
 }

@@ -1,68 +1,22 @@
 //! What happens when our own parts break: a provider's code that panics, a restart with work in flight.
 
-use std::sync::LazyLock;
-
-use breakwater::domain::{Contract, Failure};
-use breakwater::provider::{
-    self, Assembled, Call, Credentials, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply, Verb,
-};
-use jiff::Timestamp;
+use breakwater::provider::{Provider, Verb};
 use serde_json::json;
 
-use crate::world::{World, payment, unique};
-
-static STRIPE: LazyLock<&'static dyn Provider> = LazyLock::new(|| provider::find("stripe").expect("stripe"));
+use crate::bent::Bent;
+use crate::world::{World, payment, stripe, unique};
 
 /// Stripe, but for orders that begin with `panic`: their code panics once the money was asked for.
-struct Brittle;
-
-impl Provider for Brittle {
-    fn name(&self) -> &'static str {
-        "stripe"
-    }
-    fn contract(&self) -> &'static Contract {
-        STRIPE.contract()
-    }
-    fn default_address(&self) -> &'static str {
-        STRIPE.default_address()
-    }
-    fn refuses(&self, call: &Call) -> Option<Failure> {
-        STRIPE.refuses(call)
-    }
-    fn protocol(&'static self) -> Protocol {
-        Protocol::Http(&Brittle)
-    }
-}
-
-/// What Stripe itself says.
-fn stripe() -> &'static dyn HttpProtocol {
-    STRIPE.protocol().http().expect("Stripe speaks HTTP")
-}
-
-impl HttpProtocol for Brittle {
-    fn request(&self, call: &Call, credentials: &Credentials) -> Assembled {
-        stripe().request(call, credentials)
-    }
-    fn reply(&self, call: &Call, response: &HttpResponse, credentials: &Credentials) -> Reply {
+static BRITTLE: Bent = Bent {
+    answered: |call, answer| {
         assert!(!(call.order.starts_with("panic") && call.verb == Verb::Pay && call.pay_reference.is_some()), "injected");
-        stripe().reply(call, response, credentials)
-    }
-    fn verify_notification(
-        &self,
-        headers: &http::HeaderMap,
-        body: &[u8],
-        credentials: &Credentials,
-        now: Timestamp,
-    ) -> Result<(), NotificationError> {
-        stripe().verify_notification(headers, body, credentials, now)
-    }
-    fn read_notification(&self, body: &[u8], credentials: &Credentials) -> Result<Notification, NotificationError> {
-        stripe().read_notification(body, credentials)
-    }
-}
+        answer
+    },
+    ..Bent::STRAIGHT
+};
 
 fn brittle_main(channel: &str) -> &'static dyn Provider {
-    if channel == "stripe_main" { &Brittle } else { *STRIPE }
+    if channel == "stripe_main" { &BRITTLE } else { stripe(channel) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

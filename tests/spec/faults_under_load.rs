@@ -8,8 +8,8 @@ use breakwater::provider::{Call, Provider, Verb};
 use serde_json::{Value, json};
 
 use crate::bent::Bent;
-use crate::recovery::{connect, put_off, unknowns, uuid};
-use crate::world::{Reply, World, is_final, payment, stripe, unique};
+use crate::recovery::{put_off, unknowns, uuid};
+use crate::world::{Reply, World, connect, is_final, payment, stripe, unique};
 
 /// Payments under way at once.
 const CROWD: usize = 24;

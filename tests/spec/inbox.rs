@@ -1,69 +1,23 @@
 //! What waits in the inbox of notifications: it is taken up in turn, and neither a message that cannot be applied nor a channel that does not answer
 //! stands before others.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use breakwater::domain::{Contract, External, Failure, Part};
-use breakwater::provider::{
-    self, Assembled, Call, Credentials, HttpProtocol, HttpResponse, Notification, NotificationError, Protocol, Provider, Reply,
-};
-use jiff::Timestamp;
+use breakwater::domain::{External, Part};
+use breakwater::provider::{Notification, Provider};
 use serde_json::json;
 use tokio_postgres::Client;
 
-use crate::world::{World, payment, unique};
+use crate::bent::Bent;
+use crate::world::{World, connect, payment, stripe, unique};
 
-static STRIPE: LazyLock<&'static dyn Provider> = LazyLock::new(|| provider::find("stripe").expect("stripe"));
-
-/// Stripe without its lists, and with two messages of its own: reading `poison` panics, and `measure ID` tells of a refund of that payment and not how much it was, so
-/// that the channel must be asked.
-struct Touchy;
-
-impl Provider for Touchy {
-    fn name(&self) -> &'static str {
-        "stripe"
-    }
-    fn contract(&self) -> &'static Contract {
-        STRIPE.contract()
-    }
-    fn default_address(&self) -> &'static str {
-        STRIPE.default_address()
-    }
-    fn refuses(&self, call: &Call) -> Option<Failure> {
-        STRIPE.refuses(call)
-    }
-    fn protocol(&'static self) -> Protocol {
-        Protocol::Http(&Touchy)
-    }
-}
-
-fn stripe() -> &'static dyn HttpProtocol {
-    STRIPE.protocol().http().expect("Stripe speaks HTTP")
-}
-
-impl HttpProtocol for Touchy {
-    fn request(&self, call: &Call, credentials: &Credentials) -> Assembled {
-        stripe().request(call, credentials)
-    }
-    fn reply(&self, call: &Call, response: &HttpResponse, credentials: &Credentials) -> Reply {
-        stripe().reply(call, response, credentials)
-    }
-    fn verify_notification(
-        &self,
-        headers: &http::HeaderMap,
-        body: &[u8],
-        credentials: &Credentials,
-        now: Timestamp,
-    ) -> Result<(), NotificationError> {
-        stripe().verify_notification(headers, body, credentials, now)
-    }
-    fn read_notification(&self, body: &[u8], credentials: &Credentials) -> Result<Notification, NotificationError> {
+/// Stripe without its lists, and with two messages of its own: reading `poison` panics, and `measure ID` tells of a refund of that payment and not how
+/// much it was, so that the channel must be asked.
+static TOUCHY: Bent = Bent {
+    told: |body| {
         assert!(body != b"poison", "injected");
-        let Some(payment) = std::str::from_utf8(body).ok().and_then(|text| text.strip_prefix("measure ")) else {
-            return stripe().read_notification(body, credentials);
-        };
-        Ok(Notification {
+        let payment = std::str::from_utf8(body).ok()?.strip_prefix("measure ")?;
+        Some(Notification {
             event_id: "evt_measure".to_owned(),
             kind: "refund".to_owned(),
             attempt_key: None,
@@ -72,17 +26,12 @@ impl HttpProtocol for Touchy {
             news: None,
             external: Some(External::RefundToMeasure { reference: "re_of_their_own".to_owned() }),
         })
-    }
-}
+    },
+    ..Bent::STRAIGHT
+};
 
 pub fn touchy_main(channel: &str) -> &'static dyn Provider {
-    if channel == "stripe_main" { &Touchy } else { *STRIPE }
-}
-
-async fn connect(world: &World) -> Client {
-    let (client, connection) = tokio_postgres::connect(&world.database_url, tokio_postgres::NoTls).await.expect("the database");
-    tokio::spawn(connection);
-    client
+    if channel == "stripe_main" { &TOUCHY } else { stripe(channel) }
 }
 
 /// Pays over `channel`, and puts a message of it back into the inbox, as if the process had ended before it was applied. Answers the

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use serde_json::json;
 
-use crate::world::{Reply, World, payment, unique};
+use crate::world::{Reply, World, connect, payment, unique};
 
 fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
     reply.headers.get(name).and_then(|value| value.to_str().ok())
@@ -19,12 +19,6 @@ fn assert_refused(reply: &Reply) {
     let wait: u64 = header(reply, "retry-after").and_then(|text| text.parse().ok()).expect("whole seconds");
     assert!(wait >= 1, "{:?}", reply.headers);
     assert!(reply.text("request_id").starts_with("req_"), "{:#}", reply.body);
-}
-
-async fn connect(world: &World) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&world.database_url, tokio_postgres::NoTls).await.expect("the database");
-    tokio::spawn(connection);
-    client
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,8 +5,8 @@ use breakwater::provider::{Provider, Verb};
 use serde_json::{Value, json};
 
 use crate::bent::Bent;
-use crate::recovery::{connect, deaf, put_off, unknowns};
-use crate::world::{World, payment, stripe, unique};
+use crate::recovery::{deaf, put_off, unknowns};
+use crate::world::{World, connect, payment, stripe, unique};
 
 /// What the sandbox's stripe_main signs its messages with.
 const SECRET: &str = "whsec_stripe_main";

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::world::{Setup, World};
+use crate::world::{Setup, World, connect};
 
 /// Over how long what is in doubt is spread when its channel answers again.
 const SPREAD: SignedDuration = SignedDuration::from_secs(2);
@@ -20,12 +20,6 @@ const REST: Duration = Duration::from_secs(5);
 /// How far off the ladder has put what is in doubt, and on which rung it stands.
 const NIGHT: SignedDuration = SignedDuration::from_hours(6);
 const RUNG: i32 = 15;
-
-pub async fn connect(world: &World) -> Client {
-    let (client, connection) = tokio_postgres::connect(&world.database_url, tokio_postgres::NoTls).await.expect("the database");
-    tokio::spawn(connection);
-    client
-}
 
 pub fn uuid(id: &str) -> Uuid {
     id.parse::<PaymentId>().expect("an id").0

@@ -10,7 +10,7 @@ use breakwater::sandbox::AccountSettings;
 use breakwater::telemetry::{LogFormat, install_logs_to_file};
 use serde_json::{Value, json};
 
-use crate::world::{CARD as BANK_CARD, Reply, World, card, payment, unique};
+use crate::world::{CARD as BANK_CARD, Reply, World, card, connect, payment, unique};
 
 const CARD: &str = "4242424242424242";
 const GROUPED: &str = "4242 4242 4242 4242";
@@ -33,12 +33,6 @@ impl Errors {
             self.0.borrow_mut().push(format!("{:?} {}", reply.headers, reply.body));
         }
     }
-}
-
-async fn connect(world: &World) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&world.database_url, tokio_postgres::NoTls).await.expect("the database");
-    tokio::spawn(connection);
-    client
 }
 
 /// Every row of every table, as text; bytes as the text that they hold.

@@ -4,7 +4,7 @@
 use breakwater::http::routes::ROUTES;
 use serde_json::{Value, json};
 
-use crate::world::{Reply, World, payment, unique};
+use crate::world::{Reply, World, connect, payment, unique};
 
 /// What a merchant has, one of each.
 struct Belongings {
@@ -57,12 +57,6 @@ async fn send(world: &World, key: &str, method: &str, path: &str, body: &Value) 
     let headers = [("authorization", authorization.as_str()), ("idempotency-key", &idempotency_key), ("content-type", "application/json")];
     let text = if method == "GET" || method == "DELETE" { String::new() } else { body.to_string() };
     Reply::of(world.send(method, path, &headers, &text).await)
-}
-
-async fn connect(world: &World) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&world.database_url, tokio_postgres::NoTls).await.expect("the database");
-    tokio::spawn(connection);
-    client
 }
 
 const TABLES: [&str; 10] =

@@ -602,3 +602,10 @@ pub fn sha256(text: &str) -> [u8; 32] {
     bytes.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref());
     bytes
 }
+
+/// A connection to the world's database, past the store: to look at rows, or to bend them.
+pub async fn connect(world: &World) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(&world.database_url, tokio_postgres::NoTls).await.expect("the database");
+    tokio::spawn(connection);
+    client
+}
