@@ -89,7 +89,15 @@ impl Breaker {
     }
 
     /// Leave to make one call, or not. May be what notices that an opening or a probe's lease has passed: hence the transition.
+    #[inline] // Closed is the usual case, and its answer fits registers; every other one is told in a line of memory.
     pub fn admit(&mut self, now: Moment) -> (Result<Admission, Rejected>, Option<Transition>) {
+        if matches!(self.phase, Phase::Closed | Phase::ForcedClosed) {
+            return (Ok(Admission { epoch: self.epoch, kind: Kind::Normal, counted_slow_in: None }), None);
+        }
+        self.admit_unless_closed(now)
+    }
+
+    fn admit_unless_closed(&mut self, now: Moment) -> (Result<Admission, Rejected>, Option<Transition>) {
         let transition = self.advance(now);
         let lease_until = now + self.rules.probe_lease;
         let answer = match &mut self.phase {
@@ -119,6 +127,7 @@ impl Breaker {
     }
 
     /// Takes an admission back: how the call ended and how long it took.
+    #[inline]
     pub fn record(&mut self, admission: Admission, class: CallClass, rtt: Duration, now: Moment) -> Option<Transition> {
         if admission.epoch != self.epoch {
             self.late += 1;
@@ -285,6 +294,7 @@ impl Breaker {
         }
     }
 
+    #[inline]
     fn count(&mut self, admission: Admission, failed: bool, rtt: Duration, now: Moment) {
         match admission.counted_slow_in {
             Some(bucket) => self.window.finish_slow(bucket, failed, now),
@@ -293,6 +303,7 @@ impl Breaker {
         if failed { self.run.grow(now) } else { self.run = Run::default() }
     }
 
+    #[inline]
     fn trip_if_due(&mut self, now: Moment) -> Option<Transition> {
         if !matches!(self.phase, Phase::Closed) {
             return None;

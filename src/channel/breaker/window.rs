@@ -50,6 +50,7 @@ impl Window {
     }
 
     /// Counts a call that ended.
+    #[inline]
     pub fn count(&mut self, failed: bool, slow: bool, now: Moment) {
         self.advance(now);
         self.add(self.number, Totals { calls: 1, failures: u32::from(failed), slow: u32::from(slow) });
@@ -84,6 +85,7 @@ impl Window {
         self.sums
     }
 
+    #[inline]
     fn add(&mut self, number: u64, more: Totals) {
         let bucket = &mut self.buckets[(number % BUCKETS as u64) as usize];
         for totals in [bucket, &mut self.sums] {
@@ -95,11 +97,15 @@ impl Window {
 
     /// Moves to the bucket of `now`, emptying those it passes. A `now` that is behind (two threads read the clock, then met here in the other
     /// order) falls into the current bucket.
+    #[inline]
     fn advance(&mut self, now: Moment) {
         let passed = now.since(self.starts);
-        if passed < self.bucket {
-            return;
+        if passed >= self.bucket {
+            self.advance_by(passed);
         }
+    }
+
+    fn advance_by(&mut self, passed: Duration) {
         // Bounded by u64::MAX nanoseconds over a bucket of at least 1 ns, so the narrowing loses nothing.
         let steps = (passed.as_nanos() / self.bucket.as_nanos()) as u64;
         self.starts = self.starts + Duration::from_nanos(self.bucket.as_nanos() as u64 * steps);

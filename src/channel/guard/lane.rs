@@ -167,7 +167,7 @@ impl Lane {
             self.publish(&desk);
         }
         if transition.is_some_and(|transition| transition.from == State::HalfOpen && transition.to == State::Closed) {
-            desk.limiter.restart();
+            desk.limiter.restart(now);
         } else if let Some(sample) = sent_at.and_then(|sent_at| sample(class, now.since(sent_at))).filter(|_| counts) {
             desk.limiter.sample(sample, in_flight, now);
         }

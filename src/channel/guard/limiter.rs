@@ -10,6 +10,10 @@
 //! connection, says nothing of how much the other side can carry, and a refusal at its door (a 429) is no measure of its speed. While
 //! less than half of the limit is in use, speed says nothing about the limit, and only trouble moves it.
 //!
+//! So a channel with little traffic would keep the small limit that it began with after an opening, and when its traffic comes back it would be turned
+//! away. What lowered a limit grows old: when nothing has for [`CALM`], the limit goes up by one call every [`EASE_EVERY`], used or not, back to
+//! the cap from which it began.
+//!
 //! Integers throughout: thousandths of a call, nanoseconds. Shifting every moment changes nothing; `properties.rs` holds it against a naive one.
 
 use std::time::Duration;
@@ -20,6 +24,11 @@ use crate::clock::Moment;
 pub(super) const SAMPLES: u32 = 10;
 /// How long a window lasts at least.
 pub(super) const SPAN: Duration = Duration::from_secs(1);
+
+/// For how long nothing must have lowered a limit, and nothing gone wrong, before it goes up by itself: what a breaker needs to forget its openings.
+pub(super) const CALM: Duration = Duration::from_secs(60);
+/// How often it goes up by one call then: a herd that comes back is met by the windows above before it is let in whole.
+pub(super) const EASE_EVERY: Duration = Duration::from_secs(1);
 
 /// A round trip up to this many thousandths of the usual one is no sign of a queue.
 const TOLERANCE_PERMILLE: u64 = 1_500;
@@ -55,6 +64,10 @@ pub(super) struct Limiter {
     limit: u64,
     usual: Usual,
     window: Window,
+    /// Since when nothing has lowered it, and nothing has gone wrong.
+    calm_since: Moment,
+    /// How often it went up by itself since then.
+    eased: u64,
 }
 
 /// The round trip as it usually is.
@@ -80,7 +93,7 @@ impl Limiter {
     pub(super) fn new(least: u32, most: u32, restart: u32) -> Self {
         let (least, most) = (u64::from(least.clamp(1, most.max(1))) * ONE, u64::from(most.max(1)) * ONE);
         let restart = (u64::from(restart) * ONE).clamp(least, most);
-        Self { least, most, restart, limit: most, usual: Usual::default(), window: Window::EMPTY }
+        Self { least, most, restart, limit: most, usual: Usual::default(), window: Window::EMPTY, calm_since: Moment::default(), eased: 0 }
     }
 
     /// How many calls may be in flight: whole calls, at least one.
@@ -103,37 +116,53 @@ impl Limiter {
                 window.answered += 1;
                 window.nanos = window.nanos.saturating_add(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
             }
-            Sample::Trouble => window.trouble = true,
+            Sample::Trouble => {
+                window.trouble = true;
+                (self.calm_since, self.eased) = (now, 0);
+            }
         }
         if window.samples < SAMPLES || now.since(window.since) < SPAN {
             return false;
         }
         let window = std::mem::replace(&mut self.window, Window::EMPTY);
-        self.judge(&window);
+        let wanted = self.wanted(&window);
+        if wanted < self.limit {
+            (self.calm_since, self.eased) = (now, 0);
+        }
+        self.limit = wanted.clamp(self.least, self.most);
         true
     }
 
+    /// Time passes, with calls or without. Call it a few times a second.
+    pub(super) fn ease(&mut self, now: Moment) {
+        let Some(calm) = now.since(self.calm_since).checked_sub(CALM) else { return };
+        let due = u64::try_from(calm.as_nanos() / EASE_EVERY.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        // A clock reading from before the last one pays nothing out.
+        self.limit = self.limit.saturating_add(due.saturating_sub(self.eased).saturating_mul(ONE)).min(self.most);
+        self.eased = self.eased.max(due);
+    }
+
     /// The breaker has closed after an opening: what was measured before it is another channel's. The usual round trip is remembered.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self, now: Moment) {
         self.limit = self.restart;
+        (self.calm_since, self.eased) = (now, 0);
         self.window = Window::EMPTY;
     }
 
-    fn judge(&mut self, window: &Window) {
-        let limit = if window.trouble {
-            self.limit * AFTER_TROUBLE_PERMILLE / 1_000
-        } else {
-            // Without trouble every sample was answered, so there is at least one.
-            let present = (window.nanos / window.answered.max(1)).max(1);
-            let usual = self.usual.learn(present);
-            if u64::from(window.most_in_flight) * ONE * 2 < self.limit {
-                return;
-            }
-            let gradient = (TOLERANCE_PERMILLE.saturating_mul(usual) / present).clamp(LEAST_GRADIENT_PERMILLE, 1_000);
-            let wanted = self.limit * gradient / 1_000 + QUEUE;
-            (self.limit * (1_000 - SMOOTHING_PERMILLE) + wanted * SMOOTHING_PERMILLE) / 1_000
-        };
-        self.limit = limit.clamp(self.least, self.most);
+    /// The limit that the window speaks for, however small or large.
+    fn wanted(&mut self, window: &Window) -> u64 {
+        if window.trouble {
+            return self.limit * AFTER_TROUBLE_PERMILLE / 1_000;
+        }
+        // Without trouble every sample was answered, so there is at least one.
+        let present = (window.nanos / window.answered.max(1)).max(1);
+        let usual = self.usual.learn(present);
+        if u64::from(window.most_in_flight) * ONE * 2 < self.limit {
+            return self.limit;
+        }
+        let gradient = (TOLERANCE_PERMILLE.saturating_mul(usual) / present).clamp(LEAST_GRADIENT_PERMILLE, 1_000);
+        let wanted = self.limit * gradient / 1_000 + QUEUE;
+        (self.limit * (1_000 - SMOOTHING_PERMILLE) + wanted * SMOOTHING_PERMILLE) / 1_000
     }
 }
 

@@ -231,7 +231,7 @@ impl ChannelGuard {
         desk.breaker.would_admit(now) && desk.has_rate(now)
     }
 
-    /// Does what time alone asks for: counts calls that are slow already, ends openings, gives up lost probes. The supervisor calls it several
+    /// Does what time alone asks for: counts calls that are slow already, ends openings, gives up lost probes, eases limits. The supervisor calls it several
     /// times a second (250 ms is meant), with traffic or without: its `now` is also the time that a dropped permit is recorded at.
     pub fn tick(&self, now: Moment) {
         for class in OperationClass::ALL {
@@ -239,6 +239,8 @@ impl ChannelGuard {
             let mut desk = lane.lock(now);
             let moved = desk.breaker.tick(now);
             let tripped = lane.mark_slow(&mut desk, now);
+            desk.limiter.ease(now);
+            self.room.set_class_limit(class, desk.limiter.limit());
             for transition in [moved, tripped].into_iter().flatten() {
                 lane.publish(&desk);
                 self.remember(class, transition);

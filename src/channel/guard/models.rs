@@ -90,7 +90,7 @@ fn a_window_has_ten_calls_and_lasts_a_second() {
 fn after_an_opening_it_starts_again_small_and_grows_by_less_than_the_queue_a_window() {
     let mut limiter = Limiter::new(6, 46, 6);
     window(&mut limiter, 0, 50, answered(100), 46);
-    limiter.restart();
+    limiter.restart(at(9_000));
     assert_eq!(limiter.limit(), 6);
     let mut last = 6;
     for second in 1..60 {
@@ -100,6 +100,24 @@ fn after_an_opening_it_starts_again_small_and_grows_by_less_than_the_queue_a_win
         last = limiter.limit();
     }
     assert_eq!(last, 46);
+}
+
+#[test]
+fn a_limit_that_nothing_has_lowered_for_a_minute_goes_up_by_one_a_second_to_the_cap_though_nobody_calls() {
+    let mut limiter = Limiter::new(1, 46, 6);
+    limiter.restart(at(1_000));
+    let eased_to = |limiter: &mut Limiter, millis| {
+        limiter.ease(at(millis));
+        limiter.limit()
+    };
+    assert_eq!(eased_to(&mut limiter, 60_999), 6);
+    assert_eq!(eased_to(&mut limiter, 61_000), 7);
+    assert_eq!(eased_to(&mut limiter, 61_999), 7, "whoever looks four times a second");
+    assert_eq!(eased_to(&mut limiter, 65_500), 11, "or once in a while");
+    assert!(!limiter.sample(Sample::Trouble, 1, at(65_600)), "one failure is no window");
+    assert_eq!(eased_to(&mut limiter, 125_500), 11, "but begins the minute anew");
+    assert_eq!(eased_to(&mut limiter, 125_600), 12);
+    assert_eq!(eased_to(&mut limiter, 10_000_000), 46);
 }
 
 #[test]
@@ -122,23 +140,44 @@ fn the_limit_is_the_largest_whose_shares_leave_pay_no_more_than_its_limiter_allo
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Call { sample: Sample, in_flight: u32, at: Moment },
-    Restart,
+    Restart { at: Moment },
+    Tick { at: Moment },
 }
 
-/// The limit as a fraction, computed anew from everything that ever happened, straight from the rules.
-fn naive_limit(events: &[Event], least: f64, most: f64, restart: f64) -> f64 {
+/// The limit as a fraction, computed anew from everything that ever happened, straight from the rules; and whether a window was so nearly for the limit
+/// as it was that rounding decides if it was against it.
+fn naive_limit(events: &[Event], least: f64, most: f64, restart: f64) -> (f64, bool) {
+    let mut close_call = false;
     let (mut limit, mut averages, mut usual) = (most, 0_u32, 0.0_f64);
     let mut open: Vec<(Sample, u32, Moment)> = Vec::new();
+    // Since the last thing that spoke against a higher limit: when it was, and how many whole seconds beyond a minute have been paid out.
+    let (mut calm_since, mut paid_out) = (Moment::default(), 0_u64);
     for event in events {
-        let Event::Call { sample, in_flight, at } = *event else {
-            limit = restart.clamp(least, most);
-            open.clear();
-            continue;
+        let (sample, in_flight, at) = match *event {
+            Event::Call { sample, in_flight, at } => (sample, in_flight, at),
+            Event::Restart { at } => {
+                limit = restart.clamp(least, most);
+                open.clear();
+                (calm_since, paid_out) = (at, 0);
+                continue;
+            }
+            Event::Tick { at } => {
+                while at >= calm_since + Duration::from_secs(60 + paid_out) && limit < most {
+                    limit = (limit + 1.0).min(most);
+                    paid_out += 1;
+                }
+                paid_out = paid_out.max((at.since(calm_since).as_secs() + 1).saturating_sub(60));
+                continue;
+            }
         };
+        if sample == Sample::Trouble {
+            (calm_since, paid_out) = (at, 0);
+        }
         open.push((sample, in_flight, at));
         if open.len() < 10 || at.since(open[0].2) < Duration::from_secs(1) {
             continue;
         }
+        let before = limit;
         let times: Vec<f64> =
             open.iter().filter_map(|(sample, ..)| if let Sample::Answered(rtt) = sample { Some(rtt.as_nanos() as f64) } else { None }).collect();
         let most_in_flight = open.iter().map(|(_, in_flight, _)| *in_flight).max().unwrap_or(0);
@@ -156,10 +195,14 @@ fn naive_limit(events: &[Event], least: f64, most: f64, restart: f64) -> f64 {
                 limit = 0.8 * limit + 0.2 * (limit * gradient + 4.0);
             }
         }
+        close_call |= limit != before && (limit - before).abs() < 0.01 * before;
+        if limit < before {
+            (calm_since, paid_out) = (at, 0);
+        }
         limit = limit.clamp(least, most);
         open.clear();
     }
-    limit
+    (limit, close_call)
 }
 
 /// A rate as a bucket of whole nanoseconds that fills with time.
@@ -205,12 +248,20 @@ proptest! {
         for (pause, micros, in_flight, kind) in calls {
             now = now + Duration::from_millis(pause);
             if kind == 0 {
-                events.push(Event::Restart);
-                limiter.restart();
-                shifted.restart();
+                events.push(Event::Restart { at: now });
+                limiter.restart(now);
+                shifted.restart(now + Duration::from_nanos(shift));
                 continue;
             }
-            let sample = if kind < 5 { Sample::Trouble } else { Sample::Answered(Duration::from_micros(micros)) };
+            if kind < 3 {
+                // Nobody called for a while.
+                now = now + Duration::from_millis(pause * 300);
+                events.push(Event::Tick { at: now });
+                limiter.ease(now);
+                shifted.ease(now + Duration::from_nanos(shift));
+                continue;
+            }
+            let sample = if kind < 6 { Sample::Trouble } else { Sample::Answered(Duration::from_micros(micros)) };
             events.push(Event::Call { sample, in_flight, at: now });
             let before = limiter.limit();
             limiter.sample(sample, in_flight, now);
@@ -218,8 +269,8 @@ proptest! {
             prop_assert_eq!(limiter.limit(), shifted.limit(), "only differences between moments count");
             prop_assert!((least..=most).contains(&limiter.limit()));
             prop_assert!(limiter.limit() <= before + 1, "it grows by a fifth of the queue a window");
-            let naive = naive_limit(&events, f64::from(least), f64::from(most), f64::from(restart));
-            close_call |= (0..60).any(|in_use| (f64::from(in_use) * 2.0 - naive).abs() < 0.1);
+            let (naive, rounded) = naive_limit(&events, f64::from(least), f64::from(most), f64::from(restart));
+            close_call |= rounded || (0..60).any(|in_use| (f64::from(in_use) * 2.0 - naive).abs() < 0.1);
             if !close_call {
                 let apart = (f64::from(limiter.limit()) - naive).abs();
                 prop_assert!(apart < 1.1, "{} and {naive}", limiter.limit());

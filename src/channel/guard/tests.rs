@@ -357,6 +357,17 @@ fn after_an_opening_the_limit_starts_again_at_twice_the_probes_and_grows() {
 }
 
 #[test]
+fn after_a_quiet_minute_the_tick_raises_the_limit_of_a_channel_that_nobody_calls_and_the_shares_with_it() {
+    let guard = healed(100);
+    let refunds = || permits(&guard, REFUND).len();
+    assert_eq!((guard.limit(), refunds()), (8, 7));
+    guard.tick(at(69_000));
+    assert_eq!(guard.limit(), 8, "it closed ten seconds in");
+    guard.tick(at(200_000));
+    assert_eq!((guard.limit(), refunds()), (100, 80), "as before the opening");
+}
+
+#[test]
 fn what_hangs_since_before_the_limit_shrank_leaves_the_others_their_shares_and_no_more() {
     let pay = BreakerSettings { probe_gate: ProbeGate::TimeOnly, ..BreakerSettings::default() };
     let guard = ChannelGuard::new(&GuardSettings { max_in_flight: 100, pay, ..GuardSettings::default() }, 1, START).unwrap();
