@@ -27,7 +27,7 @@ pub mod topic;
 
 pub use attempt::{Attempt, AttemptState, Fact, IllegalFact};
 pub use change::{Change, Event, KeyClaim, Subject};
-pub use contract::{Contract, Unanswered};
+pub use contract::{Contract, REFUNDS_WITHOUT_LIMIT, Unanswered};
 pub use duty::{Duty, FollowUp};
 pub use external::{Adopted, DisputeKnown, External};
 pub use failure::{Advice, Failure, FailureCode};

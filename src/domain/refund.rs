@@ -111,6 +111,11 @@ impl Payment {
         self.attempts.iter().filter(move |attempt| attempt.operation == Operation::Refund && (n.is_none() || attempt.refund_n == n))
     }
 
+    /// How many of its refunds count towards what its channel takes of one payment: all but those that the channel finally refused.
+    pub fn refunds_that_count(&self) -> usize {
+        self.refunds.iter().filter(|refund| refund.status != RefundStatus::Failed).count()
+    }
+
     /// From when on a refund may be sent where the channel wants `spacing` between two of one payment: attempt `n`, or one that is about to be
     /// added when `None`. What waits in the queue has its place before a new one, and none before another that waits: whoever is written as sent
     /// first, goes first. `None`: at any time.

@@ -19,6 +19,7 @@ pub(super) const CONTRACT: Contract = Contract {
     not_found_final_after: Duration::from_secs(60),
     refund_window: Duration::from_secs(3600),
     refund_spacing: Duration::ZERO,
+    refunds_at_most: REFUNDS_WITHOUT_LIMIT,
     refund_number_is_permanent: false,
     hold_lasts: Duration::from_secs(7 * 24 * 3600),
     unanswered: Unanswered::Query,

@@ -148,6 +148,8 @@ problem_codes! {
     RefundExceedsCaptured = "refund_exceeds_captured", 422, Client, Never, "The refund exceeds what was captured";
     /// The channel no longer takes refunds of so old a payment.
     RefundWindowClosed = "refund_window_closed", 422, Channel, Never, "The payment is too old to be refunded over its channel";
+    /// The channel takes no more refunds of this payment.
+    TooManyRefunds = "too_many_refunds", 422, Channel, Never, "The payment has as many refunds as its channel takes";
     /// Webhooks are not sent to addresses of this kind.
     WebhookUrlRefused = "webhook_url_refused", 422, Client, Never, "Webhooks are not sent to this address";
     /// A merchant, a channel's notifications or an address asked more than they may; nothing was done.
@@ -388,6 +390,7 @@ mod tests {
         422 capture_exceeds_hold Client Never
         422 refund_exceeds_captured Client Never
         422 refund_window_closed Channel Never
+        422 too_many_refunds Channel Never
         422 webhook_url_refused Client Never
         429 rate_limited Client After
         500 internal_fault Breakwater SameKey

@@ -144,6 +144,12 @@ pub enum FlowError {
         /// For how long it does.
         days: u64,
     },
+    /// The channel takes no more refunds of this payment.
+    #[error("the channel takes {most} refunds of one payment")]
+    TooManyRefunds {
+        /// How many it does.
+        most: usize,
+    },
     /// A notification that is not authentic or cannot be read.
     #[error(transparent)]
     Notification(#[from] crate::provider::NotificationError),

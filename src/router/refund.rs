@@ -7,7 +7,7 @@
 use super::Refund as Message;
 use super::answer::{Answer, FlowError};
 use super::carrying::{Claimed, Stopwatch, touched};
-use super::flows::{Channel, Flows};
+use super::flows::Flows;
 use super::settle::{OVERTAKEN, Written, is_resolved};
 use crate::crash::{self, Point};
 use crate::domain::{
@@ -34,9 +34,12 @@ impl Flows {
             if payment.captured == 0 {
                 return Err(FlowError::WrongState { status: payment.status, verb: "refunded" });
             }
-            let window = channel_window(self.channel_of(&payment.current_pay().map_or_else(String::new, |pay| pay.channel.clone()))?);
-            if self.now().duration_since(payment.created_at).unsigned_abs() > window {
-                return Err(FlowError::RefundWindowClosed { days: window.as_secs() / 86_400 });
+            let contract = self.channel_of(payment.current_pay().map_or("", |pay| &pay.channel))?.handle.provider().contract();
+            if self.now().duration_since(payment.created_at).unsigned_abs() > contract.refund_window {
+                return Err(FlowError::RefundWindowClosed { days: contract.refund_window.as_secs() / 86_400 });
+            }
+            if payment.refunds_that_count() >= contract.refunds_at_most {
+                return Err(FlowError::TooManyRefunds { most: contract.refunds_at_most });
             }
             let refundable = payment.refundable();
             let amount = message.request.amount.unwrap_or(refundable);
@@ -49,7 +52,7 @@ impl Flows {
             let key = self.new_key(&channel).await?;
             let now = self.now();
             let mut draft = payment.clone();
-            let turn = payment.refund_turn(None, channel.handle.provider().contract().refund_spacing).filter(|turn| *turn > now);
+            let turn = payment.refund_turn(None, contract.refund_spacing).filter(|turn| *turn > now);
             let (refund_n, attempt_n) = add_refund(&mut draft, &message.request, amount, RefundSource::Merchant, (&pay.channel, key), lease, now);
             // Within the channel's spacing of another one it waits in the queue, whoever asks: the next look sends it.
             if let Some(turn) = turn {
@@ -138,11 +141,6 @@ impl Flows {
         }
         Ok(())
     }
-}
-
-/// How long after a payment its channel takes refunds of it.
-fn channel_window(channel: &Channel) -> std::time::Duration {
-    channel.handle.provider().contract().refund_window
 }
 
 /// Adds a refund and its first attempt to the draft: their numbers. What it takes is spoken for from here on.

@@ -24,6 +24,7 @@ const CONTRACT: Contract = Contract {
     not_found_final_after: Duration::from_secs(60),
     refund_window: Duration::from_secs(3600),
     refund_spacing: Duration::ZERO,
+    refunds_at_most: 100,
     refund_number_is_permanent: false,
     hold_lasts: Duration::from_secs(3600),
     unanswered: breakwater::domain::Unanswered::Query,

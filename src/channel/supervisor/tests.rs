@@ -54,6 +54,7 @@ impl Provider for Parrot {
             not_found_final_after: Duration::from_secs(60),
             refund_window: Duration::from_secs(60),
             refund_spacing: Duration::ZERO,
+            refunds_at_most: crate::domain::REFUNDS_WITHOUT_LIMIT,
             refund_number_is_permanent: false,
             hold_lasts: Duration::from_secs(60),
             unanswered: crate::domain::Unanswered::Query,

@@ -139,6 +139,7 @@ fn create_refund() -> Route {
             Code::CardNumberRefused,
             Code::RefundExceedsCaptured,
             Code::RefundWindowClosed,
+            Code::TooManyRefunds,
         ])
 }
 

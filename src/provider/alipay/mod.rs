@@ -35,7 +35,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::contract::Unanswered;
-use crate::domain::{Contract, Failure, Fields, MethodKind, Wallet};
+use crate::domain::{Contract, Failure, Fields, MethodKind, REFUNDS_WITHOUT_LIMIT, Wallet};
 use crate::provider::{
     AccountField, Assembled, Call, Credentials, FieldKind, HttpProtocol, HttpRequest, HttpResponse, Notification, NotificationError, Protocol,
     Provider, Reply,
@@ -70,6 +70,7 @@ static CONTRACT: Contract = Contract {
     refund_window: DAY.saturating_mul(364),
     // Documented: 3 seconds between two refunds of one trade.
     refund_spacing: Duration::from_secs(3),
+    refunds_at_most: REFUNDS_WITHOUT_LIMIT,
     // "A failed or unknown refund is retried with the same number or it can refund twice."
     refund_number_is_permanent: true,
     // Nothing is ever held.

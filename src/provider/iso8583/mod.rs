@@ -33,7 +33,7 @@ use self::bank::Bank;
 use self::codec::Message;
 use super::socket::{Correlation, Frame, Framing, Header, Incoming, Manners, Network, SocketProtocol, TlsMaterial};
 use super::{AccountField, Call, Credentials, Protocol, Provider, Reply};
-use crate::domain::{CallClass, Contract, Failure, FailureCode, Fields, MethodKind, News, Unanswered};
+use crate::domain::{CallClass, Contract, Failure, FailureCode, Fields, MethodKind, News, REFUNDS_WITHOUT_LIMIT, Unanswered};
 
 mod answer;
 mod bank;
@@ -67,6 +67,7 @@ static CONTRACT: Contract = Contract {
     not_found_final_after: Duration::from_secs(60),
     refund_window: DAY.saturating_mul(180),
     refund_spacing: Duration::ZERO,
+    refunds_at_most: REFUNDS_WITHOUT_LIMIT,
     // What was refused for now, or not answered and undone, goes again under a new STAN.
     refund_number_is_permanent: false,
     hold_lasts: DAY.saturating_mul(7),

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{CallClass, Contract, Failure, Fields, MethodKind, OperationClass, Unanswered};
+use crate::domain::{CallClass, Contract, Failure, Fields, MethodKind, OperationClass, REFUNDS_WITHOUT_LIMIT, Unanswered};
 use crate::provider::{
     Assembled, Call, Credentials, HttpProtocol, HttpRequest, HttpResponse, ListProtocol, Notification, NotificationError, Page, PageWanted, Protocol,
     Provider, Reply,
@@ -67,6 +67,7 @@ static CONTRACT: Contract = Contract {
     not_found_final_after: Duration::from_secs(60),
     refund_window: Duration::from_secs(180 * 24 * 60 * 60),
     refund_spacing: Duration::ZERO,
+    refunds_at_most: REFUNDS_WITHOUT_LIMIT,
     refund_number_is_permanent: false,
     // Documented: 7 days, for most cards. Where the charge says `capture_before`, that counts.
     hold_lasts: Duration::from_secs(7 * 24 * 60 * 60).saturating_sub(HOUR.saturating_mul(12)),

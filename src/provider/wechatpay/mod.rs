@@ -66,6 +66,8 @@ static CONTRACT: Contract = Contract {
     refund_window: DAY.saturating_mul(364),
     // Documented: a minute between two refunds of one order.
     refund_spacing: Duration::from_secs(60),
+    // Documented: 50 parts of one order.
+    refunds_at_most: 50,
     // "Repeat with identical parameters, never a new out_refund_no", or it can be refunded twice.
     refund_number_is_permanent: true,
     // Nothing is ever held.

@@ -1,5 +1,6 @@
 //! Money back: never more than was taken, never twice, and never forgotten.
 
+use breakwater::domain::REFUNDS_WITHOUT_LIMIT;
 use serde_json::{Value, json};
 
 use super::{Way, act, act_in_part, bank_acts, each, id};
@@ -234,6 +235,29 @@ async fn decided(way: Way) {
             assert_eq!((refund.status, refund.text("code")), (422, "refund_exceeds_captured"), "{:#}", refund.body);
         }
     }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_has_no_more_refunds_than_its_channel_takes_of_one_and_those_that_failed_do_not_count() {
+    let world = World::start().await;
+    let paid = world.pay(10_000).await;
+    world.break_channel("stripe_main", &json!({"mode": "decline", "operations": ["refund"]})).await;
+    let failed = world.refund(&paid.id(), 10).await;
+    assert_eq!(failed.text("status"), "failed", "{:#}", failed.body);
+    world.heal("stripe_main").await;
+    for nth in 2..=REFUNDS_WITHOUT_LIMIT {
+        let refund = world.refund(&paid.id(), 10).await;
+        assert_eq!(refund.status, 201, "refund {nth}: {:#}", refund.body);
+    }
+    // One place is left, and two want it.
+    let id = paid.id();
+    let (one, other) = tokio::join!(world.refund(&id, 10), world.refund(&id, 10));
+    let refused = if one.status == 201 { other } else { one };
+    assert_eq!((refused.status, refused.text("code")), (422, "too_many_refunds"), "{:#}", refused.body);
+    let after = world.payment(&paid.id()).await;
+    let written = after["refunds"].as_array().map_or(0, Vec::len);
+    assert_eq!((written, &after["amount_refunded"]), (REFUNDS_WITHOUT_LIMIT + 1, &json!(1_000)), "nothing was written of the one that was refused");
     world.close().await;
 }
 
