@@ -4,7 +4,7 @@
 //! This file is the map. A module imports only from floors below its own (`tests/tidy.rs` reads the imports and fails otherwise):
 //!
 //! ```text
-//! main.rs  app.rs (the only place that wires)  config.rs  telemetry.rs  cli/ (one file a subcommand)
+//! main.rs  app.rs (the only place that wires)  config/ (a section a file)  telemetry/  cli/ (one file a subcommand)
 //! 4  http/      routes, request and reply types, problem+json
 //! 3  router/    the Router actor and the flows: payment.rs and refund.rs are the two scripts to read    poller.rs   finds what is due
 //!    notifier/  delivers webhooks to merchants     representation/  payments and refunds as merchants read them

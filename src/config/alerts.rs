@@ -8,6 +8,7 @@ use toml::Value;
 use super::fault::Faults;
 use super::secret::{self, SOURCES, Sources};
 use super::section::Section;
+use super::server::public_url;
 use crate::alert::{MailSettings, Security, SmsProvider, SmsSettings, mail};
 
 const ADDRESS: &str = "give a mail address, such as \"ops@example.com\"";
@@ -70,8 +71,8 @@ impl AlertSettings {
         }
         let settings = Self {
             recipients,
-            console_url: section.parsed("console_url", WEB, super::public_url),
-            runbook_url: section.parsed("runbook_url", WEB, super::public_url),
+            console_url: section.parsed("console_url", WEB, public_url),
+            runbook_url: section.parsed("runbook_url", WEB, public_url),
             unknown_after_ms: section.number("unknown_after_ms", default.unknown_after_ms, 1_000, WEEK_MS),
             poller_stalled_after_ms: section.number("poller_stalled_after_ms", default.poller_stalled_after_ms, 1_000, 3_600_000),
             undelivered_after_ms: section.number("undelivered_after_ms", default.undelivered_after_ms, 1_000, WEEK_MS),
@@ -132,7 +133,7 @@ fn smtp(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>, faults: 
 fn sms(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>, faults: &Faults<'_>) -> Option<SmsSettings> {
     let name = section.parsed("provider", "use twilio or alibaba", |text| ["twilio", "alibaba"].into_iter().find(|known| *known == text));
     let to = section.parsed_list("to", NUMBER, number).unwrap_or_default();
-    let given_address = section.parsed("address", "give scheme, host and port, such as \"https://api.twilio.com\"", super::public_url);
+    let given_address = section.parsed("address", "give scheme, host and port, such as \"https://api.twilio.com\"", public_url);
     let account = section.text("account");
     let secret: Option<SecretString> =
         section.take("secret").and_then(|value: Value| secret::read(&value, &section.place("secret"), Sources { env, literal: false }, faults));

@@ -1,8 +1,8 @@
 //! Floor 0: what a payment is, and what may happen to it. No IO, no async, no clock (time is passed in), no floats; it imports nothing else
 //! of the crate.
 //!
-//! Read `attempt.rs` first (the states of one try), then `payment.rs` (the whole), `settle.rs` (what news does to it), `duty.rs` (what must
-//! be done next), `change.rs` (what is written).
+//! Read `attempt.rs` first (the states of one try; `step.rs` has what leads from one to the next), then `payment.rs` (the whole), `settle.rs`
+//! (what news does to it), `duty.rs` (what must be done next), `change.rs` (what is written).
 
 pub mod attempt;
 pub mod change;
@@ -23,6 +23,7 @@ pub mod refund;
 pub mod role;
 pub mod route;
 pub mod settle;
+mod step;
 pub mod topic;
 
 pub use attempt::{Attempt, AttemptState, Fact, IllegalFact};

@@ -4,14 +4,15 @@
 //! cannot drag the other down), and starts each message as a task of its own on the multi-thread runtime. A task, not the caller's future,
 //! carries the money: a client that disconnects cancels nothing.
 //!
-//! Read `payment.rs` and `refund.rs` as two scripts, top to bottom (`capture.rs` is a third; `carrying.rs` is what they share, `replay.rs` what a
-//! known key is answered); `settle.rs` is how news becomes a change on disk, `resolve.rs` what the
-//! poller asks for, `refresh.rs` what a merchant asks for who will not wait, `notify.rs` what providers tell us, `external.rs` what happened at a
-//! channel without us, `operator/` what the people do who run this.
+//! Read `payment.rs` and `refund.rs` as two scripts, top to bottom (`capture.rs` is a third; `choice.rs` says which channel carries a payment,
+//! `carrying.rs` is what they share, `flows/` what all stand on, `replay.rs` what a known key is answered); `settle.rs` is how news becomes a
+//! change on disk, `resolve.rs` what the poller asks for, `refresh.rs` what a merchant asks for who will not wait, `notify.rs` what providers tell
+//! us, `external.rs` what happened at a channel without us, `operator/` what the people do who run this.
 
 pub mod answer;
 mod capture;
 mod carrying;
+mod choice;
 mod exchange;
 mod external;
 pub mod flows;

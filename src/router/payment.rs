@@ -1,49 +1,28 @@
 //! The payment flow: one script, top to bottom.
 //!
 //! *Plan → permit → intent → call → outcome.* The channels that may carry the payment are planned; the first whose guard gives a permit is
-//! taken; payment, attempt and guards are on disk, in one commit, before the first byte leaves; then the call; then its outcome is written,
-//! together with the next attempt's intent where `domain` says that another channel may be tried. No transaction is open across a call.
-//! Whatever happens after the intent, the payment is on disk with its lease: if this process dies, the poller asks the channel.
-
-use std::collections::VecDeque;
-use std::time::Duration;
+//! taken (`choice.rs`); payment, attempt and guards are on disk, in one commit, before the first byte leaves; then the call; then its outcome is
+//! written, together with the next attempt's intent where `domain` says that another channel may be tried. No transaction is open across a
+//! call. Whatever happens after the intent, the payment is on disk with its lease: if this process dies, the poller asks the channel.
 
 use super::Authorize;
 use super::answer::{Answer, Claim, FlowError};
 use super::carrying::Stopwatch;
+use super::choice::{Chosen, Route};
 use super::flows::{Channel, Flows};
 use super::settle::{OVERTAKEN, Written};
 use crate::channel::guard::Permit;
 use crate::clock::Moment;
 use crate::crash::{self, Point};
 use crate::domain::{
-    AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, OperationClass, PassedOver, Payment, PaymentId,
-    PaymentRequest, Source, Subject, route,
+    AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, Payment, PaymentId, PaymentRequest, Source,
+    Subject, route,
 };
 use crate::provider::{Call, CardData, Reply, Verb};
 use crate::store::{ChangeVerdict, Intent, IntentVerdict};
 
-/// How long a caller is asked to stay away when every channel is shut and none says for how long.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How often, and how long apart, a full channel is looked at again before the caller is told: 50 ms in all.
-const ROOM_LOOKS: u32 = 10;
-const ROOM_EVERY: Duration = Duration::from_millis(5);
 /// A pay attempt makes at most this many calls: a first step for the reference, then the one that moves money.
 const PAY_CALLS: u32 = 2;
-
-/// The places in a plan, in words; beyond them by their number.
-const PLACES: [&str; 8] = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"];
-
-/// The channels of a plan that were not tried yet.
-pub(super) struct Route {
-    remaining: VecDeque<String>,
-    /// How many there were at first.
-    planned: usize,
-    /// Those that the payment does not fit: told with its first attempt.
-    misfits: Vec<PassedOver>,
-    /// The customer's card, with its security code, as long as the flow lasts.
-    card: Option<CardData>,
-}
 
 /// One call of a pay attempt, at most with a second step: where, under which permit and until when its first byte may leave.
 struct Leg<'a> {
@@ -51,32 +30,6 @@ struct Leg<'a> {
     permit: Option<Permit>,
     send_by: Moment,
     card: Option<&'a CardData>,
-}
-
-/// A channel that has agreed to carry the next attempt.
-struct Chosen<'a> {
-    channel: &'a Channel,
-    permit: Permit,
-    /// Its place in the plan, from 1.
-    place: usize,
-    /// Those before it that would not.
-    passed_over: Vec<PassedOver>,
-}
-
-impl Chosen<'_> {
-    /// Why this channel and no other, in words for the attempt's record: its place in the plan, and what became of those before it; `tried` says
-    /// that of one that was tried.
-    fn reason(&self, tried: Option<&str>) -> String {
-        let place = PLACES.get(self.place.saturating_sub(1)).map_or_else(|| format!("number {}", self.place), |place| (*place).to_owned());
-        let priority = self.channel.handle.candidate().priority;
-        let before = match (tried, self.place) {
-            (Some(why), _) => format!(": {why}"),
-            (None, 1) => String::new(),
-            (None, 2) => ": the one before it was passed over".to_owned(),
-            (None, _) => ": those before it were passed over".to_owned(),
-        };
-        format!("{place} of the plan, priority {priority}{before}")
-    }
 }
 
 impl Flows {
@@ -130,101 +83,6 @@ impl Flows {
                 Ok(Answer::as_far_as_known(payment, Subject::Payment))
             }
         }
-    }
-
-    /// The first channel that agrees. Where one of them is only full, room is waited for, for a moment: a burst is not an outage, whatever became of
-    /// the channels beside it. A key that is known by then is answered for what it stands for: many with one key may be the burst.
-    async fn choose_within_a_moment(
-        &self,
-        request: &PaymentRequest,
-        route: &mut Route,
-        claim: Claim,
-    ) -> Result<Result<Chosen<'_>, Answer>, FlowError> {
-        let plan = route.remaining.clone();
-        for look in 0..=ROOM_LOOKS {
-            // Each decision counts once, however often it is looked at.
-            let error = match self.choose(request, route, look == 0) {
-                Ok(chosen) => return Ok(Ok(chosen)),
-                Err(error) => error,
-            };
-            let full = matches!(error, FlowError::EveryChannelShut { full: true, .. });
-            if !full || look == ROOM_LOOKS {
-                return self.replay_or(claim, self.taken_or(request, error).await?).await.map(Err);
-            }
-            tokio::time::sleep(ROOM_EVERY).await;
-            route.remaining.clone_from(&plan);
-        }
-        Err(FlowError::Overloaded)
-    }
-
-    /// The next channel of the route whose guard gives a permit. Nothing is written for one that does not; it is counted if `counts`.
-    fn choose(&self, request: &PaymentRequest, route: &mut Route, counts: bool) -> Result<Chosen<'_>, FlowError> {
-        let count_rejection = |id: &str, reason| {
-            if counts {
-                count_decision(id, reason);
-            }
-        };
-        let mut retry_after: Option<Duration> = None;
-        let mut refused: Option<Failure> = None;
-        let mut passed_over: Vec<PassedOver> = Vec::new();
-        let mut full = false;
-        while let Some(id) = route.remaining.pop_front() {
-            let Some(channel) = self.channel(&id) else { continue };
-            if let Some(failure) = self.refuses(channel, request, route.card.as_ref()) {
-                count_rejection(&id, "not_expressible");
-                passed_over.push(PassedOver::for_reason(&id, "not_expressible"));
-                refused = Some(failure);
-                continue;
-            }
-            match channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()) {
-                Ok(permit) if channel.handle.is_up() => {
-                    count_decision(&id, "chosen");
-                    return Ok(Chosen { channel, permit, place: route.planned - route.remaining.len(), passed_over });
-                }
-                Ok(_unused) => {
-                    count_rejection(&id, "no_actor");
-                    passed_over.push(PassedOver::for_reason(&id, "no_actor"));
-                }
-                Err(rejected) => {
-                    full |= rejected.is_momentary();
-                    count_rejection(&id, rejected.as_str());
-                    passed_over.push(PassedOver::for_reason(&id, rejected.as_str()));
-                    let wait = rejected.retry_after().unwrap_or(RETRY_AFTER);
-                    retry_after = Some(retry_after.map_or(wait, |known| known.min(wait)));
-                }
-            }
-        }
-        match (refused, retry_after) {
-            (Some(failure), None) => Err(FlowError::NotCarried(failure)),
-            (_, retry_after) => {
-                Err(FlowError::EveryChannelShut { full: full && retry_after.is_some(), retry_after: retry_after.unwrap_or(RETRY_AFTER) })
-            }
-        }
-    }
-
-    /// Whether the channel could not even say it: an amount between two of its steps, for one.
-    fn refuses(&self, channel: &Channel, request: &PaymentRequest, card: Option<&CardData>) -> Option<Failure> {
-        let (provider, now) = (channel.handle.provider(), self.now());
-        let trial = NewAttempt {
-            operation: Operation::Pay,
-            channel: channel.handle.id().to_owned(),
-            // Of the form that the channel's have; it is never sent.
-            key: provider.mint_key(0, provider.needs_numbers().then_some(1), now),
-            amount: request.amount,
-            refund_n: None,
-            undoes: None,
-            reason: String::new(),
-            passed_over: Vec::new(),
-        };
-        let payment = Payment::open(
-            PaymentId::mint(now, order_bucket(request)),
-            request.clone(),
-            trial,
-            Lease { owner: self.shared.incarnation, until: now },
-            now,
-        );
-        let attempt = payment.attempts.first()?;
-        provider.refuses(&Call { card: card.cloned(), ..channel.call(&payment, attempt, Verb::Pay, now) })
     }
 
     /// Writes the intent. The order may be taken over from a payment that ended unpaid.
@@ -432,18 +290,6 @@ impl Flows {
         Ok(Some(News::unknown()))
     }
 
-    /// A permit for the next step of an attempt that has begun: where the channel is only full, its turn is waited for.
-    async fn permit_for_next_step(&self, channel: &Channel, send_by: Moment) -> Option<Permit> {
-        loop {
-            let now = self.shared.clock.boot();
-            match channel.handle.guard().admit(OperationClass::Pay, now) {
-                Ok(permit) => return Some(permit),
-                Err(rejected) if rejected.is_momentary() && now + channel.call_timeout < send_by => tokio::time::sleep(ROOM_EVERY).await,
-                Err(_) => return None,
-            }
-        }
-    }
-
     /// Writes the reference of attempt `n`. False when the attempt is no longer on its way: then nothing more may be sent for it.
     async fn keep_reference(&self, payment: &mut Payment, n: i16, reference: &str) -> Result<bool, FlowError> {
         for _ in 0..OVERTAKEN {
@@ -494,10 +340,6 @@ enum Opened {
 }
 
 /// The bucket of a payment for this order.
-fn order_bucket(request: &PaymentRequest) -> crate::domain::Bucket {
+pub(super) fn order_bucket(request: &PaymentRequest) -> crate::domain::Bucket {
     crate::domain::OrderDigest::of(request.merchant, &request.order).bucket()
-}
-
-fn count_decision(channel: &str, reason: &'static str) {
-    metrics::counter!("breakwater_routing_decisions_total", "channel" => channel.to_owned(), "reason" => reason).increment(1);
 }

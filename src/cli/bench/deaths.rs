@@ -9,14 +9,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::arguments::{BenchArgs, PayWith};
-use super::caller::Caller;
 use super::load::{self, Order, Shop, Wish};
 use super::receiver::{self, Heard};
 use super::referee::{self, Entry, is_final};
@@ -105,15 +104,7 @@ pub fn play(args: &BenchArgs, course: &Course, command: String, stage: &mut Stag
     stage.subscribe(&format!("http://{address}/hooks"), runtime)?;
     let mut rows = course.rows();
     let start = tokio::time::Instant::now() + Duration::from_millis(200);
-    let shop = Arc::new(Shop {
-        callers: stage.addresses().iter().map(|address| Caller::new(*address)).collect(),
-        keys: stage.keys().to_vec(),
-        methods: args.pay_with.methods(),
-        next: AtomicUsize::new(0),
-        start,
-        // Until it is known when the last order was.
-        gives_up_ms: AtomicU64::new(u64::from(u32::MAX)),
-    });
+    let shop = Arc::new(Shop::new(stage, args.pay_with, start));
     let names = rows.iter().map(|row| prefix(args, &row.name)).collect();
     let queue = Queue { names, row: Arc::default(), over: Arc::default(), dice: args.seed, rate: args.rate, shop: Arc::clone(&shop), nth: 0 };
     let (now_row, over) = (Arc::clone(&queue.row), Arc::clone(&queue.over));

@@ -14,8 +14,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::arguments::PayWith;
 use super::caller::{Caller, Request};
 use super::referee::is_final;
+use super::stage::Stage;
 use super::told::{Told, whole_ms};
 
 /// After a request that was not answered; and after one that was not for so many times, so that clients are no storm to whoever comes back.
@@ -69,11 +71,11 @@ pub struct Shop {
     /// How they are paid.
     pub methods: Vec<Value>,
     /// The next process to be asked.
-    pub next: AtomicUsize,
+    next: AtomicUsize,
     /// When the load began.
     pub start: Instant,
     /// When clients give up, in milliseconds from its start.
-    pub gives_up_ms: AtomicU64,
+    gives_up_ms: AtomicU64,
 }
 
 /// Sends every order at its moment, for as long as there are some, and answers what each client was told.
@@ -110,6 +112,19 @@ pub async fn forge(shop: Arc<Shop>, channel: String, every: Duration) {
 }
 
 impl Shop {
+    /// The shop of this stage's merchants, whose load begins at `start`. Its clients do not give up until it is known when: see
+    /// [`Shop::give_up_at`].
+    pub fn new(stage: &Stage, pay_with: PayWith, start: Instant) -> Self {
+        Self {
+            callers: stage.addresses().iter().map(|address| Caller::new(*address)).collect(),
+            keys: stage.keys().to_vec(),
+            methods: pay_with.methods(),
+            next: AtomicUsize::new(0),
+            start,
+            gives_up_ms: AtomicU64::new(u64::from(u32::MAX)),
+        }
+    }
+
     fn caller(&self) -> &Caller {
         &self.callers[self.next.fetch_add(1, Ordering::Relaxed) % self.callers.len()]
     }

@@ -1,7 +1,6 @@
 //! One outage: load before it, while it lasts and after it, until nothing is open any more, and what comes of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -36,14 +35,7 @@ pub fn play(args: &BenchArgs, stage: &mut Stage, runtime: &Runtime) -> Result<Re
     let orders = orders(args, times);
     let start = tokio::time::Instant::now() + Duration::from_millis(200);
     let until = start + times.whole + seconds(args.ends_within_s);
-    let shop = Arc::new(Shop {
-        callers: stage.addresses().iter().map(|address| Caller::new(*address)).collect(),
-        keys: stage.keys().to_vec(),
-        methods: args.pay_with.methods(),
-        next: AtomicUsize::new(0),
-        start,
-        gives_up_ms: AtomicU64::new(0),
-    });
+    let shop = Arc::new(Shop::new(stage, args.pay_with, start));
     shop.give_up_at(until);
     note(&format!("{} orders over {} s", orders.len(), times.whole.as_secs()));
     let load = runtime.spawn(load::drive(Arc::clone(&shop), orders.into_iter()));
