@@ -145,6 +145,7 @@ fn explain(error: &StartError) -> String {
 const fn next(error: &StoreError) -> &'static str {
     match error {
         StoreError::Settings(_) | StoreError::Migrator(sqlx::Error::Configuration(_)) => "correct the address: postgres://user@host:5432/name",
+        StoreError::Busy(_) => "run it again",
         StoreError::Standby(_) => "or wait until a standby is promoted, and run it again",
         StoreError::Away(_) | StoreError::Migrator(_) => {
             "check that the address is right, the server runs and the database exists, then run it again"

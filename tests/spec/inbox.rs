@@ -3,28 +3,35 @@
 
 use std::time::Duration;
 
-use breakwater::domain::{External, Part};
+use breakwater::domain::{Currency, External, Money, Part, PaymentId};
 use breakwater::provider::{Notification, Provider};
+use breakwater::store::StoreError;
 use serde_json::json;
 use tokio_postgres::Client;
 
 use crate::bent::Bent;
 use crate::world::{World, connect, payment, stripe, unique};
 
-/// Stripe without its lists, and with two messages of its own: reading `poison` panics, and `measure ID` tells of a refund of that payment and not how
-/// much it was, so that the channel must be asked.
+/// Stripe without its lists, and with three messages of its own: reading `poison` panics, `measure ID` tells of a refund of that payment and not how
+/// much it was, so that the channel must be asked, and `disputed ID` of a dispute over all of it, which is written down.
 static TOUCHY: Bent = Bent {
     told: |body| {
         assert!(body != b"poison", "injected");
-        let payment = std::str::from_utf8(body).ok()?.strip_prefix("measure ")?;
+        let (what, payment) = std::str::from_utf8(body).ok()?.split_once(' ')?;
+        let money = Money { amount: 1_250, currency: Currency::parse("CNY")? };
+        let external = match what {
+            "measure" => External::RefundToMeasure { reference: "re_of_their_own".to_owned() },
+            "disputed" => External::DisputeOpened { reference: "dp_of_their_own".to_owned(), money },
+            _ => return None,
+        };
         Some(Notification {
-            event_id: "evt_measure".to_owned(),
-            kind: "refund".to_owned(),
+            event_id: format!("evt_{what}"),
+            kind: external.as_str().to_owned(),
             attempt_key: None,
             payment: Some(payment.to_owned()),
             pay_reference: None,
             news: None,
-            external: Some(External::RefundToMeasure { reference: "re_of_their_own".to_owned() }),
+            external: Some(external),
         })
     },
     ..Bent::STRAIGHT
@@ -106,6 +113,38 @@ async fn a_notification_that_panics_is_set_aside_after_five_tries_and_holds_up_n
     world.eventually_metric("breakwater_notifications_total{channel=\"stripe_main\",result=\"set_aside\"}", |count| count >= 40.0).await;
     let alert = world.eventually_alert("notifications_set_aside").await;
     assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_cannot_do_at_the_moment_is_tried_again_and_never_counted_as_a_fault_of_ours() {
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+    })
+    .await;
+    let client = connect(&world).await;
+    let (paid, _) = paid_and_not_told(&world, &client, "stripe_main").await;
+    put(&client, "evt_disputed", &format!("disputed {paid}")).await;
+    // Twice each, so that all of them are more than a fault of ours may be.
+    let id = paid.parse::<PaymentId>().expect("an id");
+    for code in ["40P01", "40001", "55P03"].repeat(2) {
+        let refuse = format!(
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'injected' USING ERRCODE = '{code}'; END $$; \
+             CREATE OR REPLACE TRIGGER refuse BEFORE UPDATE ON payment FOR EACH ROW EXECUTE FUNCTION refuse(); \
+             CREATE OR REPLACE TRIGGER refuse BEFORE UPDATE ON attempt FOR EACH ROW EXECUTE FUNCTION refuse();"
+        );
+        client.batch_execute(&refuse).await.expect("the database refuses from now on");
+        world.running.flows.empty_inbox().await;
+        let kept = "event_id = 'evt_disputed' AND state = 'received' AND failures = 0 AND looked_at IS NOT NULL";
+        assert_eq!(count(&client, kept).await, 1, "{code} through the journal");
+        let refused = world.running.store.hasten_attempt(id, 1, world.clock.wall()).await;
+        assert!(matches!(&refused, Err(StoreError::Busy(why)) if why.contains(code)), "{code} without the journal: {refused:?}");
+        world.clock.advance(Duration::from_secs(31));
+    }
+    client.batch_execute("DROP TRIGGER refuse ON payment; DROP TRIGGER refuse ON attempt").await.expect("it is over");
+    world.running.flows.empty_inbox().await;
+    eventually_applied(&client, "evt_disputed").await;
     world.close().await;
 }
 
