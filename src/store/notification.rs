@@ -18,10 +18,13 @@ pub(super) const TAKE: &str = "UPDATE notification SET looked_at = $2 WHERE ctid
        SELECT ctid FROM notification WHERE channel = $1 AND state = 'received' AND coalesce(looked_at, received_at) < $3 \
        ORDER BY coalesce(looked_at, received_at) LIMIT $4 FOR UPDATE SKIP LOCKED)) \
      RETURNING event_id, body, received_at";
-/// Sets those aside whose channel is none of these. In the order of the index of what waits: the table has all that was ever told.
-pub(super) const QUARANTINE: &str = "UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE ctid = ANY(ARRAY( \
-       SELECT ctid FROM notification WHERE state = 'received' AND NOT (channel = ANY($1::text[])) AND received_at < $2 \
-       ORDER BY channel, coalesce(looked_at, received_at) LIMIT $5 FOR UPDATE SKIP LOCKED))";
+/// Sets those aside whose channel is none of these, and says how many of each; none of a channel whose notifications have not waited for long enough.
+/// In the order of the index of what waits: the table has all that was ever told.
+pub(super) const QUARANTINE: &str = "WITH aside AS (UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE ctid = ANY(ARRAY( \
+         SELECT ctid FROM notification WHERE state = 'received' AND NOT (channel = ANY($1::text[])) AND coalesce(looked_at, received_at) < $2 \
+         ORDER BY channel, coalesce(looked_at, received_at) LIMIT $5 FOR UPDATE SKIP LOCKED)) AND state = 'received' RETURNING channel), \
+       waits AS (SELECT DISTINCT channel FROM notification WHERE state = 'received' AND NOT (channel = ANY($1::text[]))) \
+     SELECT channel, count(aside.channel) FROM waits FULL JOIN aside USING (channel) GROUP BY channel ORDER BY channel";
 /// Counts a fault of ours, and sets the notification aside with the last that it may have.
 pub(super) const FAULT: &str = "UPDATE notification SET failures = least(failures + 1, 1000), looked_at = $3, \
        state = CASE WHEN failures + 1 >= $4 THEN 'quarantined' ELSE state END, note = CASE WHEN failures + 1 >= $4 THEN $5 ELSE note END, \
@@ -34,6 +37,9 @@ pub(super) const LIST: &str = "SELECT channel, event_id, kind, state, note, paym
      WHERE ($1::text IS NULL OR channel = $1) AND ($2::text IS NULL OR state = $2) AND received_at <= $3 \
        AND (received_at < $3 OR hashtextextended(channel || chr(10) || event_id, 0) < $4) \
      ORDER BY received_at DESC, place DESC LIMIT $5";
+
+/// Why a notification was set aside whose channel no process has.
+pub const STRANGER: &str = "its channel is not in the settings";
 
 /// What became of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,13 +146,21 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Sets up to `limit` notifications aside that were received before `before` for channels that are none of `known`. Answers how many.
+    /// Sets up to `limit` notifications aside of channels that are none of `known`, that nobody has looked at since `before`; they say [`STRANGER`].
+    /// Answers each such channel with how many, 0 where all of them wait on.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn quarantine_strangers(&self, known: &[&str], before: Timestamp, why: &str, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    pub async fn quarantine_strangers(
+        &self,
+        known: &[&str],
+        before: Timestamp,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
         let client = self.client().await?;
-        Ok(client.execute(QUARANTINE, &[&known, &before, &why, &now, &limit]).await?)
+        let rows = client.query(QUARANTINE, &[&known, &before, &STRANGER, &now, &limit]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, u64::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default()))).collect()
     }
 
     /// Applying a notification failed by a fault of ours: its next turn comes after the others', or, at the [`FAULTS_MOST`]th time, it is quarantined

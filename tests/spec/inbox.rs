@@ -117,6 +117,31 @@ async fn a_notification_that_panics_is_set_aside_after_five_tries_and_holds_up_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn notifications_whose_channel_is_no_longer_in_the_settings_are_set_aside_counted_and_told_of() {
+    let world = World::with(|setup| setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect()).await;
+    let client = connect(&world).await;
+    let told = "INSERT INTO notification (channel, event_id, received_at, looked_at, kind, body, state) \
+                VALUES ($1, $2, now() - make_interval(hours => $3), now() - make_interval(hours => $4), 'refund', 'unread', 'received')";
+    let rows =
+        [("gone_main", "evt_1", 3, None), ("gone_main", "evt_2", 3, None), ("gone_main", "evt_3", 3, Some(1)), ("gone_later", "evt_4", 1, None)];
+    for (channel, event, received, looked) in rows {
+        client.execute(told, &[&channel, &event, &received, &looked]).await.expect("written");
+    }
+    let poller = world.peer_with(|settings| settings.server.roles = [Part::Poller].into_iter().collect()).await;
+    let alert = world.eventually_alert("notifications_set_aside").await;
+    assert_eq!((&alert["channel"], &alert["severity"]), (&json!("gone_main"), &json!("page")), "{alert:#}");
+    assert!(alert["story"]["headline"].as_str().is_some_and(|headline| headline.contains("2 notifications")), "{alert:#}");
+    let set_aside = "state = 'quarantined' AND note = 'its channel is not in the settings' AND applied_at IS NOT NULL";
+    assert_eq!(count(&client, &format!("event_id IN ('evt_1', 'evt_2') AND {set_aside}")).await, 2);
+    assert_eq!(count(&client, "event_id IN ('evt_3', 'evt_4') AND state = 'received'").await, 2, "another process may be about to apply them");
+    let counted = |channel: &str| format!("breakwater_notifications_total{{channel=\"{channel}\",result=\"set_aside\"}}");
+    world.eventually_metric(&counted("gone_main"), |count| (count - 2.0).abs() < 0.5).await;
+    world.eventually_metric(&counted("gone_later"), |count| count.abs() < 0.5).await;
+    poller.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_database_cannot_do_at_the_moment_is_tried_again_and_never_counted_as_a_fault_of_ours() {
     let world = World::with(|setup| {
         setup.provider = touchy_main;
