@@ -1,9 +1,12 @@
 //! Notifications, stored raw and once (`inbox.rs`) before anything is made of them: what may become of one, and those that wait. Who waits is looked
-//! at in turn, each channel for itself: one that fails, or does not fit yet, stands before nobody.
+//! at in turn, each channel for itself: one that fails, or does not fit yet, stands before nobody. One that goes on failing, or whose channel nobody
+//! has, is set aside, until a person has it taken up again.
 
 use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::administration::Actor;
 use super::lease::FAULTS_MOST;
 use super::{Store, StoreError};
 use crate::domain::PaymentId;
@@ -30,6 +33,16 @@ pub(super) const FAULT: &str = "UPDATE notification SET failures = least(failure
        state = CASE WHEN failures + 1 >= $4 THEN 'quarantined' ELSE state END, note = CASE WHEN failures + 1 >= $4 THEN $5 ELSE note END, \
        applied_at = CASE WHEN failures + 1 >= $4 THEN $3 ELSE applied_at END \
      WHERE channel = $1 AND event_id = $2 AND state = 'received' RETURNING state = 'quarantined'";
+/// Has those wait again that were set aside, and only those: what is quarantined because of what it says stays. They count as looked at a minute ago:
+/// whoever has the channel takes them at once, and whoever has it not leaves them for as long as if they had just come.
+pub(super) const RETRY: &str = "WITH back AS (UPDATE notification SET state = 'received', failures = 0, note = NULL, applied_at = NULL, \
+         looked_at = $1::timestamptz - interval '1 minute' WHERE ctid = ANY(ARRAY( \
+         SELECT ctid FROM notification WHERE state = 'quarantined' AND (failures >= $2 OR note = $3) AND ($4::text IS NULL OR channel = $4) \
+         ORDER BY received_at LIMIT $5 FOR UPDATE SKIP LOCKED)) AND state = 'quarantined' RETURNING channel), \
+     told AS (INSERT INTO audit (at, who, act, subject, why, after) \
+       SELECT $1::timestamptz, $6, 'notification.retry', coalesce('channel:' || $4, 'notifications'), $7, \
+         jsonb_build_object('notifications', (SELECT count(*) FROM back), 'channel', $4::text)) \
+     SELECT count(*) FROM back";
 
 /// Newest first. Two of one time are told apart by a hash of what names them: a page's place fits 16 bytes.
 pub(super) const LIST: &str = "SELECT channel, event_id, kind, state, note, payment_id, received_at, applied_at, length(body)::int8, \
@@ -38,6 +51,8 @@ pub(super) const LIST: &str = "SELECT channel, event_id, kind, state, note, paym
        AND (received_at < $3 OR hashtextextended(channel || chr(10) || event_id, 0) < $4) \
      ORDER BY received_at DESC, place DESC LIMIT $5";
 
+/// Notifications that one request puts back into the inbox, at most: the pollers take them in batches.
+pub const RETRY_MOST: i64 = 10_000;
 /// Why a notification was set aside whose channel no process has.
 pub const STRANGER: &str = "its channel is not in the settings";
 
@@ -172,6 +187,17 @@ impl Store {
         let client = self.client().await?;
         let row = client.query_opt(FAULT, &[&channel, &event_id, &now, &FAULTS_MOST, &why]).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
+    }
+
+    /// Puts up to [`RETRY_MOST`] notifications back into the inbox that were set aside, of `channel` or of all, oldest first: they are taken up as if
+    /// they had never failed. Answers how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]: none was put back.
+    pub async fn retry_notifications(&self, channel: Option<&str>, actor: Actor<'_>) -> Result<i64, StoreError> {
+        let client = self.client().await?;
+        let parameters: [&(dyn ToSql + Sync); 7] = [&actor.at, &FAULTS_MOST, &STRANGER, &channel, &RETRY_MOST, &actor.who, &actor.why];
+        Ok(client.query_one(RETRY, &parameters).await?.try_get(0)?)
     }
 
     /// Up to `limit` notifications that were received before `before` and not applied: the process ended in between.

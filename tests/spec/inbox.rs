@@ -6,10 +6,11 @@ use std::time::Duration;
 use breakwater::domain::{Currency, External, Money, Part, PaymentId};
 use breakwater::provider::{Notification, Provider};
 use breakwater::store::StoreError;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::bent::Bent;
+use crate::operators::command;
 use crate::world::{World, connect, payment, stripe, unique};
 
 /// Stripe without its lists, and with three messages of its own: reading `poison` panics, `measure ID` tells of a refund of that payment and not how
@@ -84,6 +85,15 @@ async fn eventually_applied(client: &Client, event: &str) {
     panic!("{event} was not applied");
 }
 
+/// Has what was set aside taken up again, by the command. Answers how many that are.
+async fn retried(world: &World, arguments: &[&str]) -> i64 {
+    let (code, said, why) = command(world, &[&["notifications", "retry", "--json"], arguments].concat(), "").await;
+    assert_eq!(code, Some(0), "{why}");
+    let told: Value = serde_json::from_str(&said).expect("one line of JSON");
+    assert_eq!((&told["object"], &told["has_more"]), (&json!("notification_retry"), &json!(false)));
+    told["notifications"].as_i64().expect("a number")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_that_panics_is_set_aside_after_five_tries_and_holds_up_none_behind_it() {
     // Nobody but this test takes anything up.
@@ -113,6 +123,20 @@ async fn a_notification_that_panics_is_set_aside_after_five_tries_and_holds_up_n
     world.eventually_metric("breakwater_notifications_total{channel=\"stripe_main\",result=\"set_aside\"}", |count| count >= 40.0).await;
     let alert = world.eventually_alert("notifications_set_aside").await;
     assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    // One that was quarantined for what it says is nobody's to put back.
+    put(&client, "evt_refuted", "poison").await;
+    let refute = "UPDATE notification SET state = 'quarantined', note = 'it contradicts what is known' WHERE event_id = 'evt_refuted'";
+    client.execute(refute, &[]).await.expect("written");
+    assert_eq!(retried(&world, &["--channel", "stripe_backup"]).await, 0);
+    assert_eq!(poison(set_aside).await, 40, "they are another channel's");
+    assert_eq!(retried(&world, &["--channel", "stripe_main", "--why", "mended"]).await, 40);
+    assert_eq!(poison("state = 'received' AND failures = 0 AND note IS NULL AND applied_at IS NULL").await, 40);
+    assert_eq!(count(&client, "event_id = 'evt_refuted' AND state = 'quarantined'").await, 1);
+    world.running.flows.empty_inbox().await;
+    assert_eq!(poison("state = 'received' AND failures = 1").await, 40, "all of them were taken up at once");
+    let act = world.ops("/ops/v1/audit?act=notification.retry&subject=channel:stripe_main").await.body["data"][0].take();
+    assert_eq!((&act["why"], &act["after"]["notifications"]), (&json!("mended"), &json!(40)), "{act:#}");
+    assert!(act["who"].as_str().is_some_and(|who| who.starts_with("os:")), "{act:#}");
     world.close().await;
 }
 
@@ -137,6 +161,13 @@ async fn notifications_whose_channel_is_no_longer_in_the_settings_are_set_aside_
     let counted = |channel: &str| format!("breakwater_notifications_total{{channel=\"{channel}\",result=\"set_aside\"}}");
     world.eventually_metric(&counted("gone_main"), |count| (count - 2.0).abs() < 0.5).await;
     world.eventually_metric(&counted("gone_later"), |count| count.abs() < 0.5).await;
+    // Put back they wait for a process that has the channel, and are not set aside at the next look.
+    assert_eq!(retried(&world, &[]).await, 2);
+    poller.stop().await;
+    client.execute(told, &[&"gone_for_long", &"evt_5", &3, &None::<i32>]).await.expect("written");
+    let poller = world.peer_with(|settings| settings.server.roles = [Part::Poller].into_iter().collect()).await;
+    world.eventually_metric(&counted("gone_for_long"), |count| (count - 1.0).abs() < 0.5).await;
+    assert_eq!(count(&client, "channel = 'gone_main' AND state = 'received' AND note IS NULL").await, 3);
     poller.stop().await;
     world.close().await;
 }
@@ -192,7 +223,9 @@ async fn while_one_channel_does_not_answer_what_its_notifications_leave_open_tho
     world.heal("stripe_main").await;
     emptied.await.expect("it ends");
     let kept = "event_id = 'evt_measure' AND state = 'received' AND failures = 0";
-    assert_eq!(count(&client, kept).await, 1, "a channel's silence is no fault of ours");
+    let row = client.query_one("SELECT state, failures, note FROM notification WHERE event_id = 'evt_measure'", &[]).await.expect("readable");
+    let row: (String, i32, Option<String>) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!(count(&client, kept).await, 1, "a channel's silence is no fault of ours: {row:?}");
     world.close().await;
 }
 
