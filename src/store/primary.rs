@@ -315,7 +315,7 @@ mod tests {
         let config: Config = "postgres://nobody@127.0.0.1:1,127.0.0.1:2/none".parse().unwrap();
         let primary = Primary::watch(&config, lame.handle()).unwrap();
         // The second of them comes at once, the third after a pause: by then each has panicked twice.
-        lame.block_on(tokio::time::sleep(Duration::from_millis(50)));
+        lame.block_on(async { tokio::time::sleep(Duration::from_millis(50)).await });
         assert_eq!(primary.lookouts.len(), 2);
         assert!(primary.lookouts.iter().all(|lookout| !lookout.is_finished()), "it is gone for good");
     }
