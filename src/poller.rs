@@ -302,8 +302,12 @@ impl Round {
         if made > 0 {
             tracing::info!(partitions = made, "partitions were made ahead of time");
         }
-        if let Err(error) = self.flows.quarantine_strangers().await {
-            tracing::error!(error = %error, "notifications of channels that are not in the settings could not be set aside");
+        match self.flows.quarantine_strangers().await {
+            // The watch looks at the channels of the settings, and these are none.
+            Ok(strangers) => {
+                strangers.into_iter().for_each(|(channel, messages)| self.bell.report(Condition::NotificationsSetAside { channel, messages }))
+            }
+            Err(error) => tracing::error!(error = %error, "notifications of channels that are not in the settings could not be set aside"),
         }
         if let Err(error) = self.prune(now).await {
             tracing::error!(error = %error, "old keys could not be forgotten");

@@ -46,7 +46,7 @@ pub enum AlertKind {
     WebhooksUndelivered,
     /// Attempts were set aside, because looking at them fails by faults of ours.
     AttemptsSetAside,
-    /// A channel's notifications were set aside, because applying them fails by faults of ours.
+    /// A channel's notifications were set aside, because applying them fails by faults of ours, or because the channel is not in the settings.
     NotificationsSetAside,
     /// Money moved at a channel without us, or came back.
     MoneyMoved,
@@ -181,7 +181,7 @@ pub enum Condition {
         /// How many.
         attempts: u64,
     },
-    /// Applying a channel's notifications fails by faults of ours, and nobody applies them any more.
+    /// Applying a channel's notifications fails by faults of ours, or the channel is not in the settings, and nobody applies them any more.
     NotificationsSetAside {
         /// The channel.
         channel: String,

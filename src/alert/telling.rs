@@ -61,7 +61,7 @@ impl Condition {
                 ],
             },
             Self::NotificationsSetAside { channel, messages } => Story {
-                headline: format!("{channel}: {} set aside: applying fails", counted(*messages, "notification is", "notifications are")),
+                headline: format!("{channel}: {} set aside, and not applied", counted(*messages, "notification is", "notifications are")),
                 impact: vec![
                     "What they tell of payments that we ask after is learned by asking. Refunds and disputes that happened at the channel by \
                      themselves are told of by nothing else."
@@ -69,12 +69,13 @@ impl Condition {
                 ],
                 cause: vec![
                     "A fault of ours, five times: a message or a row that cannot be read, a change that the database refuses, a panic.".to_owned(),
+                    "Or the channel is not in the settings any more, and they have waited for two hours.".to_owned(),
                 ],
                 done: vec!["They were quarantined as they came, so that they hold up no others.".to_owned()],
                 next: vec![
                     format!("See which they are, by their note: GET /ops/v1/notifications?state=quarantined&channel={channel}"),
                     "Find the reason in the log: \"a notification could not be applied yet\", with the event's id.".to_owned(),
-                    "When it is mended, have them applied: the runbook says how.".to_owned(),
+                    format!("When it is mended, have them applied: breakwater notifications retry --channel {channel}"),
                 ],
             },
             Self::MoneyMoved { channel, refunds, returned, opened, closed } => money_moved(channel, [*refunds, *returned, *opened, *closed]),
@@ -245,8 +246,8 @@ mod tests {
         assert_eq!(odd.story().headline, "stripe_main: 1 message about money does not fit our books");
         assert_eq!((odd.channel(), odd.kind().severity()), ("stripe_main", Severity::Page));
         let poison = |messages| Condition::NotificationsSetAside { channel: "stripe_main".to_owned(), messages };
-        assert_eq!(poison(1).story().headline, "stripe_main: 1 notification is set aside: applying fails");
-        assert_eq!(poison(2).story().headline, "stripe_main: 2 notifications are set aside: applying fails");
+        assert_eq!(poison(1).story().headline, "stripe_main: 1 notification is set aside, and not applied");
+        assert_eq!(poison(2).story().headline, "stripe_main: 2 notifications are set aside, and not applied");
         assert_eq!((poison(2).channel(), poison(2).kind().severity()), ("stripe_main", Severity::Page));
     }
 

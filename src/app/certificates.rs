@@ -11,6 +11,7 @@ use super::StartError;
 use crate::clock::Clock;
 use crate::config::certificate::Identity;
 use crate::config::{CertificateFiles, ChannelSettings};
+use crate::lasting;
 
 /// How soon an end is worth a warning in the log: renewal by ACME is due thirty days before it.
 const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
@@ -99,11 +100,12 @@ pub fn renew_at_hangup(shown: Vec<Arc<Shown>>, clock: Clock) -> Result<(), Start
         return Ok(());
     }
     let mut hangups = signal(SignalKind::hangup())?;
-    actix::spawn(async move {
+    // What panics over one file must not leave the next renewal unheard.
+    actix::spawn(lasting::keep("certificates", async move || {
         while hangups.recv().await.is_some() {
             let renewed = shown.iter().filter(|certificate| certificate.renew(&clock)).count();
             tracing::info!(renewed, "certificates were read again");
         }
-    });
+    }));
     Ok(())
 }

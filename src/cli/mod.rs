@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod keys;
 pub mod merchants;
 pub mod migrate;
+pub mod notifications;
 pub mod openapi;
 pub mod operators;
 pub mod payments;
@@ -68,6 +69,7 @@ enum Command {
     Keys(keys::KeysArgs),
     Operators(operators::OperatorsArgs),
     Payments(payments::PaymentsArgs),
+    Notifications(notifications::NotificationsArgs),
     Channels(channels::ChannelsArgs),
     Audit(audit::AuditArgs),
     Doctor(doctor::DoctorArgs),
@@ -99,6 +101,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Keys(args) => keys::run(&args),
         Command::Operators(args) => operators::run(&args),
         Command::Payments(args) => payments::run(&args),
+        Command::Notifications(args) => notifications::run(&args),
         Command::Channels(args) => channels::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Doctor(args) => doctor::run(&args),
@@ -145,6 +148,7 @@ fn explain(error: &StartError) -> String {
 const fn next(error: &StoreError) -> &'static str {
     match error {
         StoreError::Settings(_) | StoreError::Migrator(sqlx::Error::Configuration(_)) => "correct the address: postgres://user@host:5432/name",
+        StoreError::Busy(_) => "run it again",
         StoreError::Standby(_) => "or wait until a standby is promoted, and run it again",
         StoreError::Away(_) | StoreError::Migrator(_) => {
             "check that the address is right, the server runs and the database exists, then run it again"

@@ -104,8 +104,8 @@ pub fn desk_problem(error: &DeskError) -> Problem {
 /// The problem that tells a client that a read failed.
 pub fn store_problem(error: &StoreError) -> Problem {
     match error {
-        StoreError::Away(_) | StoreError::Standby(_) => {
-            tracing::warn!(%error, "the database cannot be reached");
+        StoreError::Away(_) | StoreError::Busy(_) | StoreError::Standby(_) => {
+            tracing::warn!(%error, "the database cannot do it now");
             database_away()
         }
         StoreError::Refused { .. } | StoreError::Unreadable(_) | StoreError::Settings(_) | StoreError::Migration(_) | StoreError::Migrator(_) => {
@@ -171,6 +171,7 @@ mod tests {
             (FlowError::Journal(JournalError::Away), 503),
             (FlowError::Journal(JournalError::Refused("check".to_owned())), 500),
             (FlowError::Store(StoreError::Away("gone".to_owned())), 503),
+            (FlowError::Store(StoreError::Busy("a deadlock".to_owned())), 503),
             (FlowError::Store(StoreError::Unreadable("odd".to_owned())), 500),
             (FlowError::Internal("bug".to_owned()), 500),
         ];

@@ -3,7 +3,7 @@
 //!
 //! What was not applied at once waits on disk, and is taken up from there: each channel's by a task of its own, in turn, so that neither a channel
 //! that does not answer nor a message that cannot be applied stands before others. One that fails by a fault of ours five times is quarantined and
-//! told of; a channel's silence, or a database that is away, counts nothing.
+//! told of, and so is one whose channel is no longer in any process's settings; a channel's silence, or a database that is away or busy with others at the same rows, counts nothing.
 
 use std::panic::AssertUnwindSafe;
 
@@ -118,16 +118,21 @@ impl Flows {
         Ok(())
     }
 
-    /// Sets aside what came for channels that are no longer in the settings, once no other process can be about to apply it.
-    pub(crate) async fn quarantine_strangers(&self) -> Result<(), StoreError> {
+    /// Sets aside what came for channels that are no longer in the settings, once no other process can be about to apply it. Answers whose they are,
+    /// and how many: somebody must be told, because nothing else knows of such a channel.
+    pub(crate) async fn quarantine_strangers(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let known: Vec<&str> = self.channels().map(|channel| channel.handle.id()).collect();
         let now = self.now();
-        let why = "its channel is not in the settings";
-        let found = self.shared.store.quarantine_strangers(&known, now - STRANGERS_WAIT, why, now, STRANGERS_BATCH).await?;
-        if found > 0 {
-            tracing::warn!(notifications = found, "notifications were set aside: their channel is not in the settings");
+        let mut found = self.shared.store.quarantine_strangers(&known, now - STRANGERS_WAIT, now, STRANGERS_BATCH).await?;
+        for (channel, messages) in &found {
+            // Shown as none while they wait: what appears with its first count is no increase to whoever scrapes it.
+            metrics::counter!("breakwater_notifications_total", "channel" => channel.clone(), "result" => "set_aside").increment(*messages);
         }
-        Ok(())
+        found.retain(|(_, messages)| *messages > 0);
+        for (channel, messages) in &found {
+            tracing::error!(channel, messages, "notifications are set aside: their channel is not in the settings");
+        }
+        Ok(found)
     }
 
     /// Applies what `read` makes of a notification's bytes, and notes what became of it. A panic costs this notification alone.

@@ -21,7 +21,7 @@ use crate::store::lease::Claim;
 const REPEATS: i32 = 5;
 
 /// Whether a look, at an attempt or at a notification, failed by a fault of ours, which the next look will meet again: not for want of the database,
-/// or of room.
+/// or of room, nor because others were at the same rows at that moment.
 pub(super) const fn is_ours(error: &FlowError) -> bool {
     use crate::store::{JournalError, StoreError};
     match error {
@@ -428,6 +428,27 @@ mod tests {
         assert_eq!(fact(Verb::Query, Fact::Closed), Some(Fact::Approved), "released");
         assert_eq!(fact(Verb::QueryRefund, Fact::Approved), Some(Fact::Approved), "given back");
         assert_eq!(fact(Verb::Query, Fact::Authorized), None, "held as if nothing had been asked");
+    }
+
+    #[test]
+    fn what_the_database_cannot_do_at_the_moment_is_no_fault_of_ours() {
+        use crate::store::{JournalError, StoreError};
+        let refused = || StoreError::Refused { message: "a check".to_owned(), constraint: None };
+        let ours = [
+            FlowError::Internal("a panic".to_owned()),
+            FlowError::Journal(JournalError::Refused("a check".to_owned())),
+            FlowError::Store(refused()),
+            FlowError::Store(StoreError::Unreadable("a row".to_owned())),
+        ];
+        let of_the_moment = [
+            FlowError::Journal(JournalError::Away),
+            FlowError::Journal(JournalError::Full),
+            FlowError::Store(StoreError::Away("gone".to_owned())),
+            FlowError::Store(StoreError::Busy("a deadlock".to_owned())),
+            FlowError::Overloaded,
+        ];
+        assert!(ours.iter().all(is_ours));
+        assert!(!of_the_moment.iter().any(is_ours), "it is looked at again, for as long as it takes");
     }
 
     #[test]

@@ -1,17 +1,22 @@
 //! One channel's inbox, written in batches: what arrives while the last batch is being written shares the next one's commit, as in the
 //! journal. It has the channel's own connections, so a flood of notifications costs others nothing, and its queues are bounded: full means
 //! that the provider is not acknowledged and sends again.
+//!
+//! A panic costs the batch at hand: those of it that wait are told that they are not stored, what became of the others is found out once more. What is
+//! queued behind it is kept, and the writer begins again.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::notification::NotificationState;
 use super::{Store, StoreError};
 use crate::domain::PaymentId;
+use crate::lasting;
 
 /// Stores what is new of a batch, and says which those are.
 pub(super) const STORE: &str = "INSERT INTO notification (channel, event_id, received_at, kind, body, state) \
@@ -74,8 +79,10 @@ impl Inbox {
     pub fn open(channel: &str, store: &Store) -> Self {
         let (arrivals, arriving) = mpsc::channel(QUEUE);
         let (closings, closing) = mpsc::channel(QUEUE);
-        store.runtime.spawn(store_arrivals(channel.to_owned(), store.clone(), arriving));
-        store.runtime.spawn(write_closings(channel.to_owned(), store.clone(), closing));
+        let (id, own) = (channel.to_owned(), store.clone());
+        store.runtime.spawn(write_on(format!("inbox_{channel}"), arriving, move |batch| store_arrivals(id.clone(), own.clone(), batch)));
+        let (id, own) = (channel.to_owned(), store.clone());
+        store.runtime.spawn(write_on(format!("inbox_closings_{channel}"), closing, move |batch| write_closings(id.clone(), own.clone(), batch)));
         Self { arrivals, closings }
     }
 
@@ -98,22 +105,36 @@ impl Inbox {
     }
 }
 
-async fn store_arrivals(channel: String, store: Store, mut queue: mpsc::Receiver<Waiting>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
-        let result = store_batch(&channel, &store, &batch).await;
-        match result {
-            Ok(mut new) => {
-                for (arrival, answer) in batch.drain(..) {
-                    // Of a repetition within the batch, the first is the new one.
-                    let _gone = answer.send(Ok(new.remove(&arrival.event_id)));
-                }
+/// Has `write` take what is queued, in batches, until nobody can queue any more. A panic costs the batch at hand; the queue outlives it.
+async fn write_on<T, F: Future<Output = ()>>(name: String, queue: mpsc::Receiver<T>, write: impl Fn(Vec<T>) -> F + Clone) {
+    // Never waited for: there is one life of the loop at a time, and it holds the queue until it ends.
+    let queue = Arc::new(Mutex::new(queue));
+    lasting::keep(name, move || write_queued(Arc::clone(&queue), write.clone())).await;
+}
+
+async fn write_queued<T, F: Future<Output = ()>>(queue: Arc<Mutex<mpsc::Receiver<T>>>, write: impl Fn(Vec<T>) -> F) {
+    let mut queue = queue.lock().await;
+    loop {
+        let mut batch = Vec::with_capacity(BATCH);
+        if queue.recv_many(&mut batch, BATCH).await == 0 {
+            return;
+        }
+        write(batch).await;
+    }
+}
+
+async fn store_arrivals(channel: String, store: Store, batch: Vec<Waiting>) {
+    match store_batch(&channel, &store, &batch).await {
+        Ok(mut new) => {
+            for (arrival, answer) in batch {
+                // Of a repetition within the batch, the first is the new one.
+                let _gone = answer.send(Ok(new.remove(&arrival.event_id)));
             }
-            Err(error) => {
-                tracing::error!(channel, notifications = batch.len(), error = %error, "notifications could not be stored");
-                for (_, answer) in batch.drain(..) {
-                    let _gone = answer.send(Err(StoreError::Away("notifications cannot be stored".to_owned())));
-                }
+        }
+        Err(error) => {
+            tracing::error!(channel, notifications = batch.len(), error = %error, "notifications could not be stored");
+            for (_, answer) in batch {
+                let _gone = answer.send(Err(StoreError::Away("notifications cannot be stored".to_owned())));
             }
         }
     }
@@ -130,13 +151,9 @@ async fn store_batch(channel: &str, store: &Store, batch: &[Waiting]) -> Result<
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-async fn write_closings(channel: String, store: Store, mut queue: mpsc::Receiver<Closing>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
-        if let Err(error) = close_batch(&channel, &store, &batch).await {
-            tracing::error!(channel, notifications = batch.len(), error = %error, "what became of notifications could not be written");
-        }
-        batch.clear();
+async fn write_closings(channel: String, store: Store, batch: Vec<Closing>) {
+    if let Err(error) = close_batch(&channel, &store, &batch).await {
+        tracing::error!(channel, notifications = batch.len(), error = %error, "what became of notifications could not be written");
     }
 }
 
@@ -151,4 +168,33 @@ async fn close_batch(channel: &str, store: &Store, batch: &[Closing]) -> Result<
     let params: [&(dyn ToSql + Sync); 6] = [&channel, &event_ids, &states, &notes, &payments, &times];
     client.execute(&statement, &params).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_writer_that_panics_tells_those_that_wait_and_goes_on_with_what_is_queued() {
+        let (sender, queue) = mpsc::channel::<(bool, oneshot::Sender<()>)>(QUEUE);
+        let queued = |poison| {
+            let (answer, written) = oneshot::channel();
+            sender.try_send((poison, answer)).unwrap();
+            written
+        };
+        // As many as fill the first batch, and one behind it.
+        let lost: Vec<_> = (0..BATCH).map(|place| queued(place == BATCH - 1)).collect();
+        let next = queued(false);
+        let writer = tokio::spawn(write_on("inbox_test".to_owned(), queue, |batch| async move {
+            assert!(!batch.iter().any(|(poison, _)| *poison), "a fault of ours");
+            batch.into_iter().for_each(|(_, answer)| answer.send(()).unwrap());
+        }));
+        for written in lost {
+            assert!(written.await.is_err(), "whoever is in the batch that is lost is told");
+        }
+        assert_eq!(next.await, Ok(()), "what was queued behind it is written");
+        assert_eq!(queued(false).await, Ok(()), "and what comes later");
+        drop(sender);
+        assert!(writer.await.is_ok(), "it ends when nobody can queue any more");
+    }
 }

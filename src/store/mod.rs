@@ -33,6 +33,7 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Pool};
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tokio_postgres::error::SqlState;
 
 pub use self::journal::{ChangeVerdict, Intent, IntentVerdict, Journal, JournalError};
 use self::pool::Purpose;
@@ -47,6 +48,10 @@ pub enum StoreError {
     /// It cannot be reached, or every connection was busy for too long. Try again later.
     #[error("the database cannot be reached: {0}")]
     Away(String),
+    /// Others were at the same rows at that moment: a deadlock was broken, two transactions could not both be true, or a lock was not free in time.
+    /// Nothing was done. Try again.
+    #[error("the database was busy with others at the same rows: {0}")]
+    Busy(String),
     /// It answered with an error.
     #[error("the database refused: {message}")]
     Refused {
@@ -75,6 +80,7 @@ pub enum StoreError {
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
+            Some(refusal) if is_of_the_moment(refusal.code()) => Self::Busy(format!("{} ({})", refusal.message(), refusal.code().code())),
             Some(refusal) if !is_absence(refusal.code()) => Self::Refused {
                 message: format!("{} ({})", refusal.message(), refusal.code().code()),
                 constraint: refusal.constraint().map(str::to_owned),
@@ -86,8 +92,14 @@ impl From<tokio_postgres::Error> for StoreError {
 
 /// Whether an answer of the server means that it is not there for us now: shut down, out of resources, an IO error, a connection fault, a
 /// database that takes no connections, or a primary that has become a standby.
-fn is_absence(code: &tokio_postgres::error::SqlState) -> bool {
+fn is_absence(code: &SqlState) -> bool {
     matches!(code.code().get(..2), Some("57" | "53" | "58" | "08" | "25")) || code.code() == "55000"
+}
+
+/// Whether an answer of the server tells of others' work at that moment and not of ours: a deadlock, a failure to serialize, a lock that is not free.
+/// The statement was rolled back; the same may well succeed when it is run again.
+fn is_of_the_moment(code: &SqlState) -> bool {
+    [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::LOCK_NOT_AVAILABLE].contains(code)
 }
 
 impl From<deadpool_postgres::PoolError> for StoreError {

@@ -1,9 +1,12 @@
 //! Notifications, stored raw and once (`inbox.rs`) before anything is made of them: what may become of one, and those that wait. Who waits is looked
-//! at in turn, each channel for itself: one that fails, or does not fit yet, stands before nobody.
+//! at in turn, each channel for itself: one that fails, or does not fit yet, stands before nobody. One that goes on failing, or whose channel nobody
+//! has, is set aside, until a person has it taken up again.
 
 use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::administration::Actor;
 use super::lease::FAULTS_MOST;
 use super::{Store, StoreError};
 use crate::domain::PaymentId;
@@ -18,15 +21,28 @@ pub(super) const TAKE: &str = "UPDATE notification SET looked_at = $2 WHERE ctid
        SELECT ctid FROM notification WHERE channel = $1 AND state = 'received' AND coalesce(looked_at, received_at) < $3 \
        ORDER BY coalesce(looked_at, received_at) LIMIT $4 FOR UPDATE SKIP LOCKED)) \
      RETURNING event_id, body, received_at";
-/// Sets those aside whose channel is none of these. In the order of the index of what waits: the table has all that was ever told.
-pub(super) const QUARANTINE: &str = "UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE ctid = ANY(ARRAY( \
-       SELECT ctid FROM notification WHERE state = 'received' AND NOT (channel = ANY($1::text[])) AND received_at < $2 \
-       ORDER BY channel, coalesce(looked_at, received_at) LIMIT $5 FOR UPDATE SKIP LOCKED))";
+/// Sets those aside whose channel is none of these, and says how many of each; none of a channel whose notifications have not waited for long enough.
+/// In the order of the index of what waits: the table has all that was ever told.
+pub(super) const QUARANTINE: &str = "WITH aside AS (UPDATE notification SET state = 'quarantined', note = $3, applied_at = $4 WHERE ctid = ANY(ARRAY( \
+         SELECT ctid FROM notification WHERE state = 'received' AND NOT (channel = ANY($1::text[])) AND coalesce(looked_at, received_at) < $2 \
+         ORDER BY channel, coalesce(looked_at, received_at) LIMIT $5 FOR UPDATE SKIP LOCKED)) AND state = 'received' RETURNING channel), \
+       waits AS (SELECT DISTINCT channel FROM notification WHERE state = 'received' AND NOT (channel = ANY($1::text[]))) \
+     SELECT channel, count(aside.channel) FROM waits FULL JOIN aside USING (channel) GROUP BY channel ORDER BY channel";
 /// Counts a fault of ours, and sets the notification aside with the last that it may have.
 pub(super) const FAULT: &str = "UPDATE notification SET failures = least(failures + 1, 1000), looked_at = $3, \
        state = CASE WHEN failures + 1 >= $4 THEN 'quarantined' ELSE state END, note = CASE WHEN failures + 1 >= $4 THEN $5 ELSE note END, \
        applied_at = CASE WHEN failures + 1 >= $4 THEN $3 ELSE applied_at END \
      WHERE channel = $1 AND event_id = $2 AND state = 'received' RETURNING state = 'quarantined'";
+/// Has those wait again that were set aside, and only those: what is quarantined because of what it says stays. They count as looked at a minute ago:
+/// whoever has the channel takes them at once, and whoever has it not leaves them for as long as if they had just come.
+pub(super) const RETRY: &str = "WITH back AS (UPDATE notification SET state = 'received', failures = 0, note = NULL, applied_at = NULL, \
+         looked_at = $1::timestamptz - interval '1 minute' WHERE ctid = ANY(ARRAY( \
+         SELECT ctid FROM notification WHERE state = 'quarantined' AND (failures >= $2 OR note = $3) AND ($4::text IS NULL OR channel = $4) \
+         ORDER BY received_at LIMIT $5 FOR UPDATE SKIP LOCKED)) AND state = 'quarantined' RETURNING channel), \
+     told AS (INSERT INTO audit (at, who, act, subject, why, after) \
+       SELECT $1::timestamptz, $6, 'notification.retry', coalesce('channel:' || $4, 'notifications'), $7, \
+         jsonb_build_object('notifications', (SELECT count(*) FROM back), 'channel', $4::text)) \
+     SELECT count(*) FROM back";
 
 /// Newest first. Two of one time are told apart by a hash of what names them: a page's place fits 16 bytes.
 pub(super) const LIST: &str = "SELECT channel, event_id, kind, state, note, payment_id, received_at, applied_at, length(body)::int8, \
@@ -34,6 +50,11 @@ pub(super) const LIST: &str = "SELECT channel, event_id, kind, state, note, paym
      WHERE ($1::text IS NULL OR channel = $1) AND ($2::text IS NULL OR state = $2) AND received_at <= $3 \
        AND (received_at < $3 OR hashtextextended(channel || chr(10) || event_id, 0) < $4) \
      ORDER BY received_at DESC, place DESC LIMIT $5";
+
+/// Notifications that one request puts back into the inbox, at most: the pollers take them in batches.
+pub const RETRY_MOST: i64 = 10_000;
+/// Why a notification was set aside whose channel no process has.
+pub const STRANGER: &str = "its channel is not in the settings";
 
 /// What became of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,13 +161,21 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Sets up to `limit` notifications aside that were received before `before` for channels that are none of `known`. Answers how many.
+    /// Sets up to `limit` notifications aside of channels that are none of `known`, that nobody has looked at since `before`; they say [`STRANGER`].
+    /// Answers each such channel with how many, 0 where all of them wait on.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn quarantine_strangers(&self, known: &[&str], before: Timestamp, why: &str, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    pub async fn quarantine_strangers(
+        &self,
+        known: &[&str],
+        before: Timestamp,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
         let client = self.client().await?;
-        Ok(client.execute(QUARANTINE, &[&known, &before, &why, &now, &limit]).await?)
+        let rows = client.query(QUARANTINE, &[&known, &before, &STRANGER, &now, &limit]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, u64::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default()))).collect()
     }
 
     /// Applying a notification failed by a fault of ours: its next turn comes after the others', or, at the [`FAULTS_MOST`]th time, it is quarantined
@@ -158,6 +187,17 @@ impl Store {
         let client = self.client().await?;
         let row = client.query_opt(FAULT, &[&channel, &event_id, &now, &FAULTS_MOST, &why]).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
+    }
+
+    /// Puts up to [`RETRY_MOST`] notifications back into the inbox that were set aside, of `channel` or of all, oldest first: they are taken up as if
+    /// they had never failed. Answers how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]: none was put back.
+    pub async fn retry_notifications(&self, channel: Option<&str>, actor: Actor<'_>) -> Result<i64, StoreError> {
+        let client = self.client().await?;
+        let parameters: [&(dyn ToSql + Sync); 7] = [&actor.at, &FAULTS_MOST, &STRANGER, &channel, &RETRY_MOST, &actor.who, &actor.why];
+        Ok(client.query_one(RETRY, &parameters).await?.try_get(0)?)
     }
 
     /// Up to `limit` notifications that were received before `before` and not applied: the process ended in between.

@@ -25,7 +25,7 @@
 //! that moment, while the old primary takes writes, can still be missed: whoever promotes must shut the old one off.
 //!
 //! The lookouts' own question is the only one in the crate that is dropped when it takes too long ([`ANSWER_WITHIN`]), its connection with it: it
-//! changes nothing.
+//! changes nothing. A lookout that panics begins again, with a connection of its own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +38,7 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 
 use super::StoreError;
 use super::pool::{CONNECT_TIMEOUT, only_host};
+use crate::lasting;
 
 /// The timeline that a primary writes; nothing of a standby. A log file's name begins with it, as eight hexadecimal digits.
 pub(super) const TIMELINE: &str =
@@ -135,7 +136,9 @@ impl Primary {
         let lookout = |place| {
             let mut host = only_host(config, place);
             host.application_name("breakwater lookout");
-            runtime.spawn(look(host, place, Arc::clone(&view)))
+            let view = Arc::clone(&view);
+            // One that was lost for good would leave the primary of before in its place, whatever became of it.
+            runtime.spawn(lasting::keep("primary_lookout", move || look(host.clone(), place, Arc::clone(&view))))
         };
         Some(Arc::new(Self { lookouts: (0..count).map(lookout).collect(), view: seen }))
     }
@@ -303,5 +306,17 @@ mod tests {
         assert!(!view.hear(1, Says::Primary(4)), "of equals it stays where it is");
         assert!(!view.hear(1, Says::Standby) && !view.hear(2, Says::Nothing) && view.place == Some(2), "the older one is no way out");
         assert!(view.hear(1, Says::Primary(5)) && view.place == Some(1));
+    }
+
+    #[test]
+    fn a_lookout_that_panics_looks_out_again() {
+        // Whoever opens a connection on a runtime without IO panics.
+        let lame = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let config: Config = "postgres://nobody@127.0.0.1:1,127.0.0.1:2/none".parse().unwrap();
+        let primary = Primary::watch(&config, lame.handle()).unwrap();
+        // The second of them comes at once, the third after a pause: by then each has panicked twice.
+        lame.block_on(async { tokio::time::sleep(Duration::from_millis(50)).await });
+        assert_eq!(primary.lookouts.len(), 2);
+        assert!(primary.lookouts.iter().all(|lookout| !lookout.is_finished()), "it is gone for good");
     }
 }

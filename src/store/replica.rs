@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::Pool;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_postgres::types::PgLsn;
 
 use super::pool::{self, Purpose};
 use super::{Store, StoreError, check_room};
+use crate::lasting;
 
 /// How far the primary's log has come; on a standby how far it has replayed.
 pub(super) const WRITTEN: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END";
@@ -69,7 +71,7 @@ impl Replica {
             Ok(()) => {}
         }
         let replica = Self { pool, max_lag: settings.max_lag, began: Instant::now(), shown: Arc::default() };
-        runtime.spawn(replica.clone().watch(primary.clone()));
+        replica.look_out(primary, runtime);
         Ok(replica)
     }
 
@@ -85,6 +87,12 @@ impl Replica {
 
     pub(super) const fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Watches for as long as `runtime` runs, also after a panic: without it what the replica shows would grow old, and nobody be sent there again.
+    fn look_out(&self, primary: &Pool, runtime: &Handle) -> JoinHandle<()> {
+        let (replica, primary) = (self.clone(), primary.clone());
+        runtime.spawn(lasting::keep("replica_lookout", move || replica.clone().watch(primary.clone())))
     }
 
     async fn watch(self, primary: Pool) {

@@ -104,6 +104,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("notification_take", notification::TAKE),
     ("notification_quarantine", notification::QUARANTINE),
     ("notification_fault", notification::FAULT),
+    ("notification_retry", notification::RETRY),
     ("notification_waiting", notification::WAITING),
     ("notification_list", notification::LIST),
     ("integrity_sums", integrity::SUMS),

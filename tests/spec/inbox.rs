@@ -3,28 +3,36 @@
 
 use std::time::Duration;
 
-use breakwater::domain::{External, Part};
+use breakwater::domain::{Currency, External, Money, Part, PaymentId};
 use breakwater::provider::{Notification, Provider};
-use serde_json::json;
+use breakwater::store::StoreError;
+use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::bent::Bent;
+use crate::operators::command;
 use crate::world::{World, connect, payment, stripe, unique};
 
-/// Stripe without its lists, and with two messages of its own: reading `poison` panics, and `measure ID` tells of a refund of that payment and not how
-/// much it was, so that the channel must be asked.
+/// Stripe without its lists, and with three messages of its own: reading `poison` panics, `measure ID` tells of a refund of that payment and not how
+/// much it was, so that the channel must be asked, and `disputed ID` of a dispute over all of it, which is written down.
 static TOUCHY: Bent = Bent {
     told: |body| {
         assert!(body != b"poison", "injected");
-        let payment = std::str::from_utf8(body).ok()?.strip_prefix("measure ")?;
+        let (what, payment) = std::str::from_utf8(body).ok()?.split_once(' ')?;
+        let money = Money { amount: 1_250, currency: Currency::parse("CNY")? };
+        let external = match what {
+            "measure" => External::RefundToMeasure { reference: "re_of_their_own".to_owned() },
+            "disputed" => External::DisputeOpened { reference: "dp_of_their_own".to_owned(), money },
+            _ => return None,
+        };
         Some(Notification {
-            event_id: "evt_measure".to_owned(),
-            kind: "refund".to_owned(),
+            event_id: format!("evt_{what}"),
+            kind: external.as_str().to_owned(),
             attempt_key: None,
             payment: Some(payment.to_owned()),
             pay_reference: None,
             news: None,
-            external: Some(External::RefundToMeasure { reference: "re_of_their_own".to_owned() }),
+            external: Some(external),
         })
     },
     ..Bent::STRAIGHT
@@ -77,6 +85,15 @@ async fn eventually_applied(client: &Client, event: &str) {
     panic!("{event} was not applied");
 }
 
+/// Has what was set aside taken up again, by the command. Answers how many that are.
+async fn retried(world: &World, arguments: &[&str]) -> i64 {
+    let (code, said, why) = command(world, &[&["notifications", "retry", "--json"], arguments].concat(), "").await;
+    assert_eq!(code, Some(0), "{why}");
+    let told: Value = serde_json::from_str(&said).expect("one line of JSON");
+    assert_eq!((&told["object"], &told["has_more"]), (&json!("notification_retry"), &json!(false)));
+    told["notifications"].as_i64().expect("a number")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_that_panics_is_set_aside_after_five_tries_and_holds_up_none_behind_it() {
     // Nobody but this test takes anything up.
@@ -106,6 +123,84 @@ async fn a_notification_that_panics_is_set_aside_after_five_tries_and_holds_up_n
     world.eventually_metric("breakwater_notifications_total{channel=\"stripe_main\",result=\"set_aside\"}", |count| count >= 40.0).await;
     let alert = world.eventually_alert("notifications_set_aside").await;
     assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    // One that was quarantined for what it says is nobody's to put back.
+    put(&client, "evt_refuted", "poison").await;
+    let refute = "UPDATE notification SET state = 'quarantined', note = 'it contradicts what is known' WHERE event_id = 'evt_refuted'";
+    client.execute(refute, &[]).await.expect("written");
+    assert_eq!(retried(&world, &["--channel", "stripe_backup"]).await, 0);
+    assert_eq!(poison(set_aside).await, 40, "they are another channel's");
+    assert_eq!(retried(&world, &["--channel", "stripe_main", "--why", "mended"]).await, 40);
+    assert_eq!(poison("state = 'received' AND failures = 0 AND note IS NULL AND applied_at IS NULL").await, 40);
+    assert_eq!(count(&client, "event_id = 'evt_refuted' AND state = 'quarantined'").await, 1);
+    world.running.flows.empty_inbox().await;
+    assert_eq!(poison("state = 'received' AND failures = 1").await, 40, "all of them were taken up at once");
+    let act = world.ops("/ops/v1/audit?act=notification.retry&subject=channel:stripe_main").await.body["data"][0].take();
+    assert_eq!((&act["why"], &act["after"]["notifications"]), (&json!("mended"), &json!(40)), "{act:#}");
+    assert!(act["who"].as_str().is_some_and(|who| who.starts_with("os:")), "{act:#}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notifications_whose_channel_is_no_longer_in_the_settings_are_set_aside_counted_and_told_of() {
+    let world = World::with(|setup| setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect()).await;
+    let client = connect(&world).await;
+    let told = "INSERT INTO notification (channel, event_id, received_at, looked_at, kind, body, state) \
+                VALUES ($1, $2, now() - make_interval(hours => $3), now() - make_interval(hours => $4), 'refund', 'unread', 'received')";
+    let rows =
+        [("gone_main", "evt_1", 3, None), ("gone_main", "evt_2", 3, None), ("gone_main", "evt_3", 3, Some(1)), ("gone_later", "evt_4", 1, None)];
+    for (channel, event, received, looked) in rows {
+        client.execute(told, &[&channel, &event, &received, &looked]).await.expect("written");
+    }
+    let poller = world.peer_with(|settings| settings.server.roles = [Part::Poller].into_iter().collect()).await;
+    let alert = world.eventually_alert("notifications_set_aside").await;
+    assert_eq!((&alert["channel"], &alert["severity"]), (&json!("gone_main"), &json!("page")), "{alert:#}");
+    assert!(alert["story"]["headline"].as_str().is_some_and(|headline| headline.contains("2 notifications")), "{alert:#}");
+    let set_aside = "state = 'quarantined' AND note = 'its channel is not in the settings' AND applied_at IS NOT NULL";
+    assert_eq!(count(&client, &format!("event_id IN ('evt_1', 'evt_2') AND {set_aside}")).await, 2);
+    assert_eq!(count(&client, "event_id IN ('evt_3', 'evt_4') AND state = 'received'").await, 2, "another process may be about to apply them");
+    let counted = |channel: &str| format!("breakwater_notifications_total{{channel=\"{channel}\",result=\"set_aside\"}}");
+    world.eventually_metric(&counted("gone_main"), |count| (count - 2.0).abs() < 0.5).await;
+    world.eventually_metric(&counted("gone_later"), |count| count.abs() < 0.5).await;
+    // Put back they wait for a process that has the channel, and are not set aside at the next look.
+    assert_eq!(retried(&world, &[]).await, 2);
+    poller.stop().await;
+    client.execute(told, &[&"gone_for_long", &"evt_5", &3, &None::<i32>]).await.expect("written");
+    let poller = world.peer_with(|settings| settings.server.roles = [Part::Poller].into_iter().collect()).await;
+    world.eventually_metric(&counted("gone_for_long"), |count| (count - 1.0).abs() < 0.5).await;
+    assert_eq!(count(&client, "channel = 'gone_main' AND state = 'received' AND note IS NULL").await, 3);
+    poller.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_cannot_do_at_the_moment_is_tried_again_and_never_counted_as_a_fault_of_ours() {
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+    })
+    .await;
+    let client = connect(&world).await;
+    let (paid, _) = paid_and_not_told(&world, &client, "stripe_main").await;
+    put(&client, "evt_disputed", &format!("disputed {paid}")).await;
+    // Twice each, so that all of them are more than a fault of ours may be.
+    let id = paid.parse::<PaymentId>().expect("an id");
+    for code in ["40P01", "40001", "55P03"].repeat(2) {
+        let refuse = format!(
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'injected' USING ERRCODE = '{code}'; END $$; \
+             CREATE OR REPLACE TRIGGER refuse BEFORE UPDATE ON payment FOR EACH ROW EXECUTE FUNCTION refuse(); \
+             CREATE OR REPLACE TRIGGER refuse BEFORE UPDATE ON attempt FOR EACH ROW EXECUTE FUNCTION refuse();"
+        );
+        client.batch_execute(&refuse).await.expect("the database refuses from now on");
+        world.running.flows.empty_inbox().await;
+        let kept = "event_id = 'evt_disputed' AND state = 'received' AND failures = 0 AND looked_at IS NOT NULL";
+        assert_eq!(count(&client, kept).await, 1, "{code} through the journal");
+        let refused = world.running.store.hasten_attempt(id, 1, world.clock.wall()).await;
+        assert!(matches!(&refused, Err(StoreError::Busy(why)) if why.contains(code)), "{code} without the journal: {refused:?}");
+        world.clock.advance(Duration::from_secs(31));
+    }
+    client.batch_execute("DROP TRIGGER refuse ON payment; DROP TRIGGER refuse ON attempt").await.expect("it is over");
+    world.running.flows.empty_inbox().await;
+    eventually_applied(&client, "evt_disputed").await;
     world.close().await;
 }
 
@@ -125,10 +220,13 @@ async fn while_one_channel_does_not_answer_what_its_notifications_leave_open_tho
     let emptied = tokio::spawn(world.running.flows.empty_inbox());
     eventually_applied(&client, &sound).await;
     assert!(!emptied.is_finished(), "the other channel is still being asked");
-    world.heal("stripe_main").await;
+    // Healed before, it might answer: the question need not have reached it yet.
     emptied.await.expect("it ends");
+    world.heal("stripe_main").await;
     let kept = "event_id = 'evt_measure' AND state = 'received' AND failures = 0";
-    assert_eq!(count(&client, kept).await, 1, "a channel's silence is no fault of ours");
+    let row = client.query_one("SELECT state, failures, note FROM notification WHERE event_id = 'evt_measure'", &[]).await.expect("readable");
+    let row: (String, i32, Option<String>) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!(count(&client, kept).await, 1, "a channel's silence is no fault of ours: {row:?}");
     world.close().await;
 }
 

@@ -315,7 +315,7 @@ async fn the_audit_is_read_in_pages_and_by_who_what_and_when() {
 }
 
 /// Runs the program as a person at a terminal would; answers its exit code, and what it said on both outputs.
-async fn command(world: &World, arguments: &[&str], token: &str) -> (Option<i32>, String, String) {
+pub async fn command(world: &World, arguments: &[&str], token: &str) -> (Option<i32>, String, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_breakwater"));
     let url = ("BREAKWATER_DATABASE_URL", world.database_url.clone());
     command.args(arguments).env_clear().envs([url, ("BREAKWATER_OPS_URL", world.url.clone()), ("BREAKWATER_OPS_TOKEN", token.to_owned())]);

@@ -91,7 +91,7 @@ pub enum JournalError {
     /// Too many commands wait. Nothing was written; the caller may try again later.
     #[error("the journal's queue is full")]
     Full,
-    /// The database is away, or the process is stopping. The command may yet be on disk; nothing was acted on.
+    /// The database is away, others win every race for the same rows, or the process is stopping. The command may yet be on disk; nothing was acted on.
     #[error("the database is away")]
     Away,
     /// The database refuses this command, and always will: a fault of ours. Nothing was written.

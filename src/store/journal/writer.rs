@@ -16,7 +16,7 @@ use super::JournalError;
 use super::command::{Command, Pending};
 use crate::crash;
 use crate::lasting::{self, Loss};
-use crate::store::{StoreError, is_absence};
+use crate::store::{StoreError, is_absence, is_of_the_moment};
 
 /// Commands in one statement. Larger batches gave nothing when measured.
 const BATCH: usize = 256;
@@ -60,7 +60,7 @@ enum Fault {
         /// Since when nothing came of it: a connection that could not be had was not there all the while.
         since: tokio::time::Instant,
     },
-    /// A guard was committed by another process in between, or a deadlock was broken: run it again.
+    /// A guard was committed by another process in between, a deadlock was broken, or a lock was not free in time: run it again.
     Race,
     /// One of its commands is not acceptable.
     Refused(String),
@@ -145,8 +145,14 @@ impl<C: Command> Writer<C> {
                     work.push((second, 0));
                     work.push((batch, 0));
                 }
-                Err(fault) => {
-                    let why = if let Fault::Refused(why) = fault { why } else { "it loses every race".to_owned() };
+                Err(Fault::Race) => {
+                    // Nobody's fault, and nothing of it was written: whoever asked may ask again.
+                    for pending in batch {
+                        tracing::warn!(lane = C::LANE, payment = %pending.command.id(), "a command of the journal loses every race");
+                        let _gone = pending.answer.send(Err(JournalError::Away));
+                    }
+                }
+                Err(Fault::Refused(why)) => {
                     for pending in batch {
                         tracing::error!(lane = C::LANE, payment = %pending.command.id(), error = %why, "the database refused a command of the journal");
                         let _gone = pending.answer.send(Err(JournalError::Refused(why.clone())));
@@ -219,7 +225,7 @@ fn fault(error: tokio_postgres::Error) -> Fault {
     let Some(refusal) = error.as_db_error() else { return Fault::Away { why: StoreError::from(error).to_string(), since } };
     let code = refusal.code();
     let guard = refusal.constraint().is_some_and(|name| GUARDS.contains(&name));
-    if *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE || (*code == SqlState::UNIQUE_VIOLATION && guard) {
+    if is_of_the_moment(code) || (*code == SqlState::UNIQUE_VIOLATION && guard) {
         Fault::Race
     } else if is_absence(code) {
         Fault::Away { why: refusal.message().to_owned(), since }
