@@ -3,7 +3,8 @@
 //!
 //! What was not applied at once waits on disk, and is taken up from there: each channel's by a task of its own, in turn, so that neither a channel
 //! that does not answer nor a message that cannot be applied stands before others. One that fails by a fault of ours five times is quarantined and
-//! told of, and so is one whose channel is no longer in any process's settings; a channel's silence, or a database that is away or busy with others at the same rows, counts nothing.
+//! told of, and so is one whose channel is no longer in any process's settings; a channel's silence, or a database that is away or busy with others
+//! at the same rows, counts nothing.
 
 use std::panic::AssertUnwindSafe;
 
