@@ -9,6 +9,7 @@ use super::failure::{Failure, FailureCode};
 use super::news::{News, Source};
 use super::operation::Operation;
 use super::payment::{CaptureMethod, Payment, PaymentStatus};
+use super::route::PassedOver;
 
 /// What the news did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,13 @@ impl Payment {
             attempt.updated_at = now;
         }
         self.updated_at = now;
+    }
+
+    /// Keeps with attempt `n` which channels would not carry the payment on when it had failed, and why.
+    pub fn passed_over_after(&mut self, n: i16, passed_over: &[PassedOver]) {
+        if let Some(attempt) = self.attempt_mut(n) {
+            attempt.passed_over.extend_from_slice(passed_over);
+        }
     }
 
     /// Writes down that the merchant wants the payment ended. What follows depends on what the channel says.

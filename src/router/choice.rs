@@ -3,11 +3,13 @@
 //! Nothing is written here, and nothing is sent: whoever was passed over, and why, is told with the attempt of the one that agreed, and each
 //! decision is counted once. A full channel is looked at again for a moment, because a burst is not an outage; one that is shut is not waited for.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Answer, Claim, FlowError};
 use super::flows::{Channel, Flows};
+use super::line::{InLine, Line};
 use super::payment::order_bucket;
 use crate::channel::guard::Permit;
 use crate::clock::Moment;
@@ -32,6 +34,8 @@ pub(super) struct Route {
     pub(super) misfits: Vec<PassedOver>,
     /// The customer's card, with its security code, as long as the flow lasts.
     pub(super) card: Option<CardData>,
+    /// What is known of those that were asked whether they can say it at all: that does not change from look to look.
+    pub(super) refusals: HashMap<String, Option<Failure>>,
 }
 
 /// A channel that has agreed to carry the next attempt.
@@ -41,6 +45,13 @@ pub(super) struct Chosen<'a> {
     /// Its place in the plan, from 1.
     place: usize,
     /// Those before it that would not.
+    pub(super) passed_over: Vec<PassedOver>,
+}
+
+/// That nobody agreed.
+pub(super) struct Nobody {
+    pub(super) error: FlowError,
+    /// Who would not, and why.
     pub(super) passed_over: Vec<PassedOver>,
 }
 
@@ -62,7 +73,8 @@ impl Chosen<'_> {
 
 impl Flows {
     /// The first channel that agrees. Where one of them is only full, room is waited for, for a moment: a burst is not an outage, whatever became of
-    /// the channels beside it. A key that is known by then is answered for what it stands for: many with one key may be the burst.
+    /// the channels beside it. A key that is known by then is answered for what it stands for: many with one key may be the
+    /// burst. While an overload stands nothing is looked up for whom it turns away at once: the same key may come again.
     pub(super) async fn choose_within_a_moment(
         &self,
         request: &PaymentRequest,
@@ -70,15 +82,25 @@ impl Flows {
         claim: Claim,
     ) -> Result<Result<Chosen<'_>, Answer>, FlowError> {
         let plan = route.remaining.clone();
+        if self.would_wait_in_vain(&plan) {
+            return Err(FlowError::Overloaded);
+        }
+        let mut in_line: Vec<InLine> = Vec::new();
         for look in 0..=ROOM_LOOKS {
             // Each decision counts once, however often it is looked at.
             let error = match self.choose(request, route, look == 0) {
                 Ok(chosen) => return Ok(Ok(chosen)),
-                Err(error) => error,
+                Err(nobody) => nobody.error,
             };
             let full = matches!(error, FlowError::EveryChannelShut { full: true, .. });
             if !full || look == ROOM_LOOKS {
+                if full {
+                    self.lines(&plan).for_each(|line| line.was_in_vain(self.shared.clock.boot()));
+                }
                 return self.replay_or(claim, self.taken_or(request, error).await?).await.map(Err);
+            }
+            if look == 0 {
+                in_line.extend(self.lines(&plan).map(Line::join));
             }
             tokio::time::sleep(ROOM_EVERY).await;
             route.remaining.clone_from(&plan);
@@ -86,8 +108,20 @@ impl Flows {
         Err(FlowError::Overloaded)
     }
 
+    /// Whether no channel of the plan has room, and so many wait for one that another would wait in vain.
+    fn would_wait_in_vain(&self, plan: &VecDeque<String>) -> bool {
+        let now = self.shared.clock.boot();
+        let guards = || plan.iter().filter_map(|id| self.channel(id)).map(|channel| channel.handle.guard());
+        let places = guards().map(|guard| guard.limit() as usize).sum();
+        self.lines(plan).all(|line| line.is_too_long(places, now)) && !guards().any(|guard| guard.would_admit(OperationClass::Pay, now))
+    }
+
+    fn lines(&self, plan: &VecDeque<String>) -> impl Iterator<Item = &Arc<Line>> {
+        plan.iter().filter_map(|id| self.channel(id)).map(|channel| &channel.line)
+    }
+
     /// The next channel of the route whose guard gives a permit. Nothing is written for one that does not; it is counted if `counts`.
-    pub(super) fn choose(&self, request: &PaymentRequest, route: &mut Route, counts: bool) -> Result<Chosen<'_>, FlowError> {
+    pub(super) fn choose(&self, request: &PaymentRequest, route: &mut Route, counts: bool) -> Result<Chosen<'_>, Nobody> {
         let count_rejection = |id: &str, reason| {
             if counts {
                 count_decision(id, reason);
@@ -99,10 +133,12 @@ impl Flows {
         let mut full = false;
         while let Some(id) = route.remaining.pop_front() {
             let Some(channel) = self.channel(&id) else { continue };
-            if let Some(failure) = self.refuses(channel, request, route.card.as_ref()) {
+            let card = route.card.as_ref();
+            let refusal = route.refusals.entry(id.clone()).or_insert_with(|| self.refuses(channel, request, card));
+            if let Some(failure) = refusal {
                 count_rejection(&id, "not_expressible");
                 passed_over.push(PassedOver::for_reason(&id, "not_expressible"));
-                refused = Some(failure);
+                refused = Some(failure.clone());
                 continue;
             }
             match channel.handle.guard().admit(OperationClass::Pay, self.shared.clock.boot()) {
@@ -123,12 +159,11 @@ impl Flows {
                 }
             }
         }
-        match (refused, retry_after) {
-            (Some(failure), None) => Err(FlowError::NotCarried(failure)),
-            (_, retry_after) => {
-                Err(FlowError::EveryChannelShut { full: full && retry_after.is_some(), retry_after: retry_after.unwrap_or(RETRY_AFTER) })
-            }
-        }
+        let error = match (refused, retry_after) {
+            (Some(failure), None) => FlowError::NotCarried(failure),
+            (_, retry_after) => FlowError::EveryChannelShut { full: full && retry_after.is_some(), retry_after: retry_after.unwrap_or(RETRY_AFTER) },
+        };
+        Err(Nobody { error, passed_over })
     }
 
     /// Whether the channel could not even say it: an amount between two of its steps, for one.

@@ -5,9 +5,9 @@
 //! carries the money: a client that disconnects cancels nothing.
 //!
 //! Read `payment.rs` and `refund.rs` as two scripts, top to bottom (`capture.rs` is a third; `choice.rs` says which channel carries a payment,
-//! `carrying.rs` is what they share, `flows/` what all stand on, `replay.rs` what a known key is answered); `settle.rs` is how news becomes a
-//! change on disk, `resolve.rs` what the poller asks for, `refresh.rs` what a merchant asks for who will not wait, `notify.rs` what providers tell
-//! us, `external.rs` what happened at a channel without us, `operator/` what the people do who run this.
+//! `line.rs` who may wait for one, `carrying.rs` is what they share, `flows/` what all stand on, `replay.rs` what a known key is answered);
+//! `settle.rs` is how news becomes a change on disk, `resolve.rs` what the poller asks for, `refresh.rs` what a merchant asks for who will not wait,
+//! `notify.rs` what providers tell us, `external.rs` what happened at a channel without us, `operator/` what the people do who run this.
 
 pub mod answer;
 mod capture;
@@ -16,6 +16,7 @@ mod choice;
 mod exchange;
 mod external;
 pub mod flows;
+mod line;
 pub mod moved;
 pub mod notify;
 mod numbers;

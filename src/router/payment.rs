@@ -5,6 +5,8 @@
 //! written, together with the next attempt's intent where `domain` says that another channel may be tried. No transaction is open across a
 //! call. Whatever happens after the intent, the payment is on disk with its lease: if this process dies, the poller asks the channel.
 
+use std::collections::HashMap;
+
 use super::Authorize;
 use super::answer::{Answer, Claim, FlowError};
 use super::carrying::Stopwatch;
@@ -15,8 +17,8 @@ use crate::channel::guard::Permit;
 use crate::clock::Moment;
 use crate::crash::{self, Point};
 use crate::domain::{
-    AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, Payment, PaymentId, PaymentRequest, Source,
-    Subject, route,
+    AttemptState, Change, Fact, Failure, FailureCode, FollowUp, Lease, NewAttempt, News, Operation, PassedOver, Payment, PaymentId, PaymentRequest,
+    Source, Subject, route,
 };
 use crate::provider::{Call, CardData, Reply, Verb};
 use crate::store::{ChangeVerdict, Intent, IntentVerdict};
@@ -47,7 +49,7 @@ impl Flows {
             return self.replay_or(claim, FlowError::NoChannel(plan.why_not())).await;
         }
         let misfits = plan.passed_over();
-        let mut route = Route { planned: plan.channels.len(), remaining: plan.channels.into(), misfits, card };
+        let mut route = Route { planned: plan.channels.len(), remaining: plan.channels.into(), misfits, card, refusals: HashMap::new() };
         let chosen = match self.choose_within_a_moment(&request, &mut route, claim).await? {
             Ok(chosen) => chosen,
             Err(replay) => return Ok(replay),
@@ -184,6 +186,7 @@ impl Flows {
         let contract = channel.handle.provider().contract();
         let mut chosen: Option<(Channel, Permit)> = None;
         let (mut reason, mut passed_over) = (String::new(), Vec::new());
+        let mut left_out: Vec<PassedOver> = Vec::new();
         let mut is_ours = true;
         for _ in 0..OVERTAKEN {
             let now = self.now();
@@ -198,12 +201,16 @@ impl Flows {
             let reverse = FollowUp::Reverse { attempt: pay };
             if is_ours && draft.current_pay().is_some_and(|current| current.n == pay) && draft.may_try_another_channel(now) {
                 let why = if told == pay { "the one before could not" } else { "the one before did not answer, and was undone" };
-                if chosen.is_none()
-                    && let Ok(next) = self.choose(&draft.request, route, true)
-                {
-                    reason = next.reason(Some(why));
-                    passed_over = next.passed_over;
-                    chosen = Some((next.channel.clone(), next.permit));
+                if chosen.is_none() {
+                    match self.choose(&draft.request, route, true) {
+                        Ok(next) => {
+                            reason = next.reason(Some(why));
+                            passed_over = next.passed_over;
+                            chosen = Some((next.channel.clone(), next.permit));
+                        }
+                        // Asked again, after somebody overtook us, nobody is left to ask.
+                        Err(nobody) => left_out.extend(nobody.passed_over),
+                    }
                 }
                 if let Some((chosen, _)) = &chosen {
                     let (lease, until) = self.lease(chosen, PAY_CALLS);
@@ -219,6 +226,8 @@ impl Flows {
                     };
                     draft.add_attempt(attempt, lease, now);
                     send_by = Some(until);
+                } else {
+                    draft.passed_over_after(pay, &left_out);
                 }
             } else if is_ours && told == pay && draft.follow_up(now) == Some(reverse) {
                 // What was not answered and cannot be asked after is undone at once: the customer still waits, and another channel may take it.

@@ -338,6 +338,26 @@ async fn a_payment_tells_which_channels_were_passed_over_for_its_own_and_why() {
     world.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_no_other_channel_would_carry_on_tells_which_were_left_and_why_they_would_not() {
+    let world = World::with(|setup| {
+        let stripe = setup.sandbox.accounts.remove(0);
+        setup.sandbox.accounts = vec![stripe, AccountSettings::bank("bank_a"), AccountSettings::bank("bank_b")];
+    })
+    .await;
+    let path = "/ops/v1/channels/bank_b/override";
+    assert_eq!(act(&world, &world.ops_token, "PUT", path, &shut(&world, 30)).await.status, 200);
+    world.break_channel("bank_a", &json!({"mode": "timeout_processed", "operations": ["pay"]})).await;
+    let reply = world.create(&card(1_250, &unique("order"))).await;
+    let ended = world.finally(&reply.id()).await;
+    let pay = &ended["attempts"][0];
+    assert_eq!((&ended["status"], &pay["channel"], &pay["operation"]), (&json!("failed"), &json!("bank_a"), &json!("pay")), "{ended:#}");
+    let left = json!([{"channel": "stripe_main", "reason": "method"}, {"channel": "bank_b", "reason": "forced_open"}]);
+    assert_eq!(pay["passed_over"], left, "{ended:#}");
+    world.heal("bank_a").await;
+    world.close().await;
+}
+
 /// The newest alert of an override at stripe_main, once `enough` is true of it.
 async fn override_alert(world: &World, enough: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;

@@ -13,6 +13,7 @@ use crate::channel::handle::ChannelHandle;
 use crate::clock::Moment;
 use crate::domain::{Attempt, Payment};
 use crate::provider::{Call, Credentials, Notification, NotificationError, Verb};
+use crate::router::line::Line;
 use crate::router::moved::{Moved, MovedCounts};
 use crate::router::numbers::Numbers;
 use crate::router::places::{Place, Places, Turn};
@@ -37,6 +38,8 @@ pub struct Channel {
     doubtful: Arc<AtomicBool>,
     /// When its unknowns were last made due, in nanoseconds of boot time; 0 for never.
     hastened_at: Arc<AtomicU64>,
+    /// The payments that wait for room there.
+    pub(in crate::router) line: Arc<Line>,
     /// Whose turn it is to send it a synthetic query.
     pub(in crate::router) probing: Turn,
     /// Whose turn it is to take up what waits in its inbox.
@@ -61,6 +64,7 @@ impl Channel {
             inbox,
             doubtful: Arc::default(),
             hastened_at: Arc::default(),
+            line: Arc::default(),
             probing: Turn::default(),
             emptying: Turn::default(),
             set_aside: Arc::default(),

@@ -38,10 +38,10 @@ p AS (
 au AS (
   UPDATE attempt SET set_aside_at = NULL, failures = 0, state = u.state, reference = u.reference, failure = u.failure, next_action = u.next_action, due_at = u.due_at,
                      tries = u.tries, not_found_since = u.not_found_since, lease_owner = u.lease_owner, lease_until = u.lease_until,
-                     updated_at = u.updated_at
+                     updated_at = u.updated_at, passed_over = u.passed_over
   FROM unnest($25::uuid[], $26::int2[], $27::text[], $28::text[], $29::text[], $30::text[], $31::timestamptz[], $32::int4[],
-              $33::timestamptz[], $34::uuid[], $35::timestamptz[], $36::timestamptz[])
-    AS u(payment_id, n, state, reference, failure, next_action, due_at, tries, not_found_since, lease_owner, lease_until, updated_at)
+              $33::timestamptz[], $34::uuid[], $35::timestamptz[], $36::timestamptz[], $37::text[])
+    AS u(payment_id, n, state, reference, failure, next_action, due_at, tries, not_found_since, lease_owner, lease_until, updated_at, passed_over)
   WHERE attempt.payment_id = u.payment_id AND attempt.n = u.n AND (u.payment_id IN (SELECT id FROM w)) IS TRUE
   RETURNING 1
 ),
@@ -51,15 +51,15 @@ ai AS (
                        reason, created_at, updated_at, undoes, reference, passed_over)
   SELECT x.payment_id, x.n, x.bucket, x.operation, x.channel, x.key, x.state, x.amount, x.refund_n, x.due_at, 0, x.lease_owner, x.lease_until, 0,
          x.reason, x.created_at, x.created_at, x.undoes, x.reference, x.passed_over
-  FROM unnest($37::uuid[], $38::int2[], $39::int2[], $40::text[], $41::text[], $42::text[], $43::text[], $44::int8[], $45::int2[],
-              $46::timestamptz[], $47::uuid[], $48::timestamptz[], $49::text[], $50::timestamptz[], $51::int2[], $52::text[], $53::text[])
+  FROM unnest($38::uuid[], $39::int2[], $40::int2[], $41::text[], $42::text[], $43::text[], $44::text[], $45::int8[], $46::int2[],
+              $47::timestamptz[], $48::uuid[], $49::timestamptz[], $50::text[], $51::timestamptz[], $52::int2[], $53::text[], $54::text[])
     AS x(payment_id, n, bucket, operation, channel, key, state, amount, refund_n, due_at, lease_owner, lease_until, reason, created_at, undoes,
          reference, passed_over)
   WHERE (x.payment_id IN (SELECT id FROM w)) IS TRUE AND (SELECT count(*) FROM au) >= 0
 ),
 ru AS (
   UPDATE refund SET status = u.status, outcome = u.outcome, updated_at = u.updated_at
-  FROM unnest($54::uuid[], $55::int2[], $56::text[], $57::text[], $58::timestamptz[]) AS u(payment_id, n, status, outcome, updated_at)
+  FROM unnest($55::uuid[], $56::int2[], $57::text[], $58::text[], $59::timestamptz[]) AS u(payment_id, n, status, outcome, updated_at)
   WHERE refund.payment_id = u.payment_id AND refund.n = u.n AND (u.payment_id IN (SELECT id FROM w)) IS TRUE
 ),
 ri AS (
@@ -67,15 +67,15 @@ ri AS (
                       updated_at)
   SELECT x.payment_id, x.n, x.bucket, x.id, x.merchant_id, x.merchant_refund_id, x.amount, x.reason, x.metadata, x.source, x.status, x.outcome,
          x.created_at, x.created_at
-  FROM unnest($59::uuid[], $60::int2[], $61::int2[], $62::uuid[], $63::uuid[], $64::text[], $65::int8[], $66::text[], $67::text[], $68::text[],
-              $69::text[], $70::text[], $71::timestamptz[])
+  FROM unnest($60::uuid[], $61::int2[], $62::int2[], $63::uuid[], $64::uuid[], $65::text[], $66::int8[], $67::text[], $68::text[], $69::text[],
+              $70::text[], $71::text[], $72::timestamptz[])
     AS x(payment_id, n, bucket, id, merchant_id, merchant_refund_id, amount, reason, metadata, source, status, outcome, created_at)
   WHERE (x.payment_id IN (SELECT id FROM w)) IS TRUE
 ),
 e AS (
   INSERT INTO event (payment_id, sequence, bucket, id, merchant_id, kind, body, created_at)
   SELECT x.payment_id, x.sequence, x.bucket, x.id, x.merchant_id, x.kind, x.body, x.created_at
-  FROM unnest($72::uuid[], $73::int4[], $74::int2[], $75::uuid[], $76::uuid[], $77::text[], $78::text[], $79::timestamptz[])
+  FROM unnest($73::uuid[], $74::int4[], $75::int2[], $76::uuid[], $77::uuid[], $78::text[], $79::text[], $80::timestamptz[])
     AS x(payment_id, sequence, bucket, id, merchant_id, kind, body, created_at)
   WHERE (x.payment_id IN (SELECT id FROM w)) IS TRUE
 )

@@ -107,15 +107,15 @@ columns!(
     }
 );
 columns!(
-    /// Parameters 25 to 36.
+    /// Parameters 25 to 37.
     AttemptUpdates {
         payment_id: Uuid, n: i16, state: &'static str, reference: Option<String>, failure: Option<String>, next_action: Option<String>,
         due_at: Option<Timestamp>, tries: i32, not_found_since: Option<Timestamp>, lease_owner: Option<Uuid>, lease_until: Option<Timestamp>,
-        updated_at: Timestamp,
+        updated_at: Timestamp, passed_over: Option<String>,
     }
 );
 columns!(
-    /// Parameters 37 to 53.
+    /// Parameters 38 to 54.
     AttemptInserts {
         payment_id: Uuid, n: i16, bucket: i16, operation: &'static str, channel: String, key: String, state: &'static str, amount: i64,
         refund_n: Option<i16>, due_at: Option<Timestamp>, lease_owner: Option<Uuid>, lease_until: Option<Timestamp>, reason: String,
@@ -123,18 +123,18 @@ columns!(
     }
 );
 columns!(
-    /// Parameters 54 to 58.
+    /// Parameters 55 to 59.
     RefundUpdates { payment_id: Uuid, n: i16, status: &'static str, outcome: &'static str, updated_at: Timestamp }
 );
 columns!(
-    /// Parameters 59 to 71.
+    /// Parameters 60 to 72.
     RefundInserts {
         payment_id: Uuid, n: i16, bucket: i16, id: Uuid, merchant_id: Uuid, merchant_refund_id: String, amount: i64, reason: Option<String>,
         metadata: String, source: &'static str, status: &'static str, outcome: &'static str, created_at: Timestamp,
     }
 );
 columns!(
-    /// Parameters 72 to 79.
+    /// Parameters 73 to 80.
     EventInserts {
         payment_id: Uuid, sequence: i32, bucket: i16, id: Uuid, merchant_id: Uuid, kind: &'static str, body: String, created_at: Timestamp,
     }
@@ -225,6 +225,7 @@ impl ChangeBatch {
             rows.lease_owner.push(attempt.lease_owner);
             rows.lease_until.push(attempt.lease_until);
             rows.updated_at.push(attempt.updated_at);
+            rows.passed_over.push(passed_over(attempt));
         }
         for attempt in change.attempts_added.iter().filter_map(|n| payment.attempt(*n)) {
             let rows = &mut self.attempt_inserts;
@@ -278,7 +279,7 @@ impl ChangeBatch {
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut params = Vec::with_capacity(79);
+        let mut params = Vec::with_capacity(80);
         self.payments.params(&mut params);
         self.attempt_updates.params(&mut params);
         self.attempt_inserts.params(&mut params);

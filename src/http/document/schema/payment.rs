@@ -308,7 +308,7 @@ fn attempt() -> Shape {
         .must("reason", shape::text("Why this channel: its place in the plan, its priority, and what became of those before it."))
         .must(
             "passed_over",
-            shape::list("Why not another: those before it in the plan, and with the first attempt those that do not fit.", passed_over()),
+            shape::list("Why not another: those before it in the plan; with the first attempt those that do not fit; when it failed and none went on, those that were left.", passed_over()),
         )
         .must("created_at", shape::time("When it was written down."))
         .must("updated_at", shape::time("When it last changed."))
