@@ -137,6 +137,8 @@ pub(super) fn write_settings(place: &Place, binaries: &Binaries, socket: &Path, 
         ("wal_compression", if binaries.has_lz4() { "lz4" } else { "pglz" }.to_owned()),
         ("jit", "off".to_owned()),
         ("random_page_cost", "1.1".to_owned()),
+        // Of a standby: it looks for the primary that it has lost so often, and hears of its promotion in between; by the server's own rule after 5 s.
+        ("wal_retrieve_retry_interval", "500ms".to_owned()),
         ("fsync", durable.to_owned()),
         ("synchronous_commit", durable.to_owned()),
         ("full_page_writes", durable.to_owned()),
