@@ -33,10 +33,16 @@ pub(super) const FAULT: &str = "UPDATE notification SET failures = least(failure
        state = CASE WHEN failures + 1 >= $4 THEN 'quarantined' ELSE state END, note = CASE WHEN failures + 1 >= $4 THEN $5 ELSE note END, \
        applied_at = CASE WHEN failures + 1 >= $4 THEN $3 ELSE applied_at END \
      WHERE channel = $1 AND event_id = $2 AND state = 'received' RETURNING state = 'quarantined'";
+/// It does not fit yet. Says since when.
+pub(super) const NOT_YET: &str = "UPDATE notification SET not_yet_since = coalesce(not_yet_since, $3) \
+     WHERE channel = $1 AND event_id = $2 AND state = 'received' RETURNING not_yet_since";
+/// Its channel was asked in vain. Says how often.
+pub(super) const SILENCE: &str = "UPDATE notification SET asked_in_vain = least(asked_in_vain + 1, 1000) \
+     WHERE channel = $1 AND event_id = $2 AND state = 'received' RETURNING asked_in_vain";
 /// Has those wait again that were set aside, and only those: what is quarantined because of what it says stays. They count as looked at a minute ago:
 /// whoever has the channel takes them at once, and whoever has it not leaves them for as long as if they had just come.
 pub(super) const RETRY: &str = "WITH back AS (UPDATE notification SET state = 'received', failures = 0, note = NULL, applied_at = NULL, \
-         looked_at = $1::timestamptz - interval '1 minute' WHERE ctid = ANY(ARRAY( \
+         not_yet_since = NULL, asked_in_vain = 0, looked_at = $1::timestamptz - interval '1 minute' WHERE ctid = ANY(ARRAY( \
          SELECT ctid FROM notification WHERE state = 'quarantined' AND (failures >= $2 OR note = $3) AND ($4::text IS NULL OR channel = $4) \
          ORDER BY received_at LIMIT $5 FOR UPDATE SKIP LOCKED)) AND state = 'quarantined' RETURNING channel), \
      told AS (INSERT INTO audit (at, who, act, subject, why, after) \
@@ -189,8 +195,28 @@ impl Store {
         Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
     }
 
+    /// A notification does not fit what is known yet. Answers since when: `now` at the first time since it came or was put back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_not_yet(&self, channel: &str, event_id: &str, now: Timestamp) -> Result<Timestamp, StoreError> {
+        let client = self.client().await?;
+        let row = client.query_opt(NOT_YET, &[&channel, &event_id, &now]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(now))
+    }
+
+    /// The channel was asked what its notification leaves open, and did not say. Answers how often that was, since it came or was put back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_silence(&self, channel: &str, event_id: &str) -> Result<i32, StoreError> {
+        let client = self.client().await?;
+        let row = client.query_opt(SILENCE, &[&channel, &event_id]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
+    }
+
     /// Puts up to [`RETRY_MOST`] notifications back into the inbox that were set aside, of `channel` or of all, oldest first: they are taken up as if
-    /// they had never failed. Answers how many.
+    /// they had just come. Answers how many.
     ///
     /// # Errors
     /// [`StoreError`]: none was put back.
