@@ -2,9 +2,10 @@
 //! never trusted for more than it proves: what does not fit the attempt is quarantined, and the channel is asked.
 //!
 //! What was not applied at once waits on disk, and is taken up from there: each channel's by a task of its own, in turn, so that neither a channel
-//! that does not answer nor a message that cannot be applied stands before others. One that fails by a fault of ours five times is quarantined and
-//! told of, and so is one whose channel is no longer in any process's settings; a channel's silence, or a database that is away or busy with others
-//! at the same rows, counts nothing.
+//! that does not answer nor a message that cannot be applied stands before others. One that fails by a fault of ours five times is set aside:
+//! quarantined, told of, and put back by a person. So is one whose channel is no longer in any process's settings, that cannot be read, or whose channel
+//! does not say for an hour what it leaves open. A database that is away or busy with others at the same rows counts nothing. What cannot be true
+//! together with what is known is quarantined and told of as a misfit, and stays.
 //!
 //! There is patience with what cannot be booked yet, and it is on the message's row: it begins with the first look that finds it so, anew when a person
 //! has put the message back, and what says nothing of the message (nobody could look, a guard let nobody ask) uses up none of it.
@@ -23,7 +24,7 @@ use crate::crash::{self, Point};
 use crate::domain::{Adopted, Contract, External, Learned, News, PaymentId, Source};
 use crate::provider::{HttpProtocol, Notification};
 use crate::store::inbox::{Arrival, Closing};
-use crate::store::notification::{NotificationState, WaitingNotification};
+use crate::store::notification::{NotificationState, SILENT, UNREADABLE, WaitingNotification, is_set_aside};
 use crate::store::{Share, StoreError};
 
 /// How long a notification may have waited in the inbox before another process's work is taken for lost.
@@ -159,7 +160,7 @@ impl Flows {
         let applied = AssertUnwindSafe(async {
             let look = match read() {
                 Some(notification) => self.apply_notification(channel, &notification).await?,
-                None => Look::Done((NotificationState::Quarantined, Some("it cannot be read, or no longer with the keys of today"), None)),
+                None => Look::Done((NotificationState::Quarantined, Some(UNREADABLE), None)),
             };
             self.judge(channel, event_id, look).await
         });
@@ -179,7 +180,13 @@ impl Flows {
                 return;
             }
         };
-        count(id, state.as_str());
+        if let Some(why) = note.filter(|note| is_set_aside(note)) {
+            tracing::error!(channel = id, event = %event_id, why, "a notification is set aside");
+            channel.note_set_aside();
+            count(id, "set_aside");
+        } else {
+            count(id, state.as_str());
+        }
         crash::pass(Point::NotificationApplied);
         channel.inbox.close(Closing { event_id: event_id.to_owned(), state, note, payment, at: self.now() });
     }
@@ -244,9 +251,8 @@ impl Flows {
                 (now.duration_since(since) >= NOT_YET_FOR).then(|| misfit(payment, why))
             }
             Look::InVain(payment) => {
-                let why = "its channel was asked for an hour, and does not say how much it gave back";
                 let times = self.shared.store.note_silence(id, event_id).await?;
-                (times >= ASKED_IN_VAIN_MOST).then_some((NotificationState::Quarantined, Some(why), Some(payment)))
+                (times >= ASKED_IN_VAIN_MOST).then_some((NotificationState::Quarantined, Some(SILENT), Some(payment)))
             }
         })
     }
@@ -312,10 +318,8 @@ impl Flows {
             External::RefundToMeasure { reference } => match self.measure(id, channel, reference).await? {
                 Measured::Refund(refund) => refund,
                 Measured::Known => return Ok(Look::Done((NotificationState::Applied, None, Some(id)))),
-                Measured::NotThere => {
-                    let why = "it tells of a refund that the channel does not have";
-                    return Ok(Look::Done((NotificationState::Quarantined, Some(why), Some(id))));
-                }
+                // It told of it, and may find it a moment later.
+                Measured::NotThere => return Ok(Look::NotYet(id, "it tells of a refund that the channel does not have")),
                 Measured::NoWord => return Ok(Look::InVain(id)),
                 Measured::Unasked => return Ok(Look::Unasked),
             },

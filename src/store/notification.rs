@@ -1,6 +1,7 @@
 //! Notifications, stored raw and once (`inbox.rs`) before anything is made of them: what may become of one, and those that wait. Who waits is looked
-//! at in turn, each channel for itself: one that fails, or does not fit yet, stands before nobody. One that goes on failing, or whose channel nobody
-//! has, is set aside, until a person has it taken up again.
+//! at in turn, each channel for itself: one that fails, or does not fit yet, stands before nobody. The patience with each is
+//! on its row. One that goes on failing, that cannot be read, or whose channel is silent or nobody's, is set aside, until a person has it taken up
+//! again, with all patience anew.
 
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
@@ -43,7 +44,7 @@ pub(super) const SILENCE: &str = "UPDATE notification SET asked_in_vain = least(
 /// whoever has the channel takes them at once, and whoever has it not leaves them for as long as if they had just come.
 pub(super) const RETRY: &str = "WITH back AS (UPDATE notification SET state = 'received', failures = 0, note = NULL, applied_at = NULL, \
          not_yet_since = NULL, asked_in_vain = 0, looked_at = $1::timestamptz - interval '1 minute' WHERE ctid = ANY(ARRAY( \
-         SELECT ctid FROM notification WHERE state = 'quarantined' AND (failures >= $2 OR note = $3) AND ($4::text IS NULL OR channel = $4) \
+         SELECT ctid FROM notification WHERE state = 'quarantined' AND (failures >= $2 OR note = ANY($3::text[])) AND ($4::text IS NULL OR channel = $4) \
          ORDER BY received_at LIMIT $5 FOR UPDATE SKIP LOCKED)) AND state = 'quarantined' RETURNING channel), \
      told AS (INSERT INTO audit (at, who, act, subject, why, after) \
        SELECT $1::timestamptz, $6, 'notification.retry', coalesce('channel:' || $4, 'notifications'), $7, \
@@ -61,6 +62,17 @@ pub(super) const LIST: &str = "SELECT channel, event_id, kind, state, note, paym
 pub const RETRY_MOST: i64 = 10_000;
 /// Why a notification was set aside whose channel no process has.
 pub const STRANGER: &str = "its channel is not in the settings";
+/// Why one was set aside whose channel, asked again and again, does not say what it leaves open.
+pub const SILENT: &str = "its channel was asked for an hour, and does not say how much it gave back";
+/// Why one was set aside whose bytes say nothing to us: they were verified when they came.
+pub const UNREADABLE: &str = "it cannot be read, or no longer with the keys of today";
+/// The notes of what was set aside for no fault of ours, and not because of what it says either: the rows have them, so they stay as they are.
+const SET_ASIDE: [&str; 3] = [STRANGER, SILENT, UNREADABLE];
+
+/// Whether what is quarantined with this note is only set aside: it may be put back, and somebody must be told of it.
+pub fn is_set_aside(note: &str) -> bool {
+    SET_ASIDE.contains(&note)
+}
 
 /// What became of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +234,8 @@ impl Store {
     /// [`StoreError`]: none was put back.
     pub async fn retry_notifications(&self, channel: Option<&str>, actor: Actor<'_>) -> Result<i64, StoreError> {
         let client = self.client().await?;
-        let parameters: [&(dyn ToSql + Sync); 7] = [&actor.at, &FAULTS_MOST, &STRANGER, &channel, &RETRY_MOST, &actor.who, &actor.why];
+        let notes = SET_ASIDE.as_slice();
+        let parameters: [&(dyn ToSql + Sync); 7] = [&actor.at, &FAULTS_MOST, &notes, &channel, &RETRY_MOST, &actor.who, &actor.why];
         Ok(client.query_one(RETRY, &parameters).await?.try_get(0)?)
     }
 

@@ -345,6 +345,71 @@ async fn a_guard_that_lets_nobody_ask_is_no_silence_of_the_channel_s() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refund_of_which_its_channel_does_not_say_how_much_it_was_is_set_aside_told_of_and_can_be_put_back() {
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+    })
+    .await;
+    let client = connect(&world).await;
+    let paid = world.pay(1_250).await.id();
+    let refund = given_back_there(&world, &paid).await;
+    put(&client, "evt_measure", &format!("measure {paid} {refund}")).await;
+    client.execute("UPDATE notification SET asked_in_vain = 118", &[]).await.expect("written");
+    world.break_channel("stripe_main", &json!({"mode": "error_not_processed", "operations": ["query"]})).await;
+    world.running.flows.empty_inbox().await;
+    assert_eq!(count(&client, "state = 'received' AND asked_in_vain = 119").await, 1, "the channel was asked, and did not say");
+    next_turn(&world).await;
+    eventually(&client, "evt_measure", "state = 'quarantined' AND asked_in_vain = 120 AND note LIKE 'its channel was asked for an hour%'").await;
+    world.eventually_metric("breakwater_notifications_total{channel=\"stripe_main\",result=\"set_aside\"}", |count| count >= 1.0).await;
+    let alert = world.eventually_alert("notifications_set_aside").await;
+    assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    assert_eq!(world.payment(&paid).await["amount_refunded"], 0, "nothing is booked that was not said");
+    world.heal("stripe_main").await;
+    assert_eq!(retried(&world, &["--channel", "stripe_main", "--why", "it answers"]).await, 1);
+    assert_eq!(count(&client, "state = 'received' AND asked_in_vain = 0 AND note IS NULL").await, 1);
+    world.running.flows.empty_inbox().await;
+    eventually_applied(&client, "evt_measure").await;
+    assert_eq!(world.payment(&paid).await["amount_refunded"], 1_250);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_told_of_and_can_be_put_back_and_what_its_channel_refutes_is_a_misfit_and_stays() {
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+    })
+    .await;
+    let client = connect(&world).await;
+    let paid = world.pay(1_250).await.id();
+    put(&client, "evt_refuted", &format!("measure {paid} re_of_nobody")).await;
+    world.running.flows.empty_inbox().await;
+    let waits = "event_id = 'evt_refuted' AND state = 'received' AND not_yet_since IS NOT NULL AND asked_in_vain = 0";
+    assert_eq!(count(&client, waits).await, 1, "what the channel does not find at once it may find yet");
+    let alerts = async || world.ops("/ops/v1/alerts").await.body["data"].to_string();
+    assert!(!alerts().await.contains("money_does_not_fit"));
+    world.clock.advance(Duration::from_secs(15 * 60));
+    next_turn(&world).await;
+    eventually(&client, "evt_refuted", "state = 'quarantined' AND note = 'it tells of a refund that the channel does not have'").await;
+    let alert = world.eventually_alert("money_does_not_fit").await;
+    assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    assert!(!alerts().await.contains("notifications_set_aside"), "it is not set aside: it is refuted");
+
+    put(&client, "evt_unreadable", "gibberish").await;
+    next_turn(&world).await;
+    eventually(&client, "evt_unreadable", "state = 'quarantined' AND note LIKE 'it cannot be read%'").await;
+    let alert = world.eventually_alert("notifications_set_aside").await;
+    assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    assert_eq!(retried(&world, &[]).await, 1, "the one that nobody could read");
+    assert_eq!(count(&client, "event_id = 'evt_unreadable' AND state = 'received'").await, 1);
+    assert_eq!(count(&client, "event_id = 'evt_refuted' AND state = 'quarantined'").await, 1);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn housekeeping_that_hangs_holds_up_nothing_that_is_due() {
     let world = World::with(|setup| {
         setup.sandbox.notifications = false;
