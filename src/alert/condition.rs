@@ -46,7 +46,8 @@ pub enum AlertKind {
     WebhooksUndelivered,
     /// Attempts were set aside, because looking at them fails by faults of ours.
     AttemptsSetAside,
-    /// A channel's notifications were set aside, because applying them fails by faults of ours, or because the channel is not in the settings.
+    /// A channel's notifications were set aside: applying them fails by faults of ours, they cannot be read, or the channel is silent or not in the
+    /// settings.
     NotificationsSetAside,
     /// Money moved at a channel without us, or came back.
     MoneyMoved,

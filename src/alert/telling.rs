@@ -70,12 +70,14 @@ impl Condition {
                 cause: vec![
                     "A fault of ours, five times: a message or a row that cannot be read, a change that the database refuses, a panic.".to_owned(),
                     "Or the channel is not in the settings any more, and they have waited for two hours.".to_owned(),
+                    "Or a message cannot be read with the keys of today, or the channel, asked for an hour, does not say how much it gave back."
+                        .to_owned(),
                 ],
                 done: vec!["They were quarantined as they came, so that they hold up no others.".to_owned()],
                 next: vec![
                     format!("See which they are, by their note: GET /ops/v1/notifications?state=quarantined&channel={channel}"),
-                    "Find the reason in the log: \"a notification could not be applied yet\", with the event's id.".to_owned(),
-                    format!("When it is mended, have them applied: breakwater notifications retry --channel {channel}"),
+                    "Find the reason of a fault in the log: \"a notification could not be applied yet\", with the event's id.".to_owned(),
+                    format!("When it is mended, or {channel} answers, have them applied: breakwater notifications retry --channel {channel}"),
                 ],
             },
             Self::MoneyMoved { channel, refunds, returned, opened, closed } => money_moved(channel, [*refunds, *returned, *opened, *closed]),
@@ -86,6 +88,7 @@ impl Condition {
                     "A refund or dispute that happened at the channel by itself, and is more than its payment has, or in another currency."
                         .to_owned(),
                     "Or word of a payment in another amount or currency than was asked for, or against what is known of it.".to_owned(),
+                    "Or word of a refund that the channel, asked about it, does not have.".to_owned(),
                 ],
                 done: vec![
                     "A message is kept as it came; nothing was booked.".to_owned(),

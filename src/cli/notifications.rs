@@ -1,8 +1,8 @@
 //! `breakwater notifications retry`: what was set aside of the providers' messages waits in the inbox again, and the pollers of the processes that run
 //! take it up within seconds.
 //!
-//! What is quarantined because of what it says (it contradicts what is known, it names no payment of ours) was set aside by nobody, and stays: to
-//! apply it once more would come to the same.
+//! They are taken up as if they had just come, with all patience anew. What is quarantined because of what it says (it contradicts what is known, it
+//! names no payment of ours) was set aside by nobody, and stays: to apply it once more would come to the same.
 
 use std::process::ExitCode;
 
@@ -31,9 +31,10 @@ enum Command {
     Retry(Retry),
 }
 
-/// Put back into the inbox what was set aside: for faults of ours, or because its channel was in no settings
+/// Put back into the inbox what was set aside: for faults of ours, unread, or because its channel was silent or in no settings
 ///
-/// Mend the reason first: each message has five more tries, or waits for two more hours for a process that has its channel.
+/// Mend the reason first: each message has five more tries, its channel one more hour to answer, and a process that has the channel two more hours to
+/// come up.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   breakwater notifications retry

@@ -17,8 +17,10 @@ pub(super) enum Measured {
     Known,
     /// The channel has no such refund.
     NotThere,
-    /// It does not say now: it must be asked again.
+    /// It was asked, and does not say: it must be asked again.
     NoWord,
+    /// Its guard lets nobody ask: that is no silence of the channel's.
+    Unasked,
 }
 
 impl Flows {
@@ -33,7 +35,7 @@ impl Flows {
         }
         let here = |pay: &&Attempt| pay.channel == channel.handle.id();
         let Some(pay) = payment.current_pay().filter(here) else { return Ok(Measured::NotThere) };
-        let Ok(permit) = channel.handle.guard().admit(OperationClass::Resolve, self.shared.clock.boot()) else { return Ok(Measured::NoWord) };
+        let Ok(permit) = channel.handle.guard().admit(OperationClass::Resolve, self.shared.clock.boot()) else { return Ok(Measured::Unasked) };
         let asked_about = Attempt { operation: Operation::Refund, key: reference.to_owned(), reference: None, ..pay.clone() };
         Ok(match self.exchange(&payment, &asked_about, channel, Verb::QueryRefund, permit).await? {
             Reply::NotFound => Measured::NotThere,

@@ -2,14 +2,18 @@
 //! never trusted for more than it proves: what does not fit the attempt is quarantined, and the channel is asked.
 //!
 //! What was not applied at once waits on disk, and is taken up from there: each channel's by a task of its own, in turn, so that neither a channel
-//! that does not answer nor a message that cannot be applied stands before others. One that fails by a fault of ours five times is quarantined and
-//! told of, and so is one whose channel is no longer in any process's settings; a channel's silence, or a database that is away or busy with others
-//! at the same rows, counts nothing.
+//! that does not answer nor a message that cannot be applied stands before others. One that fails by a fault of ours five times is set aside:
+//! quarantined, told of, and put back by a person. So is one whose channel is no longer in any process's settings, that cannot be read, or whose channel
+//! does not say for an hour what it leaves open. A database that is away or busy with others at the same rows counts nothing. What cannot be true
+//! together with what is known is quarantined and told of as a misfit, and stays.
+//!
+//! There is patience with what cannot be booked yet, and it is on the message's row: it begins with the first look that finds it so, anew when a person
+//! has put the message back, and what says nothing of the message (nobody could look, a guard let nobody ask) uses up none of it.
 
 use std::panic::AssertUnwindSafe;
 
 use futures_util::{FutureExt, StreamExt, future, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::answer::FlowError;
 use super::external::Measured;
@@ -20,17 +24,18 @@ use crate::crash::{self, Point};
 use crate::domain::{Adopted, Contract, External, Learned, News, PaymentId, Source};
 use crate::provider::{HttpProtocol, Notification};
 use crate::store::inbox::{Arrival, Closing};
-use crate::store::notification::{NotificationState, WaitingNotification};
+use crate::store::notification::{NotificationState, SILENT, UNREADABLE, WaitingNotification, is_set_aside};
 use crate::store::{Share, StoreError};
 
 /// How long a notification may have waited in the inbox before another process's work is taken for lost.
 const INBOX_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// How long a notification waits for the flow that it has overtaken.
 const A_MOMENT: std::time::Duration = std::time::Duration::from_millis(250);
-/// How long what happened at the channel waits in the inbox for the news that it is about, before a person must look at it.
+/// How long what happened at the channel waits in the inbox for the news that it is about, from the first look on, before a person must look at it.
 const NOT_YET_FOR: SignedDuration = SignedDuration::from_mins(15);
-/// How long a channel is asked what a notification of its own leaves open.
-const ASKED_FOR: SignedDuration = SignedDuration::from_hours(1);
+/// How often a channel is asked in vain what a notification of its own leaves open: at least an hour, because nobody looks at one twice within
+/// [`INBOX_PATIENCE`]. Counted and not timed: while its guard lets nobody ask, the channel is not silent.
+const ASKED_IN_VAIN_MOST: i32 = 120;
 /// Notifications taken from a channel's inbox at a time, and how many of them are applied at once: also where each has to ask its channel, the last is
 /// done within [`INBOX_PATIENCE`], or another process would take it up too.
 const INBOX_BATCH: i64 = 32;
@@ -44,6 +49,20 @@ const STRANGERS_BATCH: i64 = 1_000;
 
 /// What became of a notification, why it was not applied, and the payment that it is about.
 type Verdict = (NotificationState, Option<&'static str>, Option<PaymentId>);
+
+/// What a look at a notification finds.
+enum Look {
+    /// It is done with.
+    Done(Verdict),
+    /// It does not fit what is known yet: a misfit, if that lasts, for this reason.
+    NotYet(PaymentId, &'static str),
+    /// It cannot be true together with what is known, for this reason.
+    Misfit(PaymentId, &'static str),
+    /// Its channel was asked what it leaves open, and did not say.
+    InVain(PaymentId),
+    /// Its channel was not asked: its guard lets nobody.
+    Unasked,
+}
 
 impl Flows {
     /// Receives a notification: once it is on disk it is acknowledged.
@@ -62,7 +81,6 @@ impl Flows {
             body: message.body.to_vec(),
             received_at: self.now(),
         };
-        let received_at = arrival.received_at;
         let new = channel.inbox.store(arrival).await?;
         if new {
             crash::pass(Point::NotificationStored);
@@ -72,7 +90,7 @@ impl Flows {
                 let channel = channel.clone();
                 self.spawn(async move {
                     let event_id = notification.event_id.clone();
-                    flows.apply_and_close(&channel, &event_id, received_at, || Some(notification)).await;
+                    flows.apply_and_close(&channel, &event_id, || Some(notification)).await;
                     drop(place);
                 });
             }
@@ -107,9 +125,9 @@ impl Flows {
             let taken = self.shared.store.take_notifications(channel.handle.id(), now, now - INBOX_PATIENCE, INBOX_BATCH).await?;
             let last = taken.len() < usize::try_from(INBOX_BATCH).unwrap_or(usize::MAX);
             let apply = |waiting: WaitingNotification| async move {
-                let WaitingNotification { event_id, body, received_at, .. } = waiting;
+                let WaitingNotification { event_id, body, .. } = waiting;
                 // It was verified before it was stored: its bytes need no signature now.
-                self.apply_and_close(channel, &event_id, received_at, || channel.read_again(&body)).await;
+                self.apply_and_close(channel, &event_id, || channel.read_again(&body)).await;
             };
             stream::iter(taken).for_each_concurrent(INBOX_AT_ONCE, apply).await;
             if last {
@@ -137,19 +155,20 @@ impl Flows {
     }
 
     /// Applies what `read` makes of a notification's bytes, and notes what became of it. A panic costs this notification alone.
-    async fn apply_and_close(&self, channel: &Channel, event_id: &str, received_at: Timestamp, read: impl FnOnce() -> Option<Notification> + Send) {
+    async fn apply_and_close(&self, channel: &Channel, event_id: &str, read: impl FnOnce() -> Option<Notification> + Send) {
         let id = channel.handle.id();
         let applied = AssertUnwindSafe(async {
-            match read() {
-                Some(notification) => self.apply_notification(channel, &notification, received_at).await,
-                None => Ok(Some((NotificationState::Quarantined, Some("it cannot be read, or no longer with the keys of today"), None))),
-            }
+            let look = match read() {
+                Some(notification) => self.apply_notification(channel, &notification).await?,
+                None => Look::Done((NotificationState::Quarantined, Some(UNREADABLE), None)),
+            };
+            self.judge(channel, event_id, look).await
         });
         let applied = applied.catch_unwind().await.unwrap_or_else(|_| Err(FlowError::Internal("applying a notification panicked".to_owned())));
         let (state, note, payment) = match applied {
             Ok(Some(verdict)) => verdict,
             Ok(None) => {
-                tracing::info!(channel = id, event = %event_id, "what happened at the channel does not fit yet: it stays in the inbox");
+                tracing::info!(channel = id, event = %event_id, "what happened at the channel cannot be booked yet: it stays in the inbox");
                 return;
             }
             Err(error) => {
@@ -161,7 +180,13 @@ impl Flows {
                 return;
             }
         };
-        count(id, state.as_str());
+        if let Some(why) = note.filter(|note| is_set_aside(note)) {
+            tracing::error!(channel = id, event = %event_id, why, "a notification is set aside");
+            channel.note_set_aside();
+            count(id, "set_aside");
+        } else {
+            count(id, state.as_str());
+        }
         crash::pass(Point::NotificationApplied);
         channel.inbox.close(Closing { event_id: event_id.to_owned(), state, note, payment, at: self.now() });
     }
@@ -201,12 +226,35 @@ impl Flows {
         waiter.until(until, |payment| payment.is_worth_answering()).await.is_some()
     }
 
-    /// `None`: it does not fit yet, and stays where it is.
-    async fn apply_notification(&self, channel: &Channel, notification: &Notification, received_at: Timestamp) -> Result<Option<Verdict>, FlowError> {
+    async fn apply_notification(&self, channel: &Channel, notification: &Notification) -> Result<Look, FlowError> {
         match &notification.external {
-            Some(external) => self.apply_external(channel, notification, external, received_at).await,
-            None => self.apply_news(channel, notification).await.map(Some),
+            Some(external) => self.apply_external(channel, notification, external).await,
+            None => self.apply_news(channel, notification).await.map(Look::Done),
         }
+    }
+
+    /// What a look comes to, by the patience that is left with the notification. `None`: it stays where it is.
+    async fn judge(&self, channel: &Channel, event_id: &str, look: Look) -> Result<Option<Verdict>, FlowError> {
+        let id = channel.handle.id();
+        let misfit = |payment: PaymentId, why: &'static str| {
+            channel.moved.a_misfit();
+            tracing::error!(payment = %payment, channel = id, event = %event_id, "{why}");
+            (NotificationState::Quarantined, Some(why), Some(payment))
+        };
+        Ok(match look {
+            Look::Done(verdict) => Some(verdict),
+            Look::Unasked => None,
+            Look::Misfit(payment, why) => Some(misfit(payment, why)),
+            Look::NotYet(payment, why) => {
+                let now = self.now();
+                let since = self.shared.store.note_not_yet(id, event_id, now).await?;
+                (now.duration_since(since) >= NOT_YET_FOR).then(|| misfit(payment, why))
+            }
+            Look::InVain(payment) => {
+                let times = self.shared.store.note_silence(id, event_id).await?;
+                (times >= ASKED_IN_VAIN_MOST).then_some((NotificationState::Quarantined, Some(SILENT), Some(payment)))
+            }
+        })
     }
 
     async fn apply_news(&self, channel: &Channel, notification: &Notification) -> Result<Verdict, FlowError> {
@@ -257,47 +305,34 @@ impl Flows {
         }
     }
 
-    async fn apply_external(
-        &self,
-        channel: &Channel,
-        notification: &Notification,
-        external: &External,
-        received_at: Timestamp,
-    ) -> Result<Option<Verdict>, FlowError> {
+    async fn apply_external(&self, channel: &Channel, notification: &Notification, external: &External) -> Result<Look, FlowError> {
         let found = match self.payment_of(channel, notification).await? {
             Some(id) => self.shared.store.payment(id).await?.map(|payment| payment.id),
             None => None,
         };
         let Some(id) = found else {
-            return Ok(Some((NotificationState::Quarantined, Some("money moved at the channel, and it is of no payment that was paid here"), None)));
+            let why = "money moved at the channel, and it is of no payment that was paid here";
+            return Ok(Look::Done((NotificationState::Quarantined, Some(why), None)));
         };
         let measured = match external {
             External::RefundToMeasure { reference } => match self.measure(id, channel, reference).await? {
                 Measured::Refund(refund) => refund,
-                Measured::Known => return Ok(Some((NotificationState::Applied, None, Some(id)))),
-                Measured::NotThere => {
-                    return Ok(Some((NotificationState::Quarantined, Some("it tells of a refund that the channel does not have"), Some(id))));
-                }
-                Measured::NoWord if self.now().duration_since(received_at) < ASKED_FOR => return Ok(None),
-                Measured::NoWord => {
-                    let why = "its channel was asked for an hour, and does not say how much it gave back";
-                    return Ok(Some((NotificationState::Quarantined, Some(why), Some(id))));
-                }
+                Measured::Known => return Ok(Look::Done((NotificationState::Applied, None, Some(id)))),
+                // It told of it, and may find it a moment later.
+                Measured::NotThere => return Ok(Look::NotYet(id, "it tells of a refund that the channel does not have")),
+                Measured::NoWord => return Ok(Look::InVain(id)),
+                Measured::Unasked => return Ok(Look::Unasked),
             },
             External::Refund { .. } | External::RefundReturned { .. } | External::DisputeOpened { .. } | External::DisputeClosed { .. } => {
                 external.clone()
             }
         };
+        let why = "money moved at the channel, and it is more than there is of the payment's";
         Ok(match self.adopt(id, channel, &measured).await? {
-            Adopted::Changed | Adopted::Seen => Some((NotificationState::Applied, None, Some(id))),
+            Adopted::Changed | Adopted::Seen => Look::Done((NotificationState::Applied, None, Some(id))),
             // It has overtaken what it is about.
-            Adopted::NotYet if self.now().duration_since(received_at) < NOT_YET_FOR => None,
-            Adopted::NotYet | Adopted::DoesNotFit => {
-                channel.moved.a_misfit();
-                let why = "money moved at the channel, and it is more than there is of the payment's";
-                tracing::error!(payment = %id, channel = channel.handle.id(), kind = external.as_str(), reference = external.reference(), "{why}");
-                Some((NotificationState::Quarantined, Some(why), Some(id)))
-            }
+            Adopted::NotYet => Look::NotYet(id, why),
+            Adopted::DoesNotFit => Look::Misfit(id, why),
         })
     }
 }

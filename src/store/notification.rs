@@ -1,6 +1,7 @@
 //! Notifications, stored raw and once (`inbox.rs`) before anything is made of them: what may become of one, and those that wait. Who waits is looked
-//! at in turn, each channel for itself: one that fails, or does not fit yet, stands before nobody. One that goes on failing, or whose channel nobody
-//! has, is set aside, until a person has it taken up again.
+//! at in turn, each channel for itself: one that fails, or does not fit yet, stands before nobody. The patience with each is
+//! on its row. One that goes on failing, that cannot be read, or whose channel is silent or nobody's, is set aside, until a person has it taken up
+//! again, with all patience anew.
 
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
@@ -33,11 +34,17 @@ pub(super) const FAULT: &str = "UPDATE notification SET failures = least(failure
        state = CASE WHEN failures + 1 >= $4 THEN 'quarantined' ELSE state END, note = CASE WHEN failures + 1 >= $4 THEN $5 ELSE note END, \
        applied_at = CASE WHEN failures + 1 >= $4 THEN $3 ELSE applied_at END \
      WHERE channel = $1 AND event_id = $2 AND state = 'received' RETURNING state = 'quarantined'";
+/// It does not fit yet. Says since when.
+pub(super) const NOT_YET: &str = "UPDATE notification SET not_yet_since = coalesce(not_yet_since, $3) \
+     WHERE channel = $1 AND event_id = $2 AND state = 'received' RETURNING not_yet_since";
+/// Its channel was asked in vain. Says how often.
+pub(super) const SILENCE: &str = "UPDATE notification SET asked_in_vain = least(asked_in_vain + 1, 1000) \
+     WHERE channel = $1 AND event_id = $2 AND state = 'received' RETURNING asked_in_vain";
 /// Has those wait again that were set aside, and only those: what is quarantined because of what it says stays. They count as looked at a minute ago:
 /// whoever has the channel takes them at once, and whoever has it not leaves them for as long as if they had just come.
 pub(super) const RETRY: &str = "WITH back AS (UPDATE notification SET state = 'received', failures = 0, note = NULL, applied_at = NULL, \
-         looked_at = $1::timestamptz - interval '1 minute' WHERE ctid = ANY(ARRAY( \
-         SELECT ctid FROM notification WHERE state = 'quarantined' AND (failures >= $2 OR note = $3) AND ($4::text IS NULL OR channel = $4) \
+         not_yet_since = NULL, asked_in_vain = 0, looked_at = $1::timestamptz - interval '1 minute' WHERE ctid = ANY(ARRAY( \
+         SELECT ctid FROM notification WHERE state = 'quarantined' AND (failures >= $2 OR note = ANY($3::text[])) AND ($4::text IS NULL OR channel = $4) \
          ORDER BY received_at LIMIT $5 FOR UPDATE SKIP LOCKED)) AND state = 'quarantined' RETURNING channel), \
      told AS (INSERT INTO audit (at, who, act, subject, why, after) \
        SELECT $1::timestamptz, $6, 'notification.retry', coalesce('channel:' || $4, 'notifications'), $7, \
@@ -55,6 +62,17 @@ pub(super) const LIST: &str = "SELECT channel, event_id, kind, state, note, paym
 pub const RETRY_MOST: i64 = 10_000;
 /// Why a notification was set aside whose channel no process has.
 pub const STRANGER: &str = "its channel is not in the settings";
+/// Why one was set aside whose channel, asked again and again, does not say what it leaves open.
+pub const SILENT: &str = "its channel was asked for an hour, and does not say how much it gave back";
+/// Why one was set aside whose bytes say nothing to us: they were verified when they came.
+pub const UNREADABLE: &str = "it cannot be read, or no longer with the keys of today";
+/// The notes of what was set aside for no fault of ours, and not because of what it says either: the rows have them, so they stay as they are.
+const SET_ASIDE: [&str; 3] = [STRANGER, SILENT, UNREADABLE];
+
+/// Whether what is quarantined with this note is only set aside: it may be put back, and somebody must be told of it.
+pub fn is_set_aside(note: &str) -> bool {
+    SET_ASIDE.contains(&note)
+}
 
 /// What became of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,14 +207,35 @@ impl Store {
         Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
     }
 
+    /// A notification does not fit what is known yet. Answers since when: `now` at the first time since it came or was put back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_not_yet(&self, channel: &str, event_id: &str, now: Timestamp) -> Result<Timestamp, StoreError> {
+        let client = self.client().await?;
+        let row = client.query_opt(NOT_YET, &[&channel, &event_id, &now]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(now))
+    }
+
+    /// The channel was asked what its notification leaves open, and did not say. Answers how often that was, since it came or was put back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_silence(&self, channel: &str, event_id: &str) -> Result<i32, StoreError> {
+        let client = self.client().await?;
+        let row = client.query_opt(SILENCE, &[&channel, &event_id]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
+    }
+
     /// Puts up to [`RETRY_MOST`] notifications back into the inbox that were set aside, of `channel` or of all, oldest first: they are taken up as if
-    /// they had never failed. Answers how many.
+    /// they had just come. Answers how many.
     ///
     /// # Errors
     /// [`StoreError`]: none was put back.
     pub async fn retry_notifications(&self, channel: Option<&str>, actor: Actor<'_>) -> Result<i64, StoreError> {
         let client = self.client().await?;
-        let parameters: [&(dyn ToSql + Sync); 7] = [&actor.at, &FAULTS_MOST, &STRANGER, &channel, &RETRY_MOST, &actor.who, &actor.why];
+        let notes = SET_ASIDE.as_slice();
+        let parameters: [&(dyn ToSql + Sync); 7] = [&actor.at, &FAULTS_MOST, &notes, &channel, &RETRY_MOST, &actor.who, &actor.why];
         Ok(client.query_one(RETRY, &parameters).await?.try_get(0)?)
     }
 

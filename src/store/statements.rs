@@ -104,6 +104,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("notification_take", notification::TAKE),
     ("notification_quarantine", notification::QUARANTINE),
     ("notification_fault", notification::FAULT),
+    ("notification_not_yet", notification::NOT_YET),
+    ("notification_silence", notification::SILENCE),
     ("notification_retry", notification::RETRY),
     ("notification_waiting", notification::WAITING),
     ("notification_list", notification::LIST),

@@ -1,11 +1,12 @@
 //! What waits in the inbox of notifications: it is taken up in turn, and neither a message that cannot be applied nor a channel that does not answer
-//! stands before others.
+//! stands before others. There is patience with each, and all of it anew for what a person had put back.
 
 use std::time::Duration;
 
-use breakwater::domain::{Currency, External, Money, Part, PaymentId};
-use breakwater::provider::{Notification, Provider};
+use breakwater::domain::{Currency, External, Money, OperationClass, Part, PaymentId};
+use breakwater::provider::{Notification, Provider, Verb};
 use breakwater::store::StoreError;
+use breakwater::store::notification::STRANGER;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
@@ -13,16 +14,20 @@ use crate::bent::Bent;
 use crate::operators::command;
 use crate::world::{World, connect, payment, stripe, unique};
 
-/// Stripe without its lists, and with three messages of its own: reading `poison` panics, `measure ID` tells of a refund of that payment and not how
-/// much it was, so that the channel must be asked, and `disputed ID` of a dispute over all of it, which is written down.
+/// Stripe without its lists, and with four messages of its own: reading `poison` panics, `measure ID` tells of a refund of that payment and not how
+/// much it was, so that the channel must be asked, `refunded ID` of one of all of it, and `disputed ID` of a dispute over all of it, which is written
+/// down. Behind the payment's id may be Stripe's name for the refund or dispute.
 static TOUCHY: Bent = Bent {
     told: |body| {
         assert!(body != b"poison", "injected");
-        let (what, payment) = std::str::from_utf8(body).ok()?.split_once(' ')?;
+        let mut words = std::str::from_utf8(body).ok()?.split(' ');
+        let (what, payment) = (words.next()?, words.next()?);
+        let reference = words.next().unwrap_or("of_their_own").to_owned();
         let money = Money { amount: 1_250, currency: Currency::parse("CNY")? };
         let external = match what {
-            "measure" => External::RefundToMeasure { reference: "re_of_their_own".to_owned() },
-            "disputed" => External::DisputeOpened { reference: "dp_of_their_own".to_owned(), money },
+            "measure" => External::RefundToMeasure { reference },
+            "refunded" => External::Refund { reference, money },
+            "disputed" => External::DisputeOpened { reference, money },
             _ => return None,
         };
         Some(Notification {
@@ -34,6 +39,19 @@ static TOUCHY: Bent = Bent {
             news: None,
             external: Some(external),
         })
+    },
+    // Of Stripe's refunds ours are known by their metadata: here the one that is asked for by its own name is known, too.
+    answered: |call, mut answer| {
+        if call.verb == Verb::QueryRefund
+            && let Ok(mut page) = serde_json::from_slice::<Value>(&answer.body)
+            && let Some(refunds) = page.get_mut("data").and_then(Value::as_array_mut)
+        {
+            for refund in refunds.iter_mut().filter(|refund| refund["id"] == call.key) {
+                refund["metadata"] = json!({"attempt": call.key});
+            }
+            answer.body = page.to_string().into();
+        }
+        answer
     },
     ..Bent::STRAIGHT
 };
@@ -70,19 +88,47 @@ async fn put(client: &Client, event_id: &str, body: &str) {
     client.execute(sql, &[&event_id, &body.as_bytes()]).await.expect("written");
 }
 
+/// What came three hours ago for a channel that nobody had, and was set aside, with all patience used up.
+async fn put_aside(client: &Client, event_id: &str, body: &str) {
+    let sql = "INSERT INTO notification (channel, event_id, received_at, kind, body, state, note, applied_at, not_yet_since, asked_in_vain) \
+               VALUES ('stripe_main', $1, now() - interval '3 hours', 'refund', $2, 'quarantined', $3, now(), now() - interval '2 hours', 120)";
+    client.execute(sql, &[&event_id, &body.as_bytes(), &STRANGER]).await.expect("written");
+}
+
+/// Gives all of a payment back on Stripe's own pages. Answers Stripe's name for the refund.
+async fn given_back_there(world: &World, payment: &str) -> String {
+    let shown = world.payment(payment).await;
+    world.control("POST", "stripe_main/customer", &json!({"reference": shown["attempts"][0]["reference"], "act": "portal_refund"})).await;
+    let made = world.book("stripe_main").await.pop().expect("a refund");
+    assert_eq!((made.kind.as_str(), made.amount), ("refund", 1_250));
+    made.reference
+}
+
+/// Takes up what waits, at its next turn.
+async fn next_turn(world: &World) {
+    world.clock.advance(Duration::from_secs(31));
+    world.running.flows.empty_inbox().await;
+}
+
 /// How many notifications are so.
 async fn count(client: &Client, how: &str) -> i64 {
     client.query_one(&format!("SELECT count(*) FROM notification WHERE {how}"), &[]).await.expect("readable").get(0)
 }
 
-async fn eventually_applied(client: &Client, event: &str) {
+/// What became of a notification is written behind the look at it.
+async fn eventually(client: &Client, event: &str, how: &str) {
     for _ in 0..400 {
-        if count(client, &format!("event_id = '{event}' AND state = 'applied'")).await == 1 {
+        if count(client, &format!("event_id = '{event}' AND {how}")).await == 1 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{event} was not applied");
+    let row = client.query_one("SELECT state, note FROM notification WHERE event_id = $1", &[&event]).await.expect("readable");
+    panic!("{event} is not {how}: {} {:?}", row.get::<_, String>(0), row.get::<_, Option<String>>(1));
+}
+
+async fn eventually_applied(client: &Client, event: &str) {
+    eventually(client, event, "state = 'applied'").await;
 }
 
 /// Has what was set aside taken up again, by the command. Answers how many that are.
@@ -227,6 +273,139 @@ async fn while_one_channel_does_not_answer_what_its_notifications_leave_open_tho
     let row = client.query_one("SELECT state, failures, note FROM notification WHERE event_id = 'evt_measure'", &[]).await.expect("readable");
     let row: (String, i32, Option<String>) = (row.get(0), row.get(1), row.get(2));
     assert_eq!(count(&client, kept).await, 1, "a channel's silence is no fault of ours: {row:?}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_back_waits_for_the_news_of_its_payment_as_if_it_had_just_come() {
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+        setup.settings.server.answer_within_ms = 2_000;
+    })
+    .await;
+    let client = connect(&world).await;
+    world.break_channel("stripe_main", &json!({"mode": "timeout_processed", "operations": ["pay", "query"]})).await;
+    let unknown = world.pay(1_250).await;
+    assert_eq!((unknown.status, unknown.text("outcome")), (202, "unknown"), "{:#}", unknown.body);
+    let refund = given_back_there(&world, &unknown.id()).await;
+    put_aside(&client, "evt_refunded", &format!("refunded {} {refund}", unknown.id())).await;
+    assert_eq!(retried(&world, &["--channel", "stripe_main"]).await, 1);
+    world.running.flows.empty_inbox().await;
+    let waits = "event_id = 'evt_refunded' AND state = 'received' AND not_yet_since IS NOT NULL";
+    assert_eq!(count(&client, waits).await, 1, "it waits for what it has overtaken, although it came hours ago");
+    world.clock.advance(Duration::from_secs(5 * 60));
+    next_turn(&world).await;
+    assert_eq!(count(&client, waits).await, 1, "for a quarter of an hour");
+    world.heal("stripe_main").await;
+    let poller = world.peer_with(|settings| settings.server.roles = [Part::Poller, Part::Refund].into_iter().collect()).await;
+    world.in_time(&unknown.id(), |payment| payment["amount_captured"] == 1_250).await;
+    poller.stop().await;
+    next_turn(&world).await;
+    eventually_applied(&client, "evt_refunded").await;
+    let after = world.payment(&unknown.id()).await;
+    assert_eq!((&after["amount_refunded"], &after["refunds"][0]["source"]), (&json!(1_250), &json!("channel")), "{after:#}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_lets_nobody_ask_is_no_silence_of_the_channel_s() {
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+    })
+    .await;
+    let client = connect(&world).await;
+    let paid = world.pay(1_250).await.id();
+    let refund = given_back_there(&world, &paid).await;
+    put_aside(&client, "evt_measure", &format!("measure {paid} {refund}")).await;
+    assert_eq!(retried(&world, &["--channel", "stripe_main"]).await, 1);
+    assert_eq!(count(&client, "asked_in_vain = 0").await, 1, "it is asked about as if nobody had asked before");
+    let channel = world.running.flows.channels().find(|channel| channel.handle.id() == "stripe_main").expect("it is there").clone();
+    let mut held = Vec::new();
+    while let Ok(permit) = channel.handle.guard().admit(OperationClass::Resolve, world.clock.boot()) {
+        held.push(permit);
+        assert!(held.len() < 10_000, "the guard has no bound");
+    }
+    // As if it had been asked for nearly an hour.
+    client.execute("UPDATE notification SET asked_in_vain = 119", &[]).await.expect("written");
+    world.running.flows.empty_inbox().await;
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(3_600));
+        world.running.flows.empty_inbox().await;
+    }
+    assert_eq!(count(&client, "state = 'received' AND asked_in_vain = 119 AND looked_at IS NOT NULL").await, 1, "however long that lasts");
+    drop(held);
+    next_turn(&world).await;
+    eventually_applied(&client, "evt_measure").await;
+    assert_eq!(world.payment(&paid).await["amount_refunded"], 1_250);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_of_which_its_channel_does_not_say_how_much_it_was_is_set_aside_told_of_and_can_be_put_back() {
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+    })
+    .await;
+    let client = connect(&world).await;
+    let paid = world.pay(1_250).await.id();
+    let refund = given_back_there(&world, &paid).await;
+    put(&client, "evt_measure", &format!("measure {paid} {refund}")).await;
+    client.execute("UPDATE notification SET asked_in_vain = 118", &[]).await.expect("written");
+    world.break_channel("stripe_main", &json!({"mode": "error_not_processed", "operations": ["query"]})).await;
+    world.running.flows.empty_inbox().await;
+    assert_eq!(count(&client, "state = 'received' AND asked_in_vain = 119").await, 1, "the channel was asked, and did not say");
+    next_turn(&world).await;
+    eventually(&client, "evt_measure", "state = 'quarantined' AND asked_in_vain = 120 AND note LIKE 'its channel was asked for an hour%'").await;
+    world.eventually_metric("breakwater_notifications_total{channel=\"stripe_main\",result=\"set_aside\"}", |count| count >= 1.0).await;
+    let alert = world.eventually_alert("notifications_set_aside").await;
+    assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    assert_eq!(world.payment(&paid).await["amount_refunded"], 0, "nothing is booked that was not said");
+    world.heal("stripe_main").await;
+    assert_eq!(retried(&world, &["--channel", "stripe_main", "--why", "it answers"]).await, 1);
+    assert_eq!(count(&client, "state = 'received' AND asked_in_vain = 0 AND note IS NULL").await, 1);
+    world.running.flows.empty_inbox().await;
+    eventually_applied(&client, "evt_measure").await;
+    assert_eq!(world.payment(&paid).await["amount_refunded"], 1_250);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_told_of_and_can_be_put_back_and_what_its_channel_refutes_is_a_misfit_and_stays() {
+    let world = World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+    })
+    .await;
+    let client = connect(&world).await;
+    let paid = world.pay(1_250).await.id();
+    put(&client, "evt_refuted", &format!("measure {paid} re_of_nobody")).await;
+    world.running.flows.empty_inbox().await;
+    let waits = "event_id = 'evt_refuted' AND state = 'received' AND not_yet_since IS NOT NULL AND asked_in_vain = 0";
+    assert_eq!(count(&client, waits).await, 1, "what the channel does not find at once it may find yet");
+    let alerts = async || world.ops("/ops/v1/alerts").await.body["data"].to_string();
+    assert!(!alerts().await.contains("money_does_not_fit"));
+    world.clock.advance(Duration::from_secs(15 * 60));
+    next_turn(&world).await;
+    eventually(&client, "evt_refuted", "state = 'quarantined' AND note = 'it tells of a refund that the channel does not have'").await;
+    let alert = world.eventually_alert("money_does_not_fit").await;
+    assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    assert!(!alerts().await.contains("notifications_set_aside"), "it is not set aside: it is refuted");
+
+    put(&client, "evt_unreadable", "gibberish").await;
+    next_turn(&world).await;
+    eventually(&client, "evt_unreadable", "state = 'quarantined' AND note LIKE 'it cannot be read%'").await;
+    let alert = world.eventually_alert("notifications_set_aside").await;
+    assert_eq!((&alert["channel"], &alert["severity"]), (&json!("stripe_main"), &json!("page")), "{alert:#}");
+    assert_eq!(retried(&world, &[]).await, 1, "the one that nobody could read");
+    assert_eq!(count(&client, "event_id = 'evt_unreadable' AND state = 'received'").await, 1);
+    assert_eq!(count(&client, "event_id = 'evt_refuted' AND state = 'quarantined'").await, 1);
     world.close().await;
 }
 

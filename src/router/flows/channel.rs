@@ -44,7 +44,7 @@ pub struct Channel {
     pub(in crate::router) probing: Turn,
     /// Whose turn it is to take up what waits in its inbox.
     pub(in crate::router) emptying: Turn,
-    /// Its notifications that were set aside for faults of ours.
+    /// Its notifications that were set aside: for faults of ours, for its silence, or because they cannot be read.
     set_aside: Arc<AtomicU64>,
     /// How much may be under way there at once. Set by the flows, who know how many channels there are.
     pub(in crate::router) places: Places,
@@ -84,7 +84,7 @@ impl Channel {
         self.moved.counts()
     }
 
-    /// How many of its notifications were set aside for faults of ours, since this process has run.
+    /// How many of its notifications this process has set aside: for faults of ours, for its silence, or because they cannot be read.
     pub fn notifications_set_aside(&self) -> u64 {
         self.set_aside.load(Ordering::Relaxed)
     }

@@ -160,8 +160,8 @@ fn proposal() -> Shape {
 }
 
 fn notification() -> Shape {
-    let states = "`received`: not yet looked at. `applied`: its fact is known. `ignored`: it is about nothing of ours. `quarantined`: it does not fit what \
-                  we know, and waits for a person.";
+    let states = "`received`: not applied yet. `applied`: its fact is known. `ignored`: it is about nothing of ours. `quarantined`: it does \
+                  not fit what we know, or could not be applied, and waits for a person.";
     Record::of("A message of a provider's, which was believed.")
         .must("object", shape::always("What this is.", "notification"))
         .must("channel", shape::text("The channel that it came for."))
