@@ -55,8 +55,18 @@ const POOL_STATES: [&str; 3] = ["in_use", "idle", "waiting"];
 const LANES: [&str; 2] = ["intent", "change"];
 const ACTORS: [&str; 6] = ["router", "poller", "notifier", "alerter", "journal_intent", "journal_change"];
 /// Loops that are begun again when they panic, beside those of each channel.
-const LOOPS: [&str; 9] =
-    ["overrides_reader", "overrides_switcher", "watch", "watchdog", "observer", "prober", "certificates", "replica_lookout", "primary_lookout"];
+const LOOPS: [&str; 10] = [
+    "database_asker",
+    "overrides_reader",
+    "overrides_switcher",
+    "watch",
+    "watchdog",
+    "observer",
+    "prober",
+    "certificates",
+    "replica_lookout",
+    "primary_lookout",
+];
 const ALERT_TRANSPORTS: [&str; 2] = ["email", "sms"];
 const ALERT_RESULTS: [&str; 3] = ["sent", "retried", "failed"];
 /// Why an alert got no message of its own: it was told in a digest; it was over before anybody was told; nobody is to be told; too many at once.
