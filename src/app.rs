@@ -9,6 +9,7 @@
 mod alerting;
 mod certificates;
 mod channels;
+mod database;
 mod watchdog;
 
 use std::net::TcpListener;
@@ -34,7 +35,7 @@ use crate::channel::observe::GuardObserver;
 use crate::channel::timeline::Timeline;
 use crate::clock::{Clock, Pulse};
 use crate::config::{ChannelSettings, LimitSettings, Settings};
-use crate::domain::Part;
+use crate::domain::{Currency, Part};
 use crate::http::limit::{Limits, Rate, Rates};
 use crate::http::{self, Api, ApiSettings, Memory, Phase, Readiness};
 use crate::lasting;
@@ -59,8 +60,8 @@ const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// Every how many rounds the histograms are folded: 5 s.
 const UPKEEP_EVERY: u32 = 20;
-/// Every how many rounds the database is asked whether it lives: 1 s.
-const DATABASE_EVERY: u32 = 4;
+/// Every how many rounds the journal is asked whether it moves: 1 s.
+const JOURNAL_EVERY: u32 = 4;
 
 /// Overrides that could not be read for so long are news: they must hold everywhere within a second.
 const OVERRIDES_READ_WITHIN: Duration = Duration::from_secs(5);
@@ -179,9 +180,10 @@ pub fn run(plan: Plan, ready: impl FnOnce(Running) + 'static) -> Result<(), Star
 
 async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Result<(), StartError> {
     let Plan { settings, database_url, channels, clock, listener, operations_listener } = plan;
-    let ids: Vec<&str> = channels.iter().map(|channel| channel.settings.id.as_str()).collect();
+    let known: Vec<(&str, &[Currency])> =
+        channels.iter().map(|channel| (channel.settings.id.as_str(), channel.settings.currencies.as_slice())).collect();
     let metrics = telemetry::install_metrics();
-    telemetry::create_at_zero(&ids);
+    telemetry::create_at_zero(&known);
 
     let parts = settings.server.roles;
     tracing::info!(roles = %parts, "starting");
@@ -245,6 +247,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         watchdog::heard("overrides", switchboard.reads(), OVERRIDES_READ_WITHIN, |silent| {
             format!("they could not be read for {silent} s: those that are known hold, and end by themselves")
         }),
+        database::asked(store.clone(), clock.clone()),
     ];
     let (mut poller_quarters, mut notifier_quarters) = (watchdog::Quarters::default(), watchdog::Quarters::default());
     // How long a part rests between two rounds, and may wait for a connection.
@@ -345,7 +348,8 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
     Ok(())
 }
 
-/// Reads out what the guards did, keeps the histograms small where nobody scrapes, and says when the database is away. Goes on after a panic.
+/// Reads out what the guards did, keeps the histograms small where nobody scrapes, and says when the journal hangs. It waits for nobody: what a guard
+/// keeps of its transitions is a ring, and would overflow. Goes on after a panic.
 async fn observe(mut observers: Vec<GuardObserver>, metrics: telemetry::MetricsHandle, readiness: Arc<Readiness>, store: Store) {
     lasting::keep("observer", async || observe_on(&mut observers, &metrics, &readiness, &store).await).await;
 }
@@ -357,13 +361,7 @@ async fn observe_on(observers: &mut [GuardObserver], metrics: &telemetry::Metric
         if rounds.is_multiple_of(UPKEEP_EVERY) {
             metrics.run_upkeep();
         }
-        if rounds.is_multiple_of(DATABASE_EVERY) {
-            let concern = match store.alive().await {
-                Ok(true) => None,
-                Ok(false) => Some("it is a standby and takes no writes".to_owned()),
-                Err(error) => Some(error.to_string()),
-            };
-            readiness.concern("database", concern);
+        if rounds.is_multiple_of(JOURNAL_EVERY) {
             readiness.concern("journal", store.journal.complaint());
         }
         rounds = rounds.wrapping_add(1);

@@ -42,12 +42,12 @@ pub(super) trait Post {
 }
 
 /// How many looks a time takes, at least.
-fn looks(time: Duration) -> u32 {
+pub(super) fn looks(time: Duration) -> u32 {
     u32::try_from(time.as_millis().div_ceil(LOOK_EVERY.as_millis())).unwrap_or(u32::MAX)
 }
 
 /// What was heard of a pulse, look by look.
-struct Listener {
+pub(super) struct Listener {
     pulse: Pulse,
     last: Moment,
     looks: u32,
@@ -56,13 +56,14 @@ struct Listener {
 }
 
 impl Listener {
-    fn new(pulse: Pulse) -> Self {
+    /// Has heard nothing yet.
+    pub(super) fn new(pulse: Pulse) -> Self {
         let last = pulse.last();
         Self { pulse, last, looks: 0, heard_at: 0 }
     }
 
     /// For how many looks in a row there was no beat.
-    fn listen(&mut self) -> u32 {
+    pub(super) fn listen(&mut self) -> u32 {
         self.looks = self.looks.saturating_add(1);
         let last = self.pulse.last();
         if last != self.last {

@@ -250,12 +250,19 @@ impl Store {
         &self.url
     }
 
-    /// Whether the database answers and takes writes.
+    /// Whether the database answers and takes writes. A question that is not answered within `within` is given up, and its connection with it: whoever
+    /// got that next would wait behind an answer that may never come. It changes nothing, so there is nothing to settle.
     ///
     /// # Errors
     /// [`StoreError`] says why not.
-    pub async fn alive(&self) -> Result<bool, StoreError> {
-        Ok(self.client().await?.query_one(statements::ALIVE, &[]).await?.try_get(0)?)
+    pub async fn alive(&self, within: Duration) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let answer = tokio::time::timeout(within, client.query_one(statements::ALIVE, &[])).await;
+        let Ok(answer) = answer else {
+            drop(Client::take(client));
+            return Err(StoreError::Away(format!("no answer within {within:?}")));
+        };
+        Ok(answer?.try_get(0)?)
     }
 
     /// Makes the partitions that `now` will need.

@@ -24,8 +24,8 @@
 //! chooses none before each host has said something, or has said nothing for long enough ([`first_of`] too). Only a successor that is silent at just
 //! that moment, while the old primary takes writes, can still be missed: whoever promotes must shut the old one off.
 //!
-//! The lookouts' own question is the only one in the crate that is dropped when it takes too long ([`ANSWER_WITHIN`]), its connection with it: it
-//! changes nothing. A lookout that panics begins again, with a connection of its own.
+//! The lookouts' own question and [`super::Store::alive`] are the only ones in the crate that are dropped when they take too long ([`ANSWER_WITHIN`]),
+//! their connection with them: they change nothing. A lookout that panics begins again, with a connection of its own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -13,6 +13,7 @@
 //! | process killed at any instant | `tests/kill_loop.rs`, `bench kill` |
 //! | process killed between two named steps | `tests/bench_smoke.rs`, `bench crash_points` |
 //! | Postgres killed | `bench postgres_kill` |
+//! | Postgres there and silent | `watchdogs::while_the_database_hangs_…` |
 //! | primary lost, or cut off, and a standby promoted | `tests/failover.rs`, `bench primary_killed`, `bench primary_cut_off` |
 //! | the reply to COMMIT lost | `tests/failover.rs`: `a_commit_whose_answer_was_lost_…`; `journal::the_same_insert_again_is_our_own_success` |
 //! | connect refused | `truth_table::a_refused_connection_ends_not_sent`, `probing`, `bench refused` |
@@ -45,9 +46,13 @@
 
 mod alipay;
 mod asking;
+mod at_risk;
 mod bent;
 mod contract;
 mod database;
+#[allow(dead_code, reason = "made for another suite, which uses the rest of it")]
+#[path = "../failover/proxy.rs"]
+mod door;
 mod faults_of_ours;
 mod faults_under_load;
 mod guards;

@@ -7,14 +7,22 @@ use actix::Actor;
 use breakwater::alert::Bell;
 use breakwater::channel::http_pool::tls_config;
 use breakwater::clock::Pulse;
+use breakwater::domain::{CallClass, OperationClass};
 use breakwater::notifier::client::system_resolver;
 use breakwater::notifier::seal::Sealer;
 use breakwater::notifier::{Notifier, NotifierSettings, Office};
 use breakwater::poller::{Poller, PollerSettings};
+use breakwater::sandbox::AccountSettings;
+use breakwater::sandbox::proxy::{Flow, Manner, Proxy as Wire};
 use breakwater::store::pool::Purpose;
+use breakwater::store::{PoolSizes, Store, StoreError};
+use breakwater::telemetry;
+use tokio_postgres::config::Host;
 
+use crate::database;
+use crate::door::Proxy as Door;
 use crate::operations::connect;
-use crate::world::World;
+use crate::world::{World, unique};
 
 /// Looks at the reasons for which the process is not ready, until `enough`.
 async fn eventually_reasons(world: &World, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
@@ -31,6 +39,32 @@ async fn eventually_reasons(world: &World, enough: impl Fn(&[String]) -> bool) -
 
 async fn status_of_readyz(world: &World) -> u16 {
     world.send("GET", "/readyz", &[], "").await.status
+}
+
+/// A fresh database behind a wire that can go wrong, and its address there. The door is only the way to the database's socket.
+async fn behind_a_wire() -> (String, Door, Wire) {
+    let config: tokio_postgres::Config = database::fresh().await.parse().expect("an address");
+    let [Host::Unix(folder)] = config.get_hosts() else { panic!("the cluster is at a socket") };
+    let door = Door::start(folder.join(format!(".s.PGSQL.{}", config.get_ports()[0])), unique("never")).await;
+    let wire = Wire::start(([127, 0, 0, 1], door.port()).into()).expect("it listens");
+    let (user, name) = (config.get_user().expect("a role"), config.get_dbname().expect("a name"));
+    (format!("postgresql://{user}@127.0.0.1:{}/{name}", wire.address().port()), door, wire)
+}
+
+/// Bytes vanish, and are acknowledged: no kernel notices.
+fn deafen(wire: &Wire) {
+    wire.set(Manner { flow: Flow::Lose, ..Manner::default() });
+}
+
+/// Waits until a line is among the metrics of this process. `/metrics` itself must ask the database who the operator is.
+async fn eventually_counted(line: &str) {
+    for _ in 0..400 {
+        if telemetry::install_metrics().render().lines().any(|counted| counted == line) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it was never counted: {line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,4 +148,61 @@ async fn while_the_database_is_away_the_overrides_are_old_and_neither_poller_nor
     drop(stop);
     parts.join().expect("they end");
     world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_hangs_guards_and_journal_are_listened_to_and_the_process_says_that_it_is_the_database() {
+    // Metrics are the whole process's: no other world has a channel of this name.
+    const CHANNEL: &str = "stripe_behind_a_wire";
+    let (database_url, _door, wire) = behind_a_wire().await;
+    let world = World::with(|setup| {
+        setup.database_url = Some(database_url);
+        setup.sandbox.accounts = vec![AccountSettings::stripe(CHANNEL)];
+    })
+    .await;
+    world.running.store.journal.complain_after(Duration::from_secs(1));
+    let paid = world.pay(1_250).await;
+    assert_eq!((paid.status, paid.text("status")), (201, "succeeded"), "{:#}", paid.body);
+    deafen(&wire);
+    let told = async {
+        let silent = |reason: &String| reason.starts_with("database: it has not answered for ");
+        let hangs = |reason: &String| reason.starts_with("journal: the writer of the intent lane has been at one batch for ");
+        eventually_reasons(&world, |reasons| reasons.iter().any(silent) && reasons.iter().any(hangs)).await;
+        let ready = world.send("GET", "/readyz", &[], "").await;
+        let body = String::from_utf8_lossy(&ready.body).into_owned();
+        assert!(ready.status == 503 && body.contains("database: it has not answered for "), "{} {body}", ready.status);
+
+        let guard = Arc::clone(world.running.flows.channels().next().expect("one").handle.guard());
+        for nth in 0..20 {
+            let at = world.clock.boot() + Duration::from_millis(100) * nth;
+            let Ok(mut permit) = guard.admit(OperationClass::Pay, at) else { break };
+            permit.mark_sent(at);
+            permit.record(CallClass::FailHard, at);
+        }
+        let labels = format!("channel=\"{CHANNEL}\",operation=\"pay\"");
+        eventually_counted(&format!("breakwater_breaker_transitions_total{{{labels},from=\"closed\",to=\"open\",reason=\"consecutive\"}} 1")).await;
+        assert!(world.running.readiness.reasons().iter().any(|reason| reason.starts_with("database: ")), "it hangs all the time");
+        wire.heal();
+    };
+    // Its intent is on its way when the database falls silent. What becomes of it is for the referee.
+    tokio::join!(world.pay(700), told);
+    eventually_reasons(&world, <[String]>::is_empty).await;
+    assert_eq!(status_of_readyz(&world).await, 200);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_whether_the_database_lives_is_given_up_with_its_connection_when_no_answer_comes() {
+    let (database_url, _door, wire) = behind_a_wire().await;
+    let sizes = PoolSizes { journal: 2, reads: 2, channels: 0 };
+    let store = Store::open(&database_url, sizes, &tokio::runtime::Handle::current()).await.expect("a store");
+    let held = || store.pool_status().iter().map(|(_, connections, ..)| connections).sum::<usize>();
+    assert!(store.alive(Duration::from_secs(60)).await.expect("it answers"));
+    assert_eq!(held(), 1);
+    deafen(&wire);
+    let error = store.alive(Duration::from_millis(200)).await.expect_err("no answer");
+    assert!(matches!(&error, StoreError::Away(why) if why.starts_with("no answer within ")), "{error}");
+    assert_eq!(held(), 0, "nobody must get a connection on which an answer is still awaited");
+    wire.heal();
+    assert!(store.alive(Duration::from_secs(60)).await.expect("on another connection"));
 }
