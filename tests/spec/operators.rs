@@ -16,7 +16,7 @@ async fn operator(world: &World, name: &str, role: &str) -> String {
 }
 
 /// Neither replies nor queries nor notifications tell what became of a payment.
-fn deaf(setup: &mut Setup) {
+pub fn deaf(setup: &mut Setup) {
     setup.sandbox.notifications = false;
     setup.settings.server.answer_within_ms = 100;
 }
@@ -29,12 +29,12 @@ async fn unknown(world: &World, amount: i64, mode: &str) -> String {
     id
 }
 
-async fn resolve(world: &World, token: &str, id: &str, outcome: &str) -> Reply {
+pub async fn resolve(world: &World, token: &str, id: &str, outcome: &str) -> Reply {
     let body = json!({"outcome": outcome, "note": "the bank told me", "evidence": "statement of today, page 2"});
     act(world, token, "POST", &format!("/ops/v1/payments/{id}/resolve"), &body).await
 }
 
-async fn acts(world: &World, filter: &str) -> Vec<Value> {
+pub async fn acts(world: &World, filter: &str) -> Vec<Value> {
     world.ops(&format!("/ops/v1/audit{filter}")).await.body["data"].as_array().expect("a list").clone()
 }
 
