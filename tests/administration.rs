@@ -474,7 +474,7 @@ fn a_channel_is_switched_off_and_on_by_command_and_the_audit_says_who_and_why() 
     std::fs::write(&settings, "[[channels]]\nid = \"stripe_main\"\n").unwrap();
     let settings = settings.to_str().unwrap();
     let off = |more: &[&'static str]| {
-        let usual = ["channels", "off", "stripe_main", "--reason", "the bank asked us to", "--database-url", &shop.url];
+        let usual = ["channels", "off", "stripe_main", "--reason", "the bank asked us to", "--config", settings, "--database-url", &shop.url];
         usual.into_iter().chain(more.iter().copied()).collect::<Vec<&str>>()
     };
 
@@ -487,6 +487,12 @@ fn a_channel_is_switched_off_and_on_by_command_and_the_audit_says_who_and_why() 
     let unknown =
         shop.refused(&["channels", "off", "stripe_mein", "--reason", "a", "--for", "1h", "--config", settings, "--database-url", &shop.url]);
     assert!(unknown.contains("no channel \"stripe_mein\" (near it: stripe_main)"), "{unknown}");
+    let blind = ["channels", "off", "stripe_mein", "--reason", "a", "--for", "1h"];
+    for address in [&[][..], &["--database-url", shop.url.as_str()][..]] {
+        let unknown = shop.refused(&[&blind[..], address].concat());
+        let parts = ["channel \"stripe_mein\" is not known", "nothing was changed", "--config FILE", "--unchecked"];
+        assert!(parts.iter().all(|part| unknown.contains(part)), "the database alone does not name the channels: {unknown}");
+    }
     assert!(shop.look("SELECT 1 FROM channel_override").is_empty() && shop.look("SELECT 1 FROM audit").is_empty(), "nothing was changed");
 
     let one = shop.json(&off(&["--for", "30m", "--drain"]));
@@ -502,14 +508,21 @@ fn a_channel_is_switched_off_and_on_by_command_and_the_audit_says_who_and_why() 
     assert!(shop.done(&["channels", "on", "stripe_main"]).contains("nothing was changed"));
     assert!(shop.done(&["channels", "on", "stripe_main", "--id", text(&daily["id"])]).contains("The drain of stripe_main"));
     assert!(shop.done(&["channels", "overrides"]).contains("No override stands"));
-    assert_eq!(shop.json(&["channels", "overrides", "--all"])["data"].as_array().unwrap().len(), 3);
+    let on = |channel: &'static str| ["channels", "on", channel, "--config", settings, "--database-url", &shop.url];
+    assert!(shop.refused(&on("stripe_mein")).contains("no channel \"stripe_mein\""));
+    assert!(shop.done(&on("stripe_main")).contains("nothing was changed"));
+
+    // From a machine without the settings, by somebody who is sure; and a mistake is taken back, also past the settings.
+    assert!(shop.done(&[&blind[..], &["--unchecked"][..]].concat()).contains("stripe_mein is off for pay"));
+    assert!(shop.done(&on("stripe_mein")).contains("The forced_open of stripe_mein for pay has ended"));
+    assert_eq!(shop.json(&["channels", "overrides", "--all"])["data"].as_array().unwrap().len(), 4);
 
     let acts = shop.json(&["audit", "ls", "--subject", "channel:stripe_main"]);
     let acts = acts["data"].as_array().unwrap();
     assert_eq!(acts.iter().filter(|act| act["act"] == "channel.override").count(), 3);
     assert_eq!(acts.iter().find(|act| act["why"] == "it is well").map(|act| act["act"].clone()), Some("channel.override_end".into()));
     assert_eq!(acts[0]["before"]["mode"], "drain");
-    let table = shop.done(&["audit", "ls", "--limit", "2"]);
+    let table = shop.done(&["audit", "ls", "--subject", "channel:stripe_main", "--limit", "2"]);
     assert!(table.lines().count() == 3 && table.contains("channel:stripe_main"), "{table}");
     assert!(shop.done(&["audit", "ls", "--who", "operator:nobody"]).contains("No such act"));
 }

@@ -114,6 +114,8 @@ problem_codes! {
     CaptureInProgress = "capture_in_progress", 409, Client, Query, "A capture of this payment is on its way";
     /// Whether there is money to give back is not known yet.
     PaymentUnresolved = "payment_unresolved", 409, Channel, Query, "The payment is not resolved yet";
+    /// The channel that carried it was taken out of the settings; nothing was done.
+    ChannelNotConfigured = "channel_not_configured", 409, Breakwater, After, "Its channel is not in the settings";
     /// The integrity check found differences.
     BooksDoNotHold = "books_do_not_hold", 409, Breakwater, Query, "The books do not hold";
     /// The merchant has as many webhook endpoints as may be.
@@ -373,6 +375,7 @@ mod tests {
         409 wrong_state Client Query
         409 capture_in_progress Client Query
         409 payment_unresolved Channel Query
+        409 channel_not_configured Breakwater After
         409 books_do_not_hold Breakwater Query
         409 too_many_webhook_endpoints Client Never
         409 webhook_endpoint_disabled Client Query

@@ -8,6 +8,9 @@ use crate::notifier::desk::{DeskError, ENDPOINTS_MAX};
 use crate::router::FlowError;
 use crate::store::{JournalError, StoreError};
 
+/// When to ask again where a person must mend the settings first.
+const CHANNEL_IS_BACK: Duration = Duration::from_secs(60);
+
 /// What the request said, for the sentence that answers it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'a> {
@@ -75,6 +78,14 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
         FlowError::RefundExceedsCaptured { refundable } => {
             Problem::new(Code::RefundExceedsCaptured, format!("{refundable} minor units can still be refunded; the request is for more."))
                 .about("amount")
+        }
+        FlowError::ChannelNotConfigured { channel } => {
+            tracing::warn!(channel, "a request needs a channel that is not in the settings: put its table back");
+            Problem::new(
+                Code::ChannelNotConfigured,
+                format!("Its channel {channel} is not in this installation's settings: its table must be put back first. Nothing was done; a key stays free."),
+            )
+            .retry_after(CHANNEL_IS_BACK)
         }
         FlowError::Notification(error) => Problem::new(Code::NotificationRefused, sentence(&error.to_string())),
         FlowError::Overloaded => Problem::new(Code::Overloaded, "Too many requests are in flight. Nothing was sent."),
@@ -165,6 +176,7 @@ mod tests {
             (FlowError::RefundExceedsCaptured { refundable: 1 }, 422),
             (FlowError::RefundWindowClosed { days: 180 }, 422),
             (FlowError::TooManyRefunds { most: 50 }, 422),
+            (FlowError::ChannelNotConfigured { channel: "a".to_owned() }, 409),
             (FlowError::Notification(NotificationError::BadSignature), 400),
             (FlowError::Overloaded, 503),
             (FlowError::Journal(JournalError::Full), 503),

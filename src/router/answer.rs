@@ -150,6 +150,12 @@ pub enum FlowError {
         /// How many it does.
         most: usize,
     },
+    /// What was asked needs the channel that carried the payment, and the settings no longer have it. A key stays free.
+    #[error("channel {channel} is not in the settings: put its table back")]
+    ChannelNotConfigured {
+        /// That channel.
+        channel: String,
+    },
     /// A notification that is not authentic or cannot be read.
     #[error(transparent)]
     Notification(#[from] crate::provider::NotificationError),

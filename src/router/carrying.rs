@@ -88,9 +88,12 @@ impl Flows {
         }
     }
 
-    /// The channel of an attempt that exists. Settings that no longer have it are a fault of whoever removed it.
+    /// The channel of an attempt that exists.
+    ///
+    /// # Errors
+    /// [`FlowError::ChannelNotConfigured`]: its table was taken out of the settings. Whoever needs it, asks before anything is written.
     pub(super) fn channel_of(&self, id: &str) -> Result<&Channel, FlowError> {
-        self.channel(id).ok_or_else(|| FlowError::Internal(format!("channel {id} is no longer in the settings, and still has open payments")))
+        self.channel(id).ok_or_else(|| FlowError::ChannelNotConfigured { channel: id.to_owned() })
     }
 
     /// Remembers whether the channel fails, and what it answers first after that.

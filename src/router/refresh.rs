@@ -5,8 +5,8 @@
 //! would do it. What is not due is only asked about: nothing is closed, repeated or given up before its time, the ladder stays where it is, and
 //! "I do not have it" is not counted as one of the looks that make it final.
 //!
-//! Where nothing may be asked now (the channel is shut, too many ask there, it was asked a moment ago), the answer is what is known. A refresh is
-//! a read: it never fails because the channel does.
+//! Where nothing may be asked now (the channel is shut, too many ask there, it was asked a moment ago, it is not in the settings any more), the
+//! answer is what is known. A refresh is a read: it never fails because the channel does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Flows {
     }
 
     async fn ask_ahead(&self, payment: &Payment, attempt: &Attempt) -> Result<Inquiry, FlowError> {
-        let channel = self.channel_of(&attempt.channel)?;
+        let Some(channel) = self.channel(&attempt.channel) else { return Ok(Inquiry::NotNow) };
         let admitted = channel.handle.guard().would_admit(OperationClass::Resolve, self.shared.clock.boot());
         // What a channel that has no questions did not answer is undone, on its plan: there is nothing to ask ahead of it.
         let can_be_asked = channel.handle.provider().contract().unanswered == Unanswered::Query;

@@ -19,14 +19,19 @@ pub const MOST: i64 = 1_000;
 /// Puts that may find that somebody was first, before one gives up: each time somebody else has put theirs.
 const RIVALS: usize = 8;
 
-pub(super) const PUT: &str = "WITH old AS (UPDATE channel_override SET ended_at = least($8::timestamptz, coalesce(expires_at, $8::timestamptz)), ended_by = $5 \
+/// Whether there is room is asked once, of the same rows by what ends the old one and by what puts the new one: both do their part, or neither. The
+/// one that is replaced takes no room, so that a full table still lets itself be corrected.
+pub(super) const PUT: &str = "WITH room AS (SELECT count(*) < $13 AS is_left FROM channel_override \
+       WHERE ended_at IS NULL AND (expires_at IS NULL OR expires_at > $8::timestamptz) \
+       AND NOT (channel = $2 AND class = $3 AND zone IS NOT DISTINCT FROM $9 AND from_minute IS NOT DISTINCT FROM $10 \
+         AND until_minute IS NOT DISTINCT FROM $11 AND days IS NOT DISTINCT FROM $12)), \
+     old AS (UPDATE channel_override SET ended_at = least($8::timestamptz, coalesce(expires_at, $8::timestamptz)), ended_by = $5 \
        WHERE channel = $2 AND class = $3 AND ended_at IS NULL AND zone IS NOT DISTINCT FROM $9 AND from_minute IS NOT DISTINCT FROM $10 \
-       AND until_minute IS NOT DISTINCT FROM $11 AND days IS NOT DISTINCT FROM $12 \
+       AND until_minute IS NOT DISTINCT FROM $11 AND days IS NOT DISTINCT FROM $12 AND (SELECT is_left FROM room) \
        RETURNING id, mode, author, reason, expires_at), \
      made AS (INSERT INTO channel_override (id, channel, class, mode, author, reason, expires_at, created_at, zone, from_minute, until_minute, days) \
        SELECT $1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9, $10, $11, $12 FROM (SELECT count(*) FROM old) AS ended_first \
-       WHERE (SELECT count(*) FROM channel_override WHERE ended_at IS NULL AND (expires_at IS NULL OR expires_at > $8::timestamptz)) < $13 \
-       RETURNING *), \
+       WHERE (SELECT is_left FROM room) RETURNING *), \
      told AS (INSERT INTO audit (at, who, act, subject, why, before, after) \
        SELECT $8::timestamptz, $5, 'channel.override', 'channel:' || channel, reason, \
          (SELECT jsonb_build_object('id', id, 'mode', mode, 'author', author, 'reason', reason, 'expires_at', expires_at) FROM old \
@@ -124,7 +129,7 @@ pub struct PageOfOverrides {
 
 impl Store {
     /// Puts an override; a one-off in the place of the one that stands for the same channel and class, what recurs in that of the same window.
-    /// `None` when [`MOST`] stand already; nothing was changed then.
+    /// `None` when [`MOST`] others stand already; nothing was changed then.
     ///
     /// # Errors
     /// [`StoreError`]; a one-off without an end, or with one too far away, violates `channel_override_ends`.

@@ -42,6 +42,7 @@
 //! | two pollers at once | `parts::pollers_side_by_side_…`, `races::two_processes_on_one_database_…` |
 //! | an actor's panic, death, freeze | `faults_of_ours`, `faults_under_load`; one call at a time in `src/channel/supervisor/tests.rs` |
 //! | a client that disconnects | `races::a_client_that_disconnects_cancels_nothing` |
+//! | a channel taken out of the settings while something of it is open | `retired` |
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
 mod alipay;
@@ -70,6 +71,7 @@ mod parts;
 mod probing;
 mod races;
 mod recovery;
+mod retired;
 mod review;
 mod secrets;
 mod tenancy;

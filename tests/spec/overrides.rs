@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use breakwater::cli::client;
 use breakwater::sandbox::AccountSettings;
+use breakwater::store::channel_override::MOST;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::world::{Peer, Reply, World, card, payment, unique};
+use crate::world::{Peer, Reply, World, card, connect, payment, unique};
 
 const OVERRIDE: &str = "/ops/v1/channels/stripe_main/override";
 
@@ -237,6 +238,40 @@ async fn a_second_override_takes_the_place_of_the_first_and_each_act_is_on_recor
     assert!(acts.iter().all(|act| act["who"] == "operator:tester"));
     assert_eq!((&acts[3]["before"], &acts[3]["after"]["mode"], &acts[3]["why"]), (&Value::Null, &json!("forced_open"), &json!("the bank says so")));
     assert_eq!(acts[2]["before"]["mode"], "forced_open", "{:#}", acts[2]);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_as_many_stand_as_may_one_is_replaced_all_the_same_and_a_further_one_changes_nothing() {
+    let world = World::start().await;
+    assert_eq!(put(&world, &shut(&world, 30)).await.status, 200);
+    let others = "INSERT INTO channel_override (id, channel, class, mode, author, reason, created_at, expires_at) \
+        SELECT gen_random_uuid(), 'other_' || n, 'pay', 'drain', 'os:test', 'to fill the table', now(), now() + interval '1 hour' \
+        FROM generate_series(1, $1::int8) AS n";
+    let client = connect(&world).await;
+    assert_eq!(client.execute(others, &[&(MOST - 1)]).await.expect("full"), 999);
+    let count = async |rows: &str| -> i64 { client.query_one(&format!("SELECT count(*) FROM {rows}"), &[]).await.expect("readable").get(0) };
+
+    let longer = put(&world, &shut(&world, 60)).await;
+    assert_eq!((longer.status, longer.text("state")), (200, "holding"), "{:#}", longer.body);
+    assert_eq!(count("channel_override WHERE ended_at IS NULL").await, MOST);
+    assert_eq!(count("channel_override WHERE ended_at IS NOT NULL").await, 1, "the one that was replaced");
+    assert_eq!(count("audit WHERE act = 'channel.override' AND before ->> 'mode' = 'forced_open'").await, 1);
+    assert_eq!(channel(&world, &world.url, "stripe_main").await["breaker"]["pay"]["state"], "forced_open");
+
+    // What stood at the other account is over, and counts no more: in its place a new one would be one too many.
+    let over = "INSERT INTO channel_override (id, channel, class, mode, author, reason, created_at, expires_at) VALUES (gen_random_uuid(), \
+        'stripe_backup', 'pay', 'drain', 'os:test', 'it is over', now() - interval '2 hours', now() - interval '1 hour')";
+    client.execute(over, &[]).await.expect("put");
+    let further = act(&world, &world.ops_token, "PUT", "/ops/v1/channels/stripe_backup/override", &shut(&world, 30)).await;
+    assert_eq!((further.status, further.text("code")), (409, "wrong_state"), "{:#}", further.body);
+    assert_eq!((count("channel_override").await, count("audit").await), (MOST + 2, 2));
+    assert_eq!(count("channel_override WHERE ended_at IS NOT NULL").await, 1, "what was over is left as it was");
+    assert_eq!(channel(&world, &world.url, "stripe_backup").await["breaker"]["pay"]["state"], "closed");
+
+    let ended = act(&world, &world.ops_token, "DELETE", OVERRIDE, &Value::Null).await;
+    assert_eq!(ended.status, 200, "{:#}", ended.body);
+    assert_eq!(act(&world, &world.ops_token, "PUT", "/ops/v1/channels/stripe_backup/override", &shut(&world, 30)).await.status, 200, "there is room");
     world.close().await;
 }
 

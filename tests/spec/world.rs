@@ -251,6 +251,11 @@ impl World {
 
     /// Ends the process in good order, and starts another one in its place.
     pub async fn restart(&mut self) {
+        self.restart_with(|_| true).await;
+    }
+
+    /// The same; the new one has only these channels in its settings.
+    pub async fn restart_with(&mut self, keeps: impl Fn(&str) -> bool) {
         self.running.stop();
         let thread = self.thread.take().expect("runs");
         tokio::task::spawn_blocking(move || thread.join()).await.expect("joined").expect("it stops in good order");
@@ -259,7 +264,7 @@ impl World {
         let plan = Plan {
             settings: self.settings.clone(),
             database_url: self.database_url.clone(),
-            channels: self.channels.clone(),
+            channels: self.channels.iter().filter(|channel| keeps(&channel.settings.id)).cloned().collect(),
             clock: self.clock.clone(),
             listener,
             operations_listener: None,

@@ -1,6 +1,7 @@
 //! Switching a channel: `off`, `on`, and what stands. It writes the row that every process reads twice a second, with its act in the audit, so it
 //! works from any machine that reaches the database, and before a process is started.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ impl Operations {
 /// Switch a channel off for a while, in every process within a second
 ///
 /// It ends by itself: after --for or at --until, at most 24 hours from now; or it comes back every day in the window of --daily. It takes the
-/// place of a one-off that stands for the same operations.
+/// place of a one-off that stands for the same operations. The channel must be in the settings (--config, or ./breakwater.toml), unless --unchecked
+/// says that the id is right.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   breakwater channels off stripe_main --reason \"the bank asked us to\" --for 30m
@@ -83,6 +85,9 @@ pub(super) struct Off {
     /// Which operations
     #[arg(long, value_enum, default_value_t = Operations::Pay)]
     operation: Operations,
+    /// Take the id as it is: where no settings file is at hand that has the channel
+    #[arg(long)]
+    unchecked: bool,
     /// Print one line of JSON: {"id","channel","operation","mode","author","reason","created_at","expires_at","recurs"}
     #[arg(long)]
     json: bool,
@@ -137,7 +142,7 @@ impl Off {
     pub(super) fn run(&self) -> Result<ExitCode, String> {
         let (at, who) = (Clock::system().wall(), person::who());
         let new = self.wanted(at)?;
-        known(&self.channel, &self.database)?;
+        self.look_up()?;
         let (runtime, store) = self.database.open()?;
         let actor = Actor { at, who: &who, why: Some(&new.reason) };
         let put = runtime.block_on(store.put_override(&new, actor)).map_err(said)?;
@@ -153,6 +158,21 @@ impl Off {
         let printed = print(&format!("{} is off for {}, {end}, in every process within a second.\n", row.channel, row.class.as_str()));
         note(&format!("To end it: breakwater channels on {}{}", row.channel, ending(&row)));
         Ok(printed)
+    }
+
+    /// A name that no process has as a channel's would switch nothing, and seem to.
+    fn look_up(&self) -> Result<(), String> {
+        if self.unchecked {
+            return Ok(());
+        }
+        let file = settings_file(&self.database).ok_or_else(|| {
+            format!(
+                "whether there is a channel {:?} is not known: the settings name the channels, and none were given; nothing was changed. \
+                 Name them with --config FILE, or, when you are sure of the id, add --unchecked",
+                self.channel
+            )
+        })?;
+        known_to(&file, &self.channel)
     }
 
     fn wanted(&self, now: Timestamp) -> Result<NewOverride, String> {
@@ -198,12 +218,15 @@ impl Off {
 
 impl On {
     pub(super) fn run(&self) -> Result<ExitCode, String> {
-        known(&self.channel, &self.database)?;
         let (at, who) = (Clock::system().wall(), person::who());
         let (runtime, store) = self.database.open()?;
         let actor = Actor { at, who: &who, why: self.reason.as_deref() };
         let class = self.operation.class();
         let ended = runtime.block_on(store.end_override(&self.channel, class, self.id, actor)).map_err(said)?;
+        // What stands may be ended, also where the settings have no such channel; where nothing does, the name may be wrong.
+        if let (None, Some(file)) = (&ended, settings_file(&self.database)) {
+            known_to(&file, &self.channel)?;
+        }
         if self.json {
             return Ok(print(&format!("{}\n", ended.as_ref().map_or(Value::Null, in_json))));
         }
@@ -253,16 +276,15 @@ fn ending(row: &OverrideRow) -> String {
     }
 }
 
-/// Refuses a channel that the settings do not have. Only their ids are read: an administrator needs no channel's secrets. Without a settings file
-/// it is said that nobody has looked.
-fn known(channel: &str, database: &DatabaseArgs) -> Result<(), String> {
-    let here = std::path::PathBuf::from("breakwater.toml");
-    let file = database.config.clone().or_else(|| (database.database_url.is_none() && here.exists()).then_some(here));
-    let Some(file) = file else {
-        note(&format!("No settings file was named (--config): whether there is a channel {channel:?} was not looked at."));
-        return Ok(());
-    };
-    let text = std::fs::read_to_string(&file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+/// The settings file that says which channels there are, if one is at hand.
+fn settings_file(database: &DatabaseArgs) -> Option<PathBuf> {
+    let here = PathBuf::from("breakwater.toml");
+    database.config.clone().or_else(|| (database.database_url.is_none() && here.exists()).then_some(here))
+}
+
+/// Refuses a channel that the settings do not have. Only their ids are read: an administrator needs no channel's secrets.
+fn known_to(file: &Path, channel: &str) -> Result<(), String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
     let settings: toml::Table = text.parse().map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
     let channels = settings.get("channels").and_then(toml::Value::as_array);
     let ids: Vec<String> = channels.into_iter().flatten().filter_map(|channel| channel.get("id")?.as_str().map(str::to_owned)).collect();

@@ -202,7 +202,7 @@ fn refusal(status: u16, codes: &[ProblemCode], schema: Shape) -> Response {
     if status == 401 {
         response = Mark::Authenticate.on(response);
     }
-    if matches!(status, 429 | 503) || codes.contains(&ProblemCode::IdempotencyKeyInFlight) {
+    if status == 503 || codes.iter().any(|code| code.retry() == Retry::After) {
         response = Mark::RetryAfter.on(response);
     }
     if status == 429 {

@@ -94,7 +94,7 @@ fn capture() -> Route {
         .optional_body("Capture", &[("All of it", json!({})), ("A part", json!({"amount": 1000}))])
         .answers(200, "It is decided. If the channel refused it, `failure` says why.", "Payment")
         .answers(202, "It is under way.", "Payment")
-        .refuses(&[Code::WrongState, Code::CaptureInProgress, Code::InvalidAmount, Code::CaptureExceedsHold])
+        .refuses(&[Code::WrongState, Code::CaptureInProgress, Code::ChannelNotConfigured, Code::InvalidAmount, Code::CaptureExceedsHold])
 }
 
 fn cancel() -> Route {
@@ -109,7 +109,7 @@ fn cancel() -> Route {
         .optional_body("Empty", &[("Nothing more to say", json!({}))])
         .answers(200, "It has ended.", "Payment")
         .answers(202, "The cancel is written down, and under way.", "Payment")
-        .refuses(&[Code::WrongState])
+        .refuses(&[Code::WrongState, Code::ChannelNotConfigured])
 }
 
 fn create_refund() -> Route {
@@ -135,6 +135,7 @@ fn create_refund() -> Route {
             Code::DuplicateRefund,
             Code::WrongState,
             Code::PaymentUnresolved,
+            Code::ChannelNotConfigured,
             Code::InvalidAmount,
             Code::CardNumberRefused,
             Code::RefundExceedsCaptured,

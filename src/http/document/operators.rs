@@ -127,7 +127,8 @@ fn doubt() -> Vec<Route> {
         operator(Route::post("/ops/v1/payments/{id}/resolve", "resolvePayment", "Say what an outcome was that no channel will tell"))
             .about(
                 "Only an outcome that is unknown can be resolved, and what a channel says later is compared with it. Above the amount that the settings \
-                 let one person resolve alone, it waits for a second person, an admin, to say the same. Needs the role operator.",
+                 let one person resolve alone, it waits for a second person, an admin, to say the same. A channel that is not in the settings any more \
+                 is no hindrance, unless what follows from the word depends on its contract. Needs the role operator.",
             )
             .path("id", "The payment.", payment_id())
             .body(
@@ -146,7 +147,7 @@ fn doubt() -> Vec<Route> {
             )
             .answers(200, "It is resolved.", "Resolution")
             .answers(202, "It is kept until a second person says the same.", "Proposal")
-            .refuses(&[Code::MissingField, Code::WrongState, Code::CardNumberRefused, Code::Overloaded]),
+            .refuses(&[Code::MissingField, Code::WrongState, Code::ChannelNotConfigured, Code::CardNumberRefused, Code::Overloaded]),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! What is refused here: a change of a payment that is not in doubt. What is known is known, also to operators; money that must go back goes back
 //! as a refund.
 
+mod any_contract;
 pub mod resolve;
 pub mod switchboard;
 

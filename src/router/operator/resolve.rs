@@ -6,6 +6,8 @@
 //!   on its way (of a refund, say), and "declined" must not be said of what is being sent.
 //! * Above the set amount one person's word waits (at most [`WAITS_FOR`]) until a second one, an admin, says the same. Names are people: the same
 //!   name never counts twice.
+//! * The channel need not be in the settings any more: a person's evidence is a source of its own. Only what would follow from the word by the
+//!   channel's contract, and differently by another's (`any_contract.rs`), waits until its table is put back.
 //! * What was ordered is in the audit before anything changes, what came of it after: a crash in between leaves the order and the payment's own
 //!   event.
 
@@ -17,7 +19,7 @@ use serde_json::{Value, json};
 use super::super::answer::FlowError;
 use super::super::flows::Flows;
 use super::super::settle::{OVERTAKEN, Written};
-use super::Operator;
+use super::{Operator, any_contract};
 use crate::domain::{
     Attempt, AttemptState, CaptureMethod, Change, Contract, Fact, Failure, FailureCode, Learned, News, Operation, Payment, PaymentId, Role, Source,
 };
@@ -195,10 +197,10 @@ impl Flows {
             Err(refusal) => return Ok(Resolution::Refused(refusal)),
         };
         let Some(attempt) = payment.attempt(n) else { return Ok(Resolution::Refused(Refusal::NoAttempt)) };
-        let contract = self.channel_of(&attempt.channel)?.handle.provider().contract();
-        if let Some(refusal) = complaint(&order, &payment, attempt, contract) {
+        if let Some(refusal) = complaint(&order, &payment, attempt, self.charges_only_with_reference(attempt)) {
             return Ok(Resolution::Refused(refusal));
         }
+        self.contract_for(&order, &payment, attempt)?;
         if attempt.amount > self.shared.settings.resolve_alone_up_to
             && let Some(waits) = self.second_person(&order, n).await?
         {
@@ -206,7 +208,25 @@ impl Flows {
         }
         let ordered = json!({"attempt": n, "outcome": order.verdict.as_str(), "reference": order.reference, "evidence": order.evidence});
         self.note_resolve(&order, "payment.resolve_ordered", &Value::Null, &ordered).await?;
-        self.settle_by_person(&order, payment, n, contract).await
+        self.settle_by_person(&order, payment, n).await
+    }
+
+    /// The contract under which a word on this attempt is applied.
+    ///
+    /// # Errors
+    /// [`FlowError::ChannelNotConfigured`] when it is not known, and something depends on it.
+    fn contract_for(&self, order: &Resolve, payment: &Payment, attempt: &Attempt) -> Result<&'static Contract, FlowError> {
+        if let Some(channel) = self.channel(&attempt.channel) {
+            return Ok(channel.handle.provider().contract());
+        }
+        let news = order.verdict.news(attempt.operation, order.reference.as_deref());
+        let contract = any_contract::that_decides_nothing(payment, attempt.n, &news, self.now());
+        contract.ok_or_else(|| FlowError::ChannelNotConfigured { channel: attempt.channel.clone() })
+    }
+
+    /// Whether what was charged has the channel's name for it. Of a channel that is not known the name is asked for.
+    fn charges_only_with_reference(&self, attempt: &Attempt) -> bool {
+        self.channel(&attempt.channel).is_none_or(|channel| channel.handle.provider().contract().charges_only_with_reference)
     }
 
     /// Above the amount: the first word is kept, the second one decides. `None` when both have spoken.
@@ -246,7 +266,7 @@ impl Flows {
     }
 
     /// Applies the word to the newest version, as long as the attempt is in doubt there.
-    async fn settle_by_person(&self, order: &Resolve, mut payment: Payment, n: i16, contract: &Contract) -> Result<Resolution, FlowError> {
+    async fn settle_by_person(&self, order: &Resolve, mut payment: Payment, n: i16) -> Result<Resolution, FlowError> {
         let patience = self.shared.clock.boot() + LEASE_PATIENCE;
         for _ in 0..OVERTAKEN {
             let attempt = match doubtful(&payment, Some(n)) {
@@ -261,6 +281,7 @@ impl Flows {
                 payment = self.reload(payment.id).await?;
                 continue;
             }
+            let contract = self.contract_for(order, &payment, attempt)?;
             let news = order.verdict.news(attempt.operation, order.reference.as_deref());
             let mut draft = payment.clone();
             match draft.learn(n, &news, Source::Operator, contract, self.now()) {
@@ -306,7 +327,7 @@ fn doubtful(payment: &Payment, asked: Option<i16>) -> Result<&Attempt, Refusal> 
     }
 }
 
-fn complaint(order: &Resolve, payment: &Payment, attempt: &Attempt, contract: &Contract) -> Option<Refusal> {
+fn complaint(order: &Resolve, payment: &Payment, attempt: &Attempt, charges_only_with_reference: bool) -> Option<Refusal> {
     if !order.verdict.fits(payment, attempt.operation) {
         return Some(Refusal::DoesNotFit { operation: attempt.operation });
     }
@@ -315,7 +336,7 @@ fn complaint(order: &Resolve, payment: &Payment, attempt: &Attempt, contract: &C
     }
     let paid = attempt.operation == Operation::Pay && matches!(order.verdict, Verdict::Approved | Verdict::Authorized);
     let nameless = attempt.reference.is_none() && order.reference.is_none();
-    (paid && nameless && contract.charges_only_with_reference).then_some(Refusal::ReferenceNeeded)
+    (paid && nameless && charges_only_with_reference).then_some(Refusal::ReferenceNeeded)
 }
 
 /// How payment and attempt stand, for the audit.
