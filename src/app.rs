@@ -35,7 +35,7 @@ use crate::channel::observe::GuardObserver;
 use crate::channel::timeline::Timeline;
 use crate::clock::{Clock, Pulse};
 use crate::config::{ChannelSettings, LimitSettings, Settings};
-use crate::domain::Part;
+use crate::domain::{Currency, Part};
 use crate::http::limit::{Limits, Rate, Rates};
 use crate::http::{self, Api, ApiSettings, Memory, Phase, Readiness};
 use crate::lasting;
@@ -180,9 +180,10 @@ pub fn run(plan: Plan, ready: impl FnOnce(Running) + 'static) -> Result<(), Star
 
 async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Result<(), StartError> {
     let Plan { settings, database_url, channels, clock, listener, operations_listener } = plan;
-    let ids: Vec<&str> = channels.iter().map(|channel| channel.settings.id.as_str()).collect();
+    let known: Vec<(&str, &[Currency])> =
+        channels.iter().map(|channel| (channel.settings.id.as_str(), channel.settings.currencies.as_slice())).collect();
     let metrics = telemetry::install_metrics();
-    telemetry::create_at_zero(&ids);
+    telemetry::create_at_zero(&known);
 
     let parts = settings.server.roles;
     tracing::info!(roles = %parts, "starting");

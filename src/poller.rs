@@ -9,14 +9,16 @@
 //! Beside the sweeps it has notifications taken up that wait in the inboxes, reads the gauges of what is in doubt, and keeps the house: partitions
 //! ahead of time, old keys forgotten. None of that is ever before what is due: each is a task of its own, at its own pace.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+mod doubt;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
 
+use self::doubt::{Shown, unknown_old};
 use crate::alert::{AlertKind, Bell, Condition};
 use crate::clock::{Clock, Pulse};
 use crate::crash::{self, Point};
@@ -24,7 +26,6 @@ use crate::domain::{Part, Parts};
 use crate::router::places::Turn;
 use crate::router::{Flows, Inquire, Router, Survey};
 use crate::store::lease::{Backlog, Wanted};
-use crate::store::payment::UnknownSummary;
 use crate::store::{Share, Store, StoreError};
 
 /// How often and how much.
@@ -93,7 +94,7 @@ pub struct Poller {
     sweeping: bool,
     keeping: Turn,
     reading: Turn,
-    gauged: Arc<Mutex<HashSet<(String, String)>>>,
+    shown: Arc<Mutex<Shown>>,
 }
 
 impl Poller {
@@ -115,7 +116,7 @@ impl Poller {
             sweeping: false,
             keeping: Turn::default(),
             reading: Turn::default(),
-            gauged: Arc::default(),
+            shown: Arc::default(),
         }
     }
 
@@ -153,7 +154,7 @@ impl Poller {
             bell: self.bell.clone(),
             pulse: self.pulse.clone(),
             parts: self.parts,
-            gauged: Arc::clone(&self.gauged),
+            shown: Arc::clone(&self.shown),
         }
     }
 
@@ -259,7 +260,7 @@ struct Round {
     bell: Bell,
     pulse: Pulse,
     parts: Parts,
-    gauged: Arc<Mutex<HashSet<(String, String)>>>,
+    shown: Arc<Mutex<Shown>>,
 }
 
 impl Round {
@@ -347,23 +348,13 @@ impl Round {
         metrics::gauge!("breakwater_poller_backlog", "kind" => "due").set(due as f64);
         let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0));
         metrics::gauge!("breakwater_poller_oldest_due_age_seconds", "kind" => "due").set(age);
-        let summary = self.store.unknown_summary().await?;
-        let oldest = summary.iter().map(|unknown| unknown.oldest).min();
+        let totals = self.store.doubt_totals().await?;
+        let oldest = totals.iter().map(|total| total.oldest).min();
         let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0));
         metrics::gauge!("breakwater_unknown_outcome_oldest_age_seconds").set(age);
         let too_old = Duration::from_secs_f64(age) >= self.settings.unknown_after;
-        self.bell.tell(AlertKind::UnknownOld, "", too_old.then(|| unknown_old(age, &summary)));
-        let current: HashSet<_> = summary.iter().map(|unknown| (unknown.channel.clone(), unknown.operation.clone())).collect();
-        for unknown in &summary {
-            metrics::gauge!("breakwater_unknown_outcomes", "channel" => unknown.channel.clone(), "operation" => unknown.operation.clone())
-                .set(unknown.count as f64);
-        }
-        let mut gauged = self.gauged.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (channel, operation) in gauged.difference(&current) {
-            metrics::gauge!("breakwater_unknown_outcomes", "channel" => channel.clone(), "operation" => operation.clone()).set(0.0);
-        }
-        *gauged = current;
-        drop(gauged);
+        self.bell.tell(AlertKind::UnknownOld, "", too_old.then(|| unknown_old(age, &totals)));
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).show(&totals);
         for (pool, size, idle, waiting) in self.store.pool_status() {
             for (state, count) in [("in_use", size.saturating_sub(idle)), ("idle", idle), ("waiting", waiting)] {
                 metrics::gauge!("breakwater_db_pool_connections", "pool" => pool, "state" => state).set(count as f64);
@@ -378,20 +369,10 @@ fn pause(every: Duration, chance: u8) -> Duration {
     every * (192 + u32::from(chance) / 2) / 256
 }
 
-/// What is said of outcomes that stay unknown: how many a channel, over its operations.
-fn unknown_old(age: f64, summary: &[UnknownSummary]) -> Condition {
-    let mut channels: Vec<(String, i64)> = Vec::new();
-    for unknown in summary {
-        match channels.iter_mut().find(|(channel, _)| *channel == unknown.channel) {
-            Some((_, count)) => *count += unknown.count,
-            None => channels.push((unknown.channel.clone(), unknown.count)),
-        }
-    }
-    Condition::UnknownOld { age: Duration::from_secs_f64(age), channels }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::Money;
+
 /// How soon somebody must look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -160,6 +162,8 @@ pub enum Condition {
         age: Duration,
         /// How many a channel: the id and the count.
         channels: Vec<(String, i64)>,
+        /// What they are about, added up: each currency once.
+        at_risk: Vec<Money>,
     },
     /// The poller has not swept for too long.
     PollerStalled {

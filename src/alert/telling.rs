@@ -6,6 +6,10 @@ use jiff::Timestamp;
 
 use super::condition::{Condition, Override};
 use super::story::{Story, lasted};
+use crate::domain::Money;
+
+/// Sums that a headline has room for: a text message is its headline.
+const SUMS_IN_HEADLINE: usize = 2;
 
 impl Condition {
     /// Its words.
@@ -32,7 +36,7 @@ impl Condition {
                     "See that nothing stays in doubt: GET /ops/v1/unknowns".to_owned(),
                 ],
             },
-            Self::UnknownOld { age, channels } => unknown_old(*age, channels),
+            Self::UnknownOld { age, channels, at_risk } => unknown_old(*age, channels, at_risk),
             Self::PollerStalled { silent } => Story {
                 headline: format!("nobody has looked for due attempts for {}", lasted(*silent)),
                 impact: vec![
@@ -216,12 +220,22 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn unknown_old(age: Duration, channels: &[(String, i64)]) -> Story {
+fn unknown_old(age: Duration, channels: &[(String, i64)], at_risk: &[Money]) -> Story {
     let total: i64 = channels.iter().map(|(_, count)| count).sum();
     let list: Vec<String> = channels.iter().map(|(channel, count)| format!("{channel} {count}")).collect();
+    let mut impact = vec![format!("{total} customers or merchants do not know whether money moved: {}.", list.join(", "))];
+    let sums: Vec<String> = at_risk.iter().map(|money| money.in_words()).collect();
+    if !sums.is_empty() {
+        impact.push(format!("{} at risk.", enumerated(&sums)));
+    }
+    let in_short = match sums.len() {
+        0 => String::new(),
+        1..=SUMS_IN_HEADLINE => format!(": {} at risk", enumerated(&sums)),
+        many => format!(": money in {many} currencies at risk"),
+    };
     Story {
-        headline: format!("{total} outcomes unknown, the oldest for {}", lasted(age)),
-        impact: vec![format!("{total} customers or merchants do not know whether money moved: {}.", list.join(", "))],
+        headline: format!("{} unknown, the oldest for {}{in_short}", counted(total.unsigned_abs(), "outcome", "outcomes"), lasted(age)),
+        impact,
         cause: vec!["The channel does not answer queries about them, or answers that they are still under way.".to_owned()],
         done: vec!["Each is asked after again and again, at growing intervals; none is charged again elsewhere.".to_owned()],
         next: vec![
@@ -231,10 +245,48 @@ fn unknown_old(age: Duration, channels: &[(String, i64)]) -> Story {
     }
 }
 
+/// One after the other, as in a sentence.
+fn enumerated(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::condition::Severity;
+    use super::super::story::{Links, Told};
     use super::*;
+    use crate::domain::Currency;
+
+    #[test]
+    fn what_stays_unknown_is_told_with_the_money_at_risk_in_each_currency() {
+        let money = |amount, code| Money { amount, currency: Currency::parse(code).expect("a currency") };
+        let story = |count, at_risk: &[Money]| {
+            let channels = vec![("stripe_main".to_owned(), count)];
+            Condition::UnknownOld { age: Duration::from_secs(960), channels, at_risk: at_risk.to_vec() }.story()
+        };
+        let two = story(3, &[money(1_250, "CNY"), money(3_000, "JPY")]);
+        let told = Told {
+            id: uuid::Uuid::nil(),
+            kind: super::super::AlertKind::UnknownOld,
+            severity: Severity::Page,
+            story: &two,
+            raised_at: Timestamp::UNIX_EPOCH,
+            ended_at: None,
+        };
+        let mail = told.firing(&Links::default(), Timestamp::UNIX_EPOCH, false);
+        assert_eq!(mail.subject, "[PAGE] 3 outcomes unknown, the oldest for 16 min: 12.50 CNY and 3,000 JPY at risk (#0000)");
+        assert!(mail.body.contains("\n  12.50 CNY and 3,000 JPY at risk.\n"), "{}", mail.body);
+        assert_eq!(told.sms(), "#0000 3 outcomes unknown, the oldest for 16 min: 12.50 CNY and 3,000 JPY at risk");
+
+        assert_eq!(story(1, &[money(5, "CNY")]).headline, "1 outcome unknown, the oldest for 16 min: 0.05 CNY at risk");
+        let three = story(3, &[money(1, "CNY"), money(2, "JPY"), money(3, "KWD")]);
+        assert_eq!(three.headline, "3 outcomes unknown, the oldest for 16 min: money in 3 currencies at risk");
+        assert_eq!(three.impact[1], "0.01 CNY, 2 JPY and 0.003 KWD at risk.");
+    }
 
     #[test]
     fn money_that_moved_by_itself_is_told_in_words_with_what_to_do_about_it() {

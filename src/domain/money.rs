@@ -71,6 +71,27 @@ pub struct Money {
     pub currency: Currency,
 }
 
+impl Money {
+    /// As people write it: `12.50 CNY`, `3,000 JPY`. For words only: nothing reads it back.
+    pub fn in_words(self) -> String {
+        let digits = usize::from(self.currency.exponent());
+        let number = format!("{:0>width$}", self.amount.unsigned_abs(), width = digits + 1);
+        let (whole, part) = number.split_at(number.len() - digits);
+        let mut text = if self.amount < 0 { "-".to_owned() } else { String::new() };
+        for (place, digit) in whole.chars().enumerate() {
+            if place > 0 && (whole.len() - place).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        if digits > 0 {
+            text.push('.');
+            text.push_str(part);
+        }
+        format!("{text} {}", self.currency)
+    }
+}
+
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.amount, self.currency)
@@ -90,6 +111,18 @@ mod tests {
         assert_eq!(exponent("XAU"), None);
         assert_eq!(exponent("ZZZ"), None);
         assert_eq!(exponent("cny"), None);
+    }
+
+    #[test]
+    fn money_is_told_with_as_many_decimals_as_its_currency_has() {
+        let told = |amount, code| Money { amount, currency: Currency::parse(code).expect("a currency") }.in_words();
+        assert_eq!(told(1_250, "CNY"), "12.50 CNY");
+        assert_eq!(told(5, "CNY"), "0.05 CNY");
+        assert_eq!(told(3_000, "JPY"), "3,000 JPY");
+        assert_eq!(told(0, "JPY"), "0 JPY");
+        assert_eq!(told(100_000_001, "USD"), "1,000,000.01 USD");
+        assert_eq!(told(-99_999, "KWD"), "-99.999 KWD");
+        assert_eq!(told(i64::MIN, "JPY"), "-9,223,372,036,854,775,808 JPY");
     }
 
     #[test]

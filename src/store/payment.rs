@@ -33,9 +33,6 @@ pub(super) const REFUND_LIST: &str = "SELECT payment_id, n FROM refund r WHERE m
      AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM payment p WHERE p.id = r.payment_id AND p.merchant_order_id = $7)) \
      AND ($8::text IS NULL OR EXISTS (SELECT 1 FROM attempt a WHERE a.payment_id = r.payment_id AND a.refund_n = r.n AND a.channel = $8)) \
      ORDER BY id DESC LIMIT $9";
-/// What is in doubt, a channel and operation: how many, and since when. Through the index of what is due.
-pub(super) const UNKNOWN_SUMMARY: &str = "SELECT channel, operation, count(*), min(created_at), sum(amount)::int8 FROM attempt \
-     WHERE due_at IS NOT NULL AND state IN ('unknown', 'reversing') GROUP BY channel, operation";
 
 /// One row of the timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,21 +89,6 @@ pub struct PageOfRefunds {
     pub name: Option<String>,
     /// How many at most.
     pub limit: i64,
-}
-
-/// What is in doubt on one channel, for one operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownSummary {
-    /// The channel.
-    pub channel: String,
-    /// The operation.
-    pub operation: String,
-    /// How many attempts.
-    pub count: i64,
-    /// When the oldest of them was first written.
-    pub oldest: Timestamp,
-    /// Their amounts added up, in minor units of whatever currencies they have.
-    pub amount_minor: i64,
 }
 
 impl Store {
@@ -235,26 +217,6 @@ impl Store {
             [row] => Ok(Some(PaymentId(row.try_get(0)?))),
             _ => Ok(None),
         }
-    }
-
-    /// What is in doubt now, a channel and operation.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn unknown_summary(&self) -> Result<Vec<UnknownSummary>, StoreError> {
-        let client = self.client().await?;
-        let rows = client.query(UNKNOWN_SUMMARY, &[]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(UnknownSummary {
-                    channel: row.try_get(0)?,
-                    operation: row.try_get(1)?,
-                    count: row.try_get(2)?,
-                    oldest: row.try_get(3)?,
-                    amount_minor: row.try_get(4)?,
-                })
-            })
-            .collect()
     }
 }
 

@@ -40,7 +40,6 @@ pub const ALL: &[(&str, &str)] = &[
     ("payment_refunds", payment::REFUNDS),
     ("payment_events", payment::EVENTS),
     ("payment_list", payment::LIST),
-    ("payment_unknown_summary", payment::UNKNOWN_SUMMARY),
     ("refund_list", payment::REFUND_LIST),
     ("attempt_of_key", payment::ATTEMPT_OF_KEY),
     ("attempt_paid_under", payment::PAID_UNDER),

@@ -119,6 +119,12 @@ pub const METRICS: &[Metric] = &[
     seconds("breakwater_payment_completion_seconds", COMPLETION_SECONDS, &[], "From a payment's request to its end."),
     seconds("breakwater_payment_overhead_seconds", OVERHEAD_SECONDS, &[], "The part of a payment's request that was ours and not a channel's."),
     gauge("breakwater_unknown_outcomes", Unit::Count, &["channel", "operation"], "Attempts of which it is not known whether money moved."),
+    gauge(
+        "breakwater_unknown_outcome_amount_minor",
+        Unit::Count,
+        &["channel", "operation", "currency"],
+        "Money at risk: what the attempts are about of which it is not known whether money moved, in the currency's minor units.",
+    ),
     gauge("breakwater_unknown_outcome_oldest_age_seconds", Unit::Seconds, &[], "Age of the oldest unknown outcome; 0 when there is none."),
     seconds(
         "breakwater_unknown_outcome_resolution_seconds",

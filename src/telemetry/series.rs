@@ -5,7 +5,7 @@ use metrics::{counter, gauge, histogram};
 
 use crate::channel::breaker::{Mode, Reason, State};
 use crate::domain::route::Misfit;
-use crate::domain::{Fact, Operation, OperationClass, PaymentStatus, RefundStatus, Source};
+use crate::domain::{Currency, Fact, Operation, OperationClass, PaymentStatus, RefundStatus, Source};
 use crate::lasting::Loss;
 use crate::provider::Verb;
 
@@ -87,12 +87,13 @@ const TRANSITIONS: [(State, State, Reason); 9] = [
     (State::HalfOpen, State::Open, Reason::ProbeLost),
 ];
 
-/// Creates them, for these channels. Call it once the recorder is installed. The series of `http_requests_total` and its durations are made by
+/// Creates them, for these channels and the currencies that each is set to take: of one that takes any, a currency's series appears with the first
+/// amount. Call it once the recorder is installed. The series of `http_requests_total` and its durations are made by
 /// whoever has the routes; they are the only ones missing here.
-pub fn create_at_zero(channels: &[&str]) {
+pub fn create_at_zero(channels: &[(&str, &[Currency])]) {
     zero_of_process();
-    for channel in channels {
-        zero_of_channel(channel);
+    for (channel, currencies) in channels {
+        zero_of_channel(channel, currencies);
     }
     let revision = option_env!("BREAKWATER_REVISION").unwrap_or("unknown");
     gauge!("breakwater_build_info", "version" => env!("CARGO_PKG_VERSION"), "revision" => revision).set(1.0);
@@ -163,7 +164,7 @@ fn zero_of_process() {
     }
 }
 
-fn zero_of_channel(channel: &str) {
+fn zero_of_channel(channel: &str, currencies: &[Currency]) {
     let channel = || channel.to_owned();
     for verb in Verb::ALL {
         for outcome in Fact::ALL.map(Fact::as_str) {
@@ -214,7 +215,12 @@ fn zero_of_channel(channel: &str) {
         counter!("breakwater_routing_decisions_total", "channel" => channel(), "reason" => reason).increment(0);
     }
     for operation in Operation::ALL {
-        gauge!("breakwater_unknown_outcomes", "channel" => channel(), "operation" => operation.as_str()).increment(0.0);
+        let operation = operation.as_str();
+        gauge!("breakwater_unknown_outcomes", "channel" => channel(), "operation" => operation).increment(0.0);
+        for currency in currencies {
+            gauge!("breakwater_unknown_outcome_amount_minor", "channel" => channel(), "operation" => operation, "currency" => currency.code())
+                .increment(0.0);
+        }
     }
     for result in POLL_RESULTS {
         counter!("breakwater_poller_polls_total", "channel" => channel(), "result" => result).increment(0);
@@ -250,7 +256,7 @@ mod tests {
     use super::super::{METRICS, describe, recorder};
     use super::*;
 
-    fn rendered(channels: &[&str]) -> String {
+    fn rendered(channels: &[(&str, &[Currency])]) -> String {
         let recorder = recorder();
         metrics::with_local_recorder(&recorder, || {
             describe();
@@ -261,7 +267,7 @@ mod tests {
 
     #[test]
     fn every_metric_but_those_of_the_routes_exists_before_anything_happened() {
-        let text = rendered(&["stripe_main"]);
+        let text = rendered(&[("stripe_main", &[Currency::USD])]);
         for metric in METRICS.iter().filter(|metric| !metric.labels.contains(&"route")) {
             let series = format!("\n{}", metric.name);
             assert!(text.contains(&series), "{} has no series", metric.name);
@@ -275,7 +281,7 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             counter!("breakwater_payments_total", "status" => "succeeded").increment(7);
             gauge!("breakwater_channel_concurrency_limit", "channel" => "a").set(9.0);
-            create_at_zero(&["a"]);
+            create_at_zero(&[("a", &[])]);
         });
         let text = recorder.handle().render();
         assert!(text.contains("breakwater_payments_total{status=\"succeeded\"} 7"), "{text}");
@@ -285,10 +291,13 @@ mod tests {
 
     #[test]
     fn each_channel_has_its_own_series_and_nothing_has_any_without_channels() {
-        let text = rendered(&["a", "b"]);
+        let text = rendered(&[("a", &[]), ("b", &[Currency::USD])]);
         for channel in ["a", "b"] {
             assert!(text.contains(&format!("breakwater_channel_in_flight{{channel=\"{channel}\"}} 0")), "{text}");
         }
+        let at_risk =
+            |channel: &str| format!("breakwater_unknown_outcome_amount_minor{{channel=\"{channel}\",operation=\"pay\",currency=\"USD\"}} 0");
+        assert!(text.contains(&at_risk("b")) && !text.contains(&at_risk("a")), "{text}");
         assert!(!rendered(&[]).contains("channel=\""));
     }
 }

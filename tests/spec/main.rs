@@ -46,6 +46,7 @@
 
 mod alipay;
 mod asking;
+mod at_risk;
 mod bent;
 mod contract;
 mod database;
