@@ -233,7 +233,7 @@ fn unknown_old(age: Duration, channels: &[(String, i64)], at_risk: &[Money]) -> 
     }
     let in_short = match sums.len() {
         0 => String::new(),
-        ..=SUMS_IN_HEADLINE => format!(": {} at risk", enumerated(&sums)),
+        1..=SUMS_IN_HEADLINE => format!(": {} at risk", enumerated(&sums)),
         many => format!(": money in {many} currencies at risk"),
     };
     Story {
