@@ -144,11 +144,13 @@ pub enum FlowError {
         /// For how long it does.
         days: u64,
     },
-    /// The channel takes no more refunds of this payment.
-    #[error("the channel takes {most} refunds of one payment")]
+    /// The payment may have no more refunds.
+    #[error("a payment of this channel has at most {most} refunds, and {in_all} with those that failed")]
     TooManyRefunds {
-        /// How many it does.
+        /// How many that did not fail.
         most: usize,
+        /// How many with those that did.
+        in_all: usize,
     },
     /// A notification that is not authentic or cannot be read.
     #[error(transparent)]
