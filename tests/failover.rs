@@ -2,6 +2,8 @@
 //! is charged twice, and the process goes on by itself.
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
+#[path = "failover/commit.rs"]
+mod commit;
 #[allow(dead_code, reason = "made for another suite, which uses the rest of it")]
 #[path = "spec/database.rs"]
 mod database;

@@ -73,6 +73,14 @@ fn threads(count: usize, work: impl Fn(usize) + Send + Sync + 'static) {
     running.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
+/// A refund that is sent again, and is too much for the channel: whether it was let through.
+fn repeat(guard: &Arc<ChannelGuard>) -> bool {
+    let Ok(mut permit) = guard.admit_repeat(OperationClass::Refund, START) else { return false };
+    permit.mark_sent(START);
+    permit.record(CallClass::RateLimited, START);
+    true
+}
+
 fn assert_balanced(guard: &ChannelGuard) {
     for class in OperationClass::ALL {
         let snapshot = guard.snapshot(class, at(60_000));
@@ -187,12 +195,33 @@ fn repeats_and_the_tick_count_every_call_once_and_wait_for_nobody_for_ever() {
                 match thread {
                     0 => shared.tick(START),
                     1 => drop(shared.admit(PAY, START)),
-                    _ => drop(shared.admit_repeat(OperationClass::Refund, START)),
+                    _ => assert!(repeat(&shared)),
                 }
             }
         });
-        let taken = (0..8).filter(|_| guard.admit_repeat(OperationClass::Refund, START).is_ok()).count();
+        let taken = (0..8).filter(|_| repeat(&guard)).count();
         assert_eq!(taken, 2, "eight of ten were taken, whatever the order");
+        assert_balanced(&guard);
+    });
+}
+
+#[test]
+fn repeats_that_come_back_unsent_leave_the_budget_as_it_was_whoever_repeats_meanwhile() {
+    tried(|| {
+        let guard = ChannelGuard::new(&settings(), 1, START).unwrap();
+        let shared = Arc::clone(&guard);
+        threads(3, move |thread| {
+            for turn in 0..4 {
+                match (thread, turn % 2) {
+                    (0, _) => shared.tick(START),
+                    (1, 0) => shared.admit_repeat(RESOLVE, START).unwrap().record(CallClass::Neutral, START),
+                    (1, _) => drop(shared.admit_repeat(RESOLVE, START).unwrap()),
+                    _ => assert!(repeat(&shared)),
+                }
+            }
+        });
+        let taken = (0..10).filter(|_| repeat(&guard)).count();
+        assert_eq!(taken, 6, "four of ten were sent");
         assert_balanced(&guard);
     });
 }

@@ -27,7 +27,8 @@ pub struct Contract {
     pub refund_window: Duration,
     /// The shortest time between two refunds of one payment.
     pub refund_spacing: Duration,
-    /// How many refunds one payment may have that did not fail. Where the provider names no limit it is [`REFUNDS_WITHOUT_LIMIT`].
+    /// How many refunds one payment may have that did not fail. Where the provider names no limit it is [`REFUNDS_WITHOUT_LIMIT`]. With those that
+    /// failed it is [`Contract::refunds_in_all`].
     pub refunds_at_most: usize,
     /// Whether a refund's number is its own for ever: a refund that failed or is in doubt goes again under the same one, because under another it
     /// could be given back twice. Then *not found* never ends it: it is asked after and sent again until the channel has taken it or refused.
@@ -55,6 +56,17 @@ pub enum Unanswered {
 
 /// A payment is read and written as a whole, with all that was tried on it: without an end to its refunds each would cost more than the last.
 pub const REFUNDS_WITHOUT_LIMIT: usize = 100;
+
+/// For each refund that a channel takes of one payment there may be so many in all: who is refused may try again, and not for ever, because what failed
+/// is read and written with the rest.
+const TRIES_OF_A_REFUND: usize = 4;
+
+impl Contract {
+    /// How many refunds the merchant may make of one payment, whatever became of them.
+    pub const fn refunds_in_all(&self) -> usize {
+        self.refunds_at_most.saturating_mul(TRIES_OF_A_REFUND)
+    }
+}
 
 /// The rungs, in milliseconds, by which an open attempt is looked at again; the last one doubles from there, up to a day, and never ends.
 pub const LADDER_MS: [i64; 9] = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 60_000, 300_000];

@@ -233,7 +233,7 @@ impl Payment {
 
     /// Writes down a refund that was made at the channel, with its attempt, which ended as `state`.
     fn book_refund(&mut self, reference: &str, amount: i64, channel: &str, key: String, state: AttemptState, now: Timestamp) {
-        let n = i16::try_from(self.refunds.len() + 1).unwrap_or(i16::MAX);
+        let n = self.next_refund();
         let named: String = reference.chars().take(NAME_MAX).collect();
         self.refunds.push(Refund {
             n,

@@ -111,9 +111,19 @@ impl Payment {
         self.attempts.iter().filter(move |attempt| attempt.operation == Operation::Refund && (n.is_none() || attempt.refund_n == n))
     }
 
-    /// How many of its refunds count towards what its channel takes of one payment: all but those that the channel finally refused.
-    pub fn refunds_that_count(&self) -> usize {
-        self.refunds.iter().filter(|refund| refund.status != RefundStatus::Failed).count()
+    /// Whether the merchant may add no refund any more: as many as the channel takes of one payment did not fail, or as many as there may be in all were
+    /// made, whatever became of them. What was done at the channel and what a cancel gives back is counted too, and is never asked this: the one has
+    /// happened, and the other is owed to the customer.
+    pub fn has_all_its_refunds(&self, contract: &Contract) -> bool {
+        let did_not_fail = self.refunds.iter().filter(|refund| refund.status != RefundStatus::Failed).count();
+        did_not_fail >= contract.refunds_at_most || self.refunds.len() >= contract.refunds_in_all()
+    }
+
+    /// The number of the refund that is about to be added. Merchants and cancels end long before there is none left ([`Payment::has_all_its_refunds`],
+    /// `duty.rs`); only a channel that makes refunds and takes them back without an end could come to 32,767. The last number then comes again, and the
+    /// journal writes nothing that brings it a second time: what was to be booked is set aside for a person.
+    pub fn next_refund(&self) -> i16 {
+        i16::try_from(self.refunds.len() + 1).unwrap_or(i16::MAX)
     }
 
     /// From when on a refund may be sent where the channel wants `spacing` between two of one payment: attempt `n`, or one that is about to be
@@ -162,5 +172,46 @@ impl Payment {
             (refund.status, refund.outcome) = (status, outcome);
             refund.updated_at = now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::duty::FollowUp;
+    use super::super::external::{Adopted, DisputeKnown, External};
+    use super::super::whole_tests::{CONTRACT, Happening, happen, paid, start};
+    use super::super::{Fact, Learned, Money, News, REFUNDS_WITHOUT_LIMIT, Source};
+    use super::*;
+
+    /// One more refund of the merchant's, of which the channel says so.
+    fn refund(payment: &mut Payment, amount: i64, fact: Fact) {
+        happen(payment, &Happening::Refund(amount));
+        let n = payment.attempts.last().expect("a refund").n;
+        assert_eq!(payment.learn(n, &News::of(fact), Source::Reply, &CONTRACT, start()), Ok(Learned::Changed));
+    }
+
+    #[test]
+    fn a_payment_has_as_many_refunds_as_its_channel_takes_and_with_those_that_failed_four_times_as_many() {
+        for (fact, amount, most) in [(Fact::Approved, 1, REFUNDS_WITHOUT_LIMIT), (Fact::Declined, 100, 4 * REFUNDS_WITHOUT_LIMIT)] {
+            let mut payment = paid();
+            for made in 0..most {
+                assert!(!payment.has_all_its_refunds(&CONTRACT), "{made} {fact}");
+                refund(&mut payment, amount, fact);
+            }
+            assert!(payment.has_all_its_refunds(&CONTRACT), "{fact}");
+        }
+    }
+
+    #[test]
+    fn what_the_channel_did_is_booked_and_what_a_cancel_owes_is_wanted_however_many_refunds_there_were() {
+        let mut payment = paid();
+        (0..4 * REFUNDS_WITHOUT_LIMIT).for_each(|_| refund(&mut payment, 100, Fact::Declined));
+        let made_there = External::Refund { reference: "re_9".to_owned(), money: Money { amount: 30, currency: payment.request.currency } };
+        assert_eq!(payment.adopt(&made_there, "a", "0".repeat(32), DisputeKnown::default(), start()), Adopted::Changed);
+        let numbers: Vec<i16> = payment.refunds.iter().map(|refund| refund.n).collect();
+        assert_eq!((payment.refunded, numbers), (30, (1..=401).collect()));
+        assert!(payment.has_all_its_refunds(&CONTRACT));
+        payment.cancel_requested = true;
+        assert_eq!((payment.follow_up(start()), payment.refundable()), (Some(FollowUp::RefundForCancel), 70));
     }
 }

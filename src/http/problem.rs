@@ -150,8 +150,8 @@ problem_codes! {
     RefundExceedsCaptured = "refund_exceeds_captured", 422, Client, Never, "The refund exceeds what was captured";
     /// The channel no longer takes refunds of so old a payment.
     RefundWindowClosed = "refund_window_closed", 422, Channel, Never, "The payment is too old to be refunded over its channel";
-    /// The channel takes no more refunds of this payment.
-    TooManyRefunds = "too_many_refunds", 422, Channel, Never, "The payment has as many refunds as its channel takes";
+    /// The payment has as many refunds as its channel takes of one, or as many in all, failed ones too, as one may have.
+    TooManyRefunds = "too_many_refunds", 422, Channel, Never, "The payment has as many refunds as one may have";
     /// Webhooks are not sent to addresses of this kind.
     WebhookUrlRefused = "webhook_url_refused", 422, Client, Never, "Webhooks are not sent to this address";
     /// A merchant, a channel's notifications or an address asked more than they may; nothing was done.

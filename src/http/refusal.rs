@@ -71,9 +71,11 @@ pub fn problem(error: &FlowError, asked: Asked<'_>) -> Problem {
             Code::RefundWindowClosed,
             format!("Its channel takes refunds for {days} days after the payment. Give the money back another way."),
         ),
-        FlowError::TooManyRefunds { most } => Problem::new(
+        FlowError::TooManyRefunds { most, in_all } => Problem::new(
             Code::TooManyRefunds,
-            format!("{most} refunds of one payment are all that its channel takes. Give back what is left in one sum another way."),
+            format!(
+                "At its channel a payment may have {most} refunds, and {in_all} with those that failed. Give back what is left in one sum another way."
+            ),
         ),
         FlowError::RefundExceedsCaptured { refundable } => {
             Problem::new(Code::RefundExceedsCaptured, format!("{refundable} minor units can still be refunded; the request is for more."))
@@ -175,7 +177,7 @@ mod tests {
             (FlowError::CaptureExceedsHold { capturable: 1 }, 422),
             (FlowError::RefundExceedsCaptured { refundable: 1 }, 422),
             (FlowError::RefundWindowClosed { days: 180 }, 422),
-            (FlowError::TooManyRefunds { most: 50 }, 422),
+            (FlowError::TooManyRefunds { most: 50, in_all: 200 }, 422),
             (FlowError::ChannelNotConfigured { channel: "a".to_owned() }, 409),
             (FlowError::Notification(NotificationError::BadSignature), 400),
             (FlowError::Overloaded, 503),

@@ -144,11 +144,13 @@ pub enum FlowError {
         /// For how long it does.
         days: u64,
     },
-    /// The channel takes no more refunds of this payment.
-    #[error("the channel takes {most} refunds of one payment")]
+    /// The payment may have no more refunds.
+    #[error("a payment of this channel has at most {most} refunds, and {in_all} with those that failed")]
     TooManyRefunds {
-        /// How many it does.
+        /// How many that did not fail.
         most: usize,
+        /// How many with those that did.
+        in_all: usize,
     },
     /// What was asked needs the channel that carried the payment, and the settings no longer have it. A key stays free.
     #[error("channel {channel} is not in the settings: put its table back")]

@@ -38,8 +38,8 @@ impl Flows {
             if self.now().duration_since(payment.created_at).unsigned_abs() > contract.refund_window {
                 return Err(FlowError::RefundWindowClosed { days: contract.refund_window.as_secs() / 86_400 });
             }
-            if payment.refunds_that_count() >= contract.refunds_at_most {
-                return Err(FlowError::TooManyRefunds { most: contract.refunds_at_most });
+            if payment.has_all_its_refunds(contract) {
+                return Err(FlowError::TooManyRefunds { most: contract.refunds_at_most, in_all: contract.refunds_in_all() });
             }
             let refundable = payment.refundable();
             let amount = message.request.amount.unwrap_or(refundable);
@@ -153,7 +153,7 @@ fn add_refund(
     lease: crate::domain::Lease,
     now: jiff::Timestamp,
 ) -> (i16, i16) {
-    let refund_n = i16::try_from(draft.refunds.len() + 1).unwrap_or(i16::MAX);
+    let refund_n = draft.next_refund();
     draft.refund_reserved += amount;
     draft.refunds.push(Refund {
         n: refund_n,

@@ -200,14 +200,10 @@ impl Flows {
             return Ok("not_found");
         }
         if is_wanted(&payment, attempt) && self.key_is_alive(attempt, contract) {
-            payment = match self.take_turn(payment, claim, channel).await? {
-                Some(payment) => payment,
-                None => return Ok("not_its_turn"),
-            };
-            let Some(reply) = self.ask(&payment, attempt, claim, channel, Verb::sending(attempt.operation)).await? else { return Ok("shut") };
-            let news = match reply {
-                Reply::News { news, .. } => news,
-                Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => News::unknown(),
+            let news;
+            (payment, news) = match self.send_again(payment, claim, channel, attempt.operation).await? {
+                Again::Sent(sent) => *sent,
+                Again::Stays(why) => return Ok(why),
             };
             let in_doubt = matches!(news.fact, Fact::Unknown | Fact::NotSent);
             if !in_doubt || permanent || attempt.tries < REPEATS {
@@ -233,15 +229,27 @@ impl Flows {
             self.postpone(claim, &payment, channel).await?;
             return Ok("key_expired");
         }
-        let verb = Verb::sending(attempt.operation);
-        // The permit is taken first: what would not be sent now stays in its queue, untouched.
-        let Some(permit) = self.permit_or_postpone(claim, channel, verb).await? else { return Ok("shut") };
-        let Some(payment) = self.take_turn(payment, claim, channel).await? else { return Ok("not_its_turn") };
-        let Some(attempt) = payment.attempt(claim.n).cloned() else { return Ok("gone") };
-        match self.exchange(&payment, &attempt, channel, verb, permit).await? {
-            Reply::News { news, .. } => self.apply(payment, claim, channel, &news).await,
-            Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => self.apply(payment, claim, channel, &News::unknown()).await,
+        match self.send_again(payment, claim, channel, attempt.operation).await? {
+            Again::Sent(sent) => {
+                let (payment, news) = *sent;
+                self.apply(payment, claim, channel, &news).await
+            }
+            Again::Stays(why) => Ok(why),
         }
+    }
+
+    /// One more send of what was sent, or should have been, under its own number. The permit is taken first: what would not be sent now stays as it is,
+    /// untouched, and no other refund's turn moves for it.
+    async fn send_again(&self, payment: Payment, claim: &Claim, channel: &Channel, operation: Operation) -> Result<Again, FlowError> {
+        let verb = Verb::sending(operation);
+        let Some(permit) = self.permit_or_postpone(claim, channel, verb).await? else { return Ok(Again::Stays("shut")) };
+        let Some(payment) = self.take_turn(payment, claim, channel).await? else { return Ok(Again::Stays("not_its_turn")) };
+        let Some(attempt) = payment.attempt(claim.n) else { return Ok(Again::Stays("gone")) };
+        let news = match self.exchange(&payment, attempt, channel, verb, permit).await? {
+            Reply::News { news, .. } => news,
+            Reply::Step { .. } | Reply::NotFound | Reply::Unpaid { .. } => News::unknown(),
+        };
+        Ok(Again::Sent(Box::new((payment, news))))
     }
 
     /// What is on disk before an attempt is sent again: one that waited in its queue is *sent* from here on, because nobody could tell after a crash
@@ -341,6 +349,14 @@ impl Flows {
         let next = payment.next_look(claim.n, channel.handle.provider().contract(), now).unwrap_or(now + SignedDuration::from_mins(1));
         Ok(self.shared.store.postpone(claim, Some(next), true).await?)
     }
+}
+
+/// What became of one more send.
+enum Again {
+    /// It went: the payment as it was when it did, and what is known since.
+    Sent(Box<(Payment, News)>),
+    /// Not now, and why; when it is due again is written.
+    Stays(&'static str),
 }
 
 /// How the channel is asked about an attempt: a refund, and money that is given back, are objects of their own.

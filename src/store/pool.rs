@@ -4,7 +4,8 @@
 //! An address may name several hosts, of which one is the primary: every connection is then opened to whichever takes writes at that moment, and
 //! given up when another does (`primary.rs`), so that a pool finds a promoted standby by itself. A COMMIT is never
 //! cancelled: no statement is dropped half-way, and the server ends its own `statement_timeout` before it commits, so that what waits for a
-//! synchronous standby waits until it is there or the connection is gone. Then it is unknown, and the journal settles it.
+//! synchronous standby waits until it is there or the connection is gone (`tests/failover/commit.rs` shows it). Then it is unknown, and the journal
+//! settles it.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use breakwater::domain::contract::Contract;
 use breakwater::domain::id::{GuardKind, guard_digest};
 use breakwater::domain::{
-    CaptureMethod, Change, Currency, Fact, Failure, FailureCode, KeyClaim, Lease, MethodKind, NewAttempt, News, Operation, OrderDigest, Payment,
-    PaymentId, PaymentMethod, PaymentRequest, PaymentStatus, Source, Subject,
+    Adopted, CaptureMethod, Change, Currency, DisputeKnown, External, Fact, Failure, FailureCode, KeyClaim, Lease, MethodKind, Money, NewAttempt,
+    News, Operation, OrderDigest, Payment, PaymentId, PaymentMethod, PaymentRequest, PaymentStatus, Source, Subject,
 };
 use breakwater::store::{ChangeVerdict, Intent, IntentVerdict, PoolSizes, Store};
 use jiff::{SignedDuration, Timestamp};
@@ -107,6 +107,33 @@ async fn what_was_written_reads_back_the_same() {
     let paid = store.payment(read.id).await.expect("readable").expect("there");
     assert_eq!((paid.status, paid.captured, paid.sequence), (PaymentStatus::Succeeded, 100, change.after.sequence));
     assert_eq!(store.events(read.id).await.expect("readable").len(), usize::try_from(paid.sequence).expect("small"));
+    assert_eq!(store.integrity().await.expect("readable"), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_whose_number_is_taken_is_not_written_nor_anything_that_goes_with_it() {
+    let store = store().await;
+    let opened = intent(Uuid::new_v4(), "A-2", "k2");
+    assert_eq!(store.journal.open(opened.clone()).await, Ok(IntentVerdict::Applied));
+    let change = learned(&opened.change.after, &News::of(Fact::Approved));
+    assert_eq!(store.journal.commit(change.clone()).await, Ok(ChangeVerdict::Applied));
+    let (mut paid, mut drafts) = (change.after, Vec::new());
+    for reference in ["re_1", "re_2"] {
+        let made_there = External::Refund { reference: reference.to_owned(), money: Money { amount: 30, currency: paid.request.currency } };
+        let mut draft = paid.clone();
+        assert_eq!(draft.adopt(&made_there, "a", "0".repeat(32), DisputeKnown::default(), Timestamp::now()), Adopted::Changed);
+        let change = Change::between(&paid, draft, Source::Notification);
+        paid = change.after.clone();
+        drafts.push(change);
+    }
+    let [first, mut second] = <[Change; 2]>::try_from(drafts).expect("two");
+    assert_eq!(store.journal.commit(first).await, Ok(ChangeVerdict::Applied));
+    // As it would be behind the last number that there is.
+    second.after.refunds[1].n = 1;
+    second.refunds_added = vec![1];
+    assert_eq!(store.journal.commit(second).await, Ok(ChangeVerdict::RefundTaken));
+    let after = store.payment(paid.id).await.expect("readable").expect("there");
+    assert_eq!((after.refunds.len(), after.refunded), (1, 30), "nothing of the second was written");
     assert_eq!(store.integrity().await.expect("readable"), []);
 }
 

@@ -4,8 +4,10 @@
 //! was not sent, the same key again where the contract says that it is safe) may be at most a tenth of the calls of the last ten seconds, and
 //! one a second where there are hardly any. First sends are never counted against it, and a repeat that finds the budget empty is not
 //! lost: it stays due and comes again. A repeat that succeeds costs nothing in the end: it asks for no other, and what a crash or a fault has left
-//! in doubt is settled as fast as a healthy channel answers, ten at once, instead of one a second. Repeats are made at one layer only (the
-//! resolver); no client or pool below repeats anything.
+//! in doubt is settled as fast as a healthy channel answers, ten at once, instead of one a second. Nor does one that was never sent, because it was not
+//! its turn after all, say: it presses nobody, and must not keep back those that could go. It is no call either, of which others could be a tenth. A
+//! connection that never came about is: somebody was asked for it. Repeats are made at one layer only (the resolver); no client or pool below repeats
+//! anything.
 //!
 //! Ten buckets of a second, as fixed as the breaker's window; a bucket is overwritten when its turn comes again.
 
@@ -64,12 +66,11 @@ impl Budget {
         self.buckets[place(self.second)].repeats += 1;
     }
 
-    /// Gives back the repeat that was taken at `taken`: it has succeeded.
-    pub(super) fn give_back(&mut self, taken: Moment, now: Moment) {
-        self.advance(now);
+    /// Gives back the repeat that was taken at `taken`: it has succeeded, or was never sent.
+    pub(super) fn give_back(&mut self, taken: Moment) {
         let second = taken.since(self.start).as_secs();
         // Older than the window, it was given back by time.
-        if second <= self.second && self.second - second < SECONDS as u64 {
+        if self.second.checked_sub(second).is_some_and(|age| age < SECONDS as u64) {
             let bucket = &mut self.buckets[place(second)];
             bucket.repeats = bucket.repeats.saturating_sub(1);
         }

@@ -47,6 +47,8 @@ pub(super) struct Desk {
     calls: Box<[Option<Admission>]>,
     free: Vec<u16>,
     admitted: u64,
+    /// Of those, how many came back and had never left us.
+    never_left: u64,
     recorded: u64,
     failed: u64,
     dropped_unsent: u64,
@@ -60,6 +62,14 @@ pub(super) enum End {
     Recorded(CallClass, Moment),
     /// Without a word.
     Dropped,
+}
+
+/// What the end of a call leaves behind.
+pub(super) struct Ended<'a> {
+    pub(super) transition: Option<Transition>,
+    /// Whether it leaves the channel as it was or better: if it was a repeat, the retry budget has it back.
+    pub(super) unspent: bool,
+    pub(super) desk: MutexGuard<'a, Desk>,
 }
 
 impl Lane {
@@ -81,6 +91,7 @@ impl Lane {
                 calls: vec![None; free.len()].into_boxed_slice(),
                 free,
                 admitted: 0,
+                never_left: 0,
                 recorded: 0,
                 failed: 0,
                 dropped_unsent: 0,
@@ -137,7 +148,7 @@ impl Lane {
     }
 
     /// Takes the slot's call back and tells the breaker.
-    pub(super) fn end(&self, slot: u16, admitted: Moment, end: End) -> (Option<Transition>, MutexGuard<'_, Desk>) {
+    pub(super) fn end(&self, slot: u16, admitted: Moment, end: End) -> Ended<'_> {
         let sent_at = self.sent_at(slot);
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let (class, now) = match (end, sent_at) {
@@ -156,8 +167,11 @@ impl Lane {
             }
         };
         desk.failed += u64::from(matches!(class, CallClass::FailHard | CallClass::FailSoft));
+        let never_left = sent_at.is_none() && class == CallClass::Neutral;
+        desk.never_left += u64::from(never_left);
+        let unspent = never_left || class == CallClass::Success;
         let Some(admission) = desk.calls[usize::from(slot)].take() else {
-            return (None, desk);
+            return Ended { transition: None, unspent, desk };
         };
         let in_flight = desk.in_flight();
         desk.free.push(slot);
@@ -171,7 +185,7 @@ impl Lane {
         } else if let Some(sample) = sent_at.and_then(|sent_at| sample(class, now.since(sent_at))).filter(|_| counts) {
             desk.limiter.sample(sample, in_flight, now);
         }
-        (transition, desk)
+        Ended { transition, unspent, desk }
     }
 
     /// Counts, once each, the calls in flight that are slow already. At most one of them can trip: the others are then of an old epoch.
@@ -237,9 +251,9 @@ impl Desk {
         self.rate.as_ref().map(Rate::per_second)
     }
 
-    /// Permits given since the process started.
-    pub(super) fn admitted(&self) -> u64 {
-        self.admitted
+    /// Calls since the process started: permits given, less those that came back and had never left us. It may go down by as many as are in flight.
+    pub(super) fn made(&self) -> u64 {
+        self.admitted - self.never_left
     }
 
     fn in_flight(&self) -> u32 {

@@ -132,7 +132,7 @@ pub struct ChannelGuard {
 #[derive(Debug)]
 struct Repeats {
     budget: Budget,
-    /// Of the calls that were let through, those that the budget knows of.
+    /// How many calls the budget knows of.
     counted: u64,
 }
 
@@ -170,7 +170,7 @@ impl ChannelGuard {
     }
 
     /// Leave to send again what was sent, or refused, before: like [`ChannelGuard::admit`], and out of the channel's retry budget. What is
-    /// turned away for another reason takes nothing from it, and what succeeds gives it back.
+    /// turned away for another reason takes nothing from it, and what succeeds, or is given back unsent, gives it back.
     pub fn admit_repeat(self: &Arc<Self>, class: OperationClass, now: Moment) -> Result<Permit, Rejected> {
         if cfg!(feature = "unguarded") {
             return Ok(Permit::of_nothing(Arc::clone(self), class, now));
@@ -331,9 +331,10 @@ impl ChannelGuard {
 
     /// Tells the budget of the calls since the last time. The calls themselves do not: they would all meet at its lock.
     fn count_calls(&self, repeats: &mut Repeats, now: Moment) {
-        let admitted: u64 = OperationClass::ALL.into_iter().map(|class| self.lane(class).lock(now).admitted()).sum();
-        repeats.budget.count(admitted - repeats.counted, now);
-        repeats.counted = admitted;
+        let made: u64 = OperationClass::ALL.into_iter().map(|class| self.lane(class).lock(now).made()).sum();
+        // One that was counted while it was out, and then never left us, is made good by the next.
+        repeats.budget.count(made.saturating_sub(repeats.counted), now);
+        repeats.counted = repeats.counted.max(made);
     }
 
     fn lock_repeats(&self) -> MutexGuard<'_, Repeats> {

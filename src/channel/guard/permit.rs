@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ChannelGuard;
-use super::lane::End;
+use super::lane::{End, Ended};
 use crate::clock::Moment;
 use crate::domain::operation::{CallClass, OperationClass};
 
@@ -19,7 +19,7 @@ pub struct Permit {
     class: OperationClass,
     slot: u16,
     admitted: Moment,
-    /// Whether it is out of the retry budget, and goes back there when the call succeeds.
+    /// Whether it is out of the retry budget, and goes back there when the call succeeds or is never sent.
     repeat: bool,
     recorded: Option<(CallClass, Moment)>,
 }
@@ -80,7 +80,7 @@ impl Drop for Permit {
             Some((class, now)) => End::Recorded(class, now),
             None => End::Dropped,
         };
-        let (transition, desk) = self.guard.lane(self.class).end(self.slot, self.admitted, end);
+        let Ended { transition, unspent, desk } = self.guard.lane(self.class).end(self.slot, self.admitted, end);
         if let Some(transition) = transition {
             self.guard.remember(self.class, transition);
         }
@@ -89,10 +89,8 @@ impl Drop for Permit {
         drop(desk);
         self.guard.room.give_back(self.class);
         // After the class's lock is left: the budget's comes before it.
-        if self.repeat
-            && let Some((CallClass::Success, now)) = self.recorded
-        {
-            self.guard.lock_repeats().budget.give_back(self.admitted, now);
+        if self.repeat && unspent {
+            self.guard.lock_repeats().budget.give_back(self.admitted);
         }
     }
 }

@@ -121,6 +121,74 @@ impl Watched {
     }
 }
 
+/// What flows do with repeats beside everything else.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Advance(u64),
+    Admit {
+        class: OperationClass,
+        repeat: bool,
+    },
+    Send(usize),
+    Record(usize, CallClass),
+    Drop(usize),
+    Tick,
+    /// So many first sends that are answered.
+    Calls(u32),
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let ends = vec![CallClass::Success, CallClass::FailHard, CallClass::RateLimited, CallClass::Neutral];
+    let class = prop::sample::select(OperationClass::ALL.to_vec());
+    let turn = prop_oneof![
+        3 => (0_u64..1_500).prop_map(Turn::Advance),
+        12 => (class, prop::bool::weighted(0.8)).prop_map(|(class, repeat)| Turn::Admit { class, repeat }),
+        5 => any::<usize>().prop_map(Turn::Send),
+        5 => (any::<usize>(), prop::sample::select(ends)).prop_map(|(which, end)| Turn::Record(which, end)),
+        4 => any::<usize>().prop_map(Turn::Drop),
+        2 => Just(Turn::Tick),
+        1 => (0_u32..90).prop_map(Turn::Calls),
+    ];
+    prop::collection::vec(turn, 1..250)
+}
+
+/// What is remembered of one permit.
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    /// The second in which it was given.
+    given: u64,
+    repeat: bool,
+    sent: bool,
+    end: Option<CallClass>,
+}
+
+impl Remembered {
+    fn never_left(self) -> bool {
+        !self.sent && self.end == Some(CallClass::Neutral)
+    }
+}
+
+/// Every permit that was ever given, and in which second the budget was told of each call: what may be repeated is counted anew each time.
+#[derive(Default)]
+struct NaiveBudget {
+    given: Vec<Remembered>,
+    told: Vec<u64>,
+}
+
+impl NaiveBudget {
+    /// Whether there may be a repeat, once the budget was told of the calls so far. Nothing that it was told of is taken back: what then never left
+    /// us stands for the next call.
+    fn may_repeat(&mut self, second: u64) -> bool {
+        let calls = self.given.iter().filter(|permit| !permit.never_left()).count();
+        let news = calls.saturating_sub(self.told.len());
+        self.told.extend((0..news).map(|_| second));
+        let told = self.told.iter().filter(|told| **told + 10 > second).count();
+        let costs = |permit: &&Remembered| permit.repeat && !permit.never_left() && permit.end != Some(CallClass::Success);
+        let repeats = self.given.iter().filter(costs).filter(|permit| permit.given + 10 > second).count();
+        repeats < (told / 10).max(10)
+    }
+}
+
 fn assert_balanced(guard: &ChannelGuard, now: Moment) {
     for class in OperationClass::ALL {
         let Snapshot { counters, in_flight, .. } = guard.snapshot(class, now);
@@ -174,6 +242,67 @@ proptest! {
         let epochs: u64 = OperationClass::ALL.map(|class| guard.snapshot(class, watched.now).epoch).iter().sum();
         let Transitions { list, lost } = guard.transitions();
         prop_assert_eq!(epochs, list.len() as u64 + lost, "every transition is handed over or counted as lost");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_repeat_is_refused_exactly_when_those_that_were_sent_in_vain_or_are_out_use_up_a_tenth_of_the_calls_that_left(turns in turns()) {
+        let start = Moment::from_nanos(9);
+        let guard = ChannelGuard::new(&GuardSettings { max_in_flight: 100, ..GuardSettings::default() }, 3, start).unwrap();
+        // No breaker has a say here.
+        OperationClass::ALL.into_iter().for_each(|class| guard.set_override(class, Mode::ForcedClosed, start));
+        let mut naive = NaiveBudget::default();
+        let mut out: Vec<(Permit, usize)> = Vec::new();
+        let mut now = start;
+        for turn in turns {
+            let second = now.since(start).as_secs();
+            let which = |which: usize| if out.is_empty() { None } else { Some(which % out.len()) };
+            match turn {
+                Turn::Advance(millis) => now = now + Duration::from_millis(millis),
+                Turn::Tick => {
+                    guard.tick(now);
+                    naive.may_repeat(second);
+                }
+                Turn::Calls(count) => {
+                    for _ in 0..count {
+                        let Ok(mut permit) = guard.admit(OperationClass::Pay, now) else { break };
+                        permit.mark_sent(now);
+                        permit.record(CallClass::Success, now);
+                        naive.given.push(Remembered { given: second, repeat: false, sent: true, end: Some(CallClass::Success) });
+                    }
+                }
+                Turn::Admit { class, repeat } => {
+                    let answer = if repeat { guard.admit_repeat(class, now) } else { guard.admit(class, now) };
+                    if repeat {
+                        let may = naive.may_repeat(second);
+                        prop_assert_eq!(!may, matches!(answer, Err(Rejected::RetryBudget { .. })));
+                    }
+                    if let Ok(permit) = answer {
+                        out.push((permit, naive.given.len()));
+                        naive.given.push(Remembered { given: second, repeat, sent: false, end: None });
+                    }
+                }
+                Turn::Send(any) => if let Some(which) = which(any) {
+                    let (permit, place) = &mut out[which];
+                    permit.mark_sent(now);
+                    naive.given[*place].sent = true;
+                },
+                Turn::Record(any, end) => if let Some(which) = which(any) {
+                    let (permit, place) = out.swap_remove(which);
+                    permit.record(end, now);
+                    naive.given[place].end = Some(end);
+                },
+                Turn::Drop(any) => if let Some(which) = which(any) {
+                    let (permit, place) = out.swap_remove(which);
+                    drop(permit);
+                    let sent = naive.given[place].sent;
+                    naive.given[place].end = Some(if sent { CallClass::FailHard } else { CallClass::Neutral });
+                },
+            }
+        }
     }
 }
 

@@ -423,18 +423,29 @@ fn a_documented_rate_is_kept_only_where_the_settings_say_nothing() {
     assert_eq!(settings.pay.rate(), Some((70, 7)));
 }
 
+/// A repeat that was sent, and was too much for the channel: whether it was let through.
+fn repeat(guard: &Arc<ChannelGuard>, class: OperationClass, now: Moment) -> bool {
+    let Ok(mut permit) = guard.admit_repeat(class, now) else { return false };
+    permit.mark_sent(now);
+    permit.record(CallClass::RateLimited, now);
+    true
+}
+
+fn repeats(guard: &Arc<ChannelGuard>, class: OperationClass, now: Moment) -> usize {
+    (0..50).filter(|_| repeat(guard, class, now)).count()
+}
+
 #[test]
 fn repeats_are_bounded_and_first_sends_are_not() {
     let guard = guard(100);
-    let taken = (0..50).filter(|_| guard.admit_repeat(REFUND, START).is_ok()).count();
-    assert_eq!(taken, 10, "one a second, for ten seconds");
+    assert_eq!(repeats(&guard, REFUND, START), 10, "one a second, for ten seconds");
     let rejected = guard.admit_repeat(REFUND, START).unwrap_err();
     assert_eq!(rejected.as_str(), "retry_budget");
     assert!(rejected.retry_after().is_some_and(|wait| !wait.is_zero()));
     assert!(guard.admit(REFUND, START).is_ok() && guard.admit_repeat(RESOLVE, START).is_err(), "one budget a channel, and only for repeats");
     (0..300).for_each(|_| call(&guard, PAY, CallClass::Success, at(1)));
-    let taken = (0..50).filter(|_| guard.admit_repeat(REFUND, at(2)).is_ok()).count();
-    assert!((20..=24).contains(&taken), "a tenth of 311 calls and of the repeats themselves, less the ten before: {taken}");
+    let taken = repeats(&guard, REFUND, at(2));
+    assert!((20..=24).contains(&taken), "a tenth of 310 calls and of the repeats themselves, less the ten before: {taken}");
     assert!(guard.admit_repeat(REFUND, START + rejected.retry_after().unwrap()).is_ok());
     assert_eq!(guard.snapshot(REFUND, at(2)).counters.rejected_by_budget, 41 + 50 - taken as u64);
 }
@@ -444,19 +455,58 @@ fn a_repeat_that_a_shut_breaker_turns_away_takes_nothing_from_the_budget() {
     let guard = guard(100);
     guard.set_override(REFUND, Mode::ForcedOpen, START);
     assert!((0..50).all(|_| guard.admit_repeat(REFUND, START).is_err()));
-    assert_eq!((0..50).filter(|_| guard.admit_repeat(RESOLVE, START).is_ok()).count(), 10);
+    assert_eq!(repeats(&guard, RESOLVE, START), 10);
 }
 
 #[test]
 fn a_repeat_that_succeeds_costs_the_budget_nothing_and_one_that_does_not_is_counted() {
     let guard = guard(100);
     for _ in 0..50 {
-        guard.admit_repeat(RESOLVE, START).unwrap().record(CallClass::Success, at(1));
+        let mut permit = guard.admit_repeat(RESOLVE, START).unwrap();
+        permit.mark_sent(START);
+        permit.record(CallClass::Success, at(1));
     }
     for class in [CallClass::Neutral, CallClass::FailSoft].into_iter().cycle().take(10) {
-        guard.admit_repeat(REFUND, at(1)).unwrap().record(class, at(1));
+        let mut permit = guard.admit_repeat(REFUND, at(1)).unwrap();
+        permit.mark_sent(at(1));
+        permit.record(class, at(1));
     }
     assert!(guard.admit_repeat(RESOLVE, at(1)).is_err(), "ten were not answered well");
+}
+
+#[test]
+fn a_repeat_that_was_never_sent_costs_the_budget_nothing_and_one_whose_connection_never_came_about_is_counted() {
+    let guard = guard(100);
+    for turn in 0..50 {
+        let permit = guard.admit_repeat(REFUND, at(turn)).unwrap();
+        if turn % 2 == 0 { drop(permit) } else { permit.record(CallClass::Neutral, at(turn)) }
+    }
+    for _ in 0..10 {
+        guard.admit_repeat(REFUND, at(60)).unwrap().record(CallClass::FailHard, at(60));
+    }
+    assert_eq!(guard.admit_repeat(RESOLVE, at(60)).unwrap_err().as_str(), "retry_budget");
+}
+
+#[test]
+fn a_repeat_that_is_out_is_counted_until_it_comes_back_unsent() {
+    let guard = guard(100);
+    let out: Vec<Permit> = (0..10).map(|_| guard.admit_repeat(RESOLVE, START).unwrap()).collect();
+    assert!(guard.admit_repeat(RESOLVE, at(1)).is_err(), "each of them may yet be sent");
+    drop(out);
+    assert_eq!(repeats(&guard, RESOLVE, at(1)), 10);
+}
+
+#[test]
+fn what_never_left_us_is_no_call_of_which_repeats_could_be_a_tenth() {
+    let guard = guard(100);
+    for _ in 0..300 {
+        drop(guard.admit_repeat(REFUND, START).unwrap());
+        drop(guard.admit(PAY, START).unwrap());
+    }
+    let counted_while_out = guard.admit(PAY, START).unwrap();
+    guard.tick(START);
+    drop(counted_while_out);
+    assert_eq!(repeats(&guard, REFUND, START), 10);
 }
 
 #[test]

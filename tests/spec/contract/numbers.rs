@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use breakwater::domain::PaymentId;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{ALIPAY_BARCODE as ALIPAY, id};
+use crate::overrides::act as operate;
+use crate::world::World;
 
 /// The provider's pause, in milliseconds.
 const SPACING: i64 = 3_000;
@@ -47,6 +51,43 @@ async fn a_refund_that_is_not_found_goes_again_under_its_one_number_for_as_long_
     let done = world.in_time(id(&paid), |payment| payment["amount_refunded"] == 500).await;
     let tried = done["attempts"].as_array().expect("attempts").iter().filter(|attempt| attempt["operation"] == "refund").count();
     assert_eq!(tried, 1, "{done:#}");
+    world.close().await;
+}
+
+/// From when on another refund of the payment may be sent, once its last was looked at so many times more.
+async fn looked_at(world: &World, payment: PaymentId, times: i32) -> Timestamp {
+    let mut before = None;
+    for _ in 0..400 {
+        let now = world.running.store.payment(payment).await.expect("readable").expect("there");
+        let looks = now.attempts.last().expect("a refund").fence;
+        if looks >= *before.get_or_insert(looks) + times {
+            return now.refund_turn(None, Duration::from_millis(SPACING.unsigned_abs())).expect("a refund was sent");
+        }
+        world.clock.advance(Duration::from_secs(4));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it was not looked at {times} times more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_a_refund_that_may_not_be_repeated_now_moves_no_other_refunds_turn() {
+    let world = ALIPAY.world_with(|setup| setup.settings.server.answer_within_ms = 300).await;
+    let paid = ALIPAY.paid(&world, 1_250).await;
+    world.break_channel(ALIPAY.channel, &json!({"mode": "error_not_processed", "operations": ["refund"]})).await;
+    let refund = world.refund(id(&paid), 500).await;
+    assert_eq!((refund.status, refund.text("status")), (202, "processing"), "{:#}", refund.body);
+    // Refunds alone are shut: the channel is asked after this one, does not have it, and may not be sent it again.
+    let path = "/ops/v1/channels/alipay_main/override";
+    let until = (world.clock.wall() + SignedDuration::from_hours(2)).to_string();
+    let shut = json!({"mode": "forced_open", "operation": "refund", "reason": "the wallet says so", "expires_at": until});
+    assert_eq!(operate(&world, &world.ops_token, "PUT", path, &shut).await.status, 200);
+    let payment: PaymentId = id(&paid).parse().expect("an id");
+    // A look that was under way when they were shut is over with the next one.
+    let turn = looked_at(&world, payment, 2).await;
+    assert_eq!(looked_at(&world, payment, 3).await, turn, "nothing was sent meanwhile");
+    assert_eq!(operate(&world, &world.ops_token, "DELETE", &format!("{path}?operation=refund"), &Value::Null).await.status, 200);
+    world.heal(ALIPAY.channel).await;
+    world.in_time(id(&paid), |payment| payment["amount_refunded"] == 500).await;
     world.close().await;
 }
 

@@ -255,6 +255,7 @@ async fn a_payment_has_no_more_refunds_than_its_channel_takes_of_one_and_those_t
     let (one, other) = tokio::join!(world.refund(&id, 10), world.refund(&id, 10));
     let refused = if one.status == 201 { other } else { one };
     assert_eq!((refused.status, refused.text("code")), (422, "too_many_refunds"), "{:#}", refused.body);
+    assert!(refused.text("detail").contains("100 refunds, and 400 with those that failed"), "{:#}", refused.body);
     let after = world.payment(&paid.id()).await;
     let written = after["refunds"].as_array().map_or(0, Vec::len);
     assert_eq!((written, &after["amount_refunded"]), (REFUNDS_WITHOUT_LIMIT + 1, &json!(1_000)), "nothing was written of the one that was refused");
