@@ -16,6 +16,7 @@
 //! | Postgres there and silent | `watchdogs::while_the_database_hangs_…` |
 //! | primary lost, or cut off, and a standby promoted | `tests/failover.rs`, `bench primary_killed`, `bench primary_cut_off` |
 //! | the reply to COMMIT lost | `tests/failover.rs`: `a_commit_whose_answer_was_lost_…`; `journal::the_same_insert_again_is_our_own_success` |
+//! | a COMMIT that waits for a standby that says nothing | `tests/failover/commit.rs` |
 //! | connect refused | `truth_table::a_refused_connection_ends_not_sent`, `probing`, `bench refused` |
 //! | reset before, and after, it was processed | `contract::payments::a_lost_request_…`, `a_lost_answer_…`, of refunds `contract::refunds::a_refund_that_was_lost_…`; `bench reset` |
 //! | response lost | the same, and `unknown` of `operators` |
