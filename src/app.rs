@@ -1,7 +1,9 @@
 //! The one place that wires. Everything else is handed what it needs.
 //!
-//! Threads: journal, pools and flows run on one multi-thread runtime; actix-web's workers, the router, the poller and each channel's actor have
-//! current-thread arbiters, and own nothing that must outlive them. The thread that calls [`run`] belongs to the actix system, and waits.
+//! Threads: journal, pools and flows run on one multi-thread runtime, webhooks on a small one of their own, whose threads give way to all others where
+//! the processor is short: what an overload leaves to be delivered must not slow down the payments that come after it. actix-web's workers, the
+//! router, the poller and each channel's actor have current-thread arbiters, and own nothing that must outlive them. The thread that calls [`run`]
+//! belongs to the actix system, and waits.
 //!
 //! The order of the start is the order of what may be relied on: database, schema, overrides and secrets, channels, router, poller, and the
 //! listener last. The order of the stop is the reverse: not ready, no new connections, what is in flight finishes, then the rest.
@@ -58,6 +60,9 @@ use crate::telemetry;
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 /// How often it is seen which breakers wait for a query.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// Threads that deliver webhooks, and how nice they are: a tenth of what another thread gets, while there are others.
+const ERRAND_THREADS: usize = 2;
+const ERRAND_NICENESS: i32 = 10;
 /// Every how many rounds the histograms are folded: 5 s.
 const UPKEEP_EVERY: u32 = 20;
 /// Every how many rounds the journal is asked whether it moves: 1 s.
@@ -171,14 +176,26 @@ impl Running {
 /// [`StartError`]: nothing was served.
 pub fn run(plan: Plan, ready: impl FnOnce(Running) + 'static) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("flow").enable_all().build()?;
+    let mut errands = tokio::runtime::Builder::new_multi_thread();
+    let errands = errands.worker_threads(ERRAND_THREADS).thread_name("errand").on_thread_start(give_way).enable_all().build()?;
     let system = System::new();
-    let served = system.block_on(serve(plan, &runtime, ready));
+    let served = system.block_on(serve(plan, &runtime, &errands, ready));
     // What still runs here is beyond its grace: it is on disk, and the next process asks after it.
+    errands.shutdown_timeout(Duration::from_secs(1));
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
 
-async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Result<(), StartError> {
+/// This thread has the processor when no other wants it, or nearly: niceness is a thread's own on Linux, and elsewhere the process's.
+fn give_way() {
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::setpriority_process(None, ERRAND_NICENESS)
+    {
+        tracing::warn!(%error, "webhooks are delivered with the same priority as payments are carried");
+    }
+}
+
+async fn serve(plan: Plan, runtime: &Runtime, errands: &Runtime, ready: impl FnOnce(Running)) -> Result<(), StartError> {
     let Plan { settings, database_url, channels, clock, listener, operations_listener } = plan;
     let known: Vec<(&str, &[Currency])> =
         channels.iter().map(|channel| (channel.settings.id.as_str(), channel.settings.currencies.as_slice())).collect();
@@ -265,7 +282,7 @@ async fn serve(plan: Plan, runtime: &Runtime, ready: impl FnOnce(Running)) -> Re
         posts.push(Box::new(ward));
     }
 
-    let office = open_office(&settings, &store, &clock, fingerprint_secret, &tls, &handle)?;
+    let office = open_office(&settings, &store, &clock, fingerprint_secret, &tls, errands.handle())?;
     office.ring(bell, Duration::from_millis(settings.alerts.undelivered_after_ms));
     let desk = office.desk();
     if parts.have(Part::Notifier) {

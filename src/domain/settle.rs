@@ -221,12 +221,24 @@ impl Payment {
                 self.current_pay().map(|pay| pay.n)
             }
             Some(FollowUp::RefundForCancel) => self.current_pay().map(|pay| pay.n),
-            Some(FollowUp::RefundAgain { refund }) => self.refund_attempt(refund).map(|attempt| attempt.n),
+            Some(FollowUp::RefundAgain { refund }) => {
+                when = self.next_refund_again(refund, now);
+                self.refund_attempt(refund).map(|attempt| attempt.n)
+            }
         };
         if let Some(attempt) = carrier.and_then(|n| self.attempt_mut(n)) {
             attempt.due_at = Some(when);
             attempt.lease_owner = None;
             attempt.lease_until = None;
+        }
+    }
+
+    /// When a refund that came to nothing goes again under a new number: at once, and then later each time. Where a channel undoes what it did not
+    /// answer, again and again, each round is two more attempts of a payment.
+    fn next_refund_again(&self, refund: i16, now: Timestamp) -> Timestamp {
+        match i32::try_from(self.refund_attempts(Some(refund)).count()).unwrap_or(i32::MAX) {
+            0 | 1 => now,
+            tried => now + rung(tried - 2),
         }
     }
 

@@ -286,6 +286,24 @@ fn a_refund_that_was_not_answered_is_undone_and_goes_again_under_a_new_key() {
 }
 
 #[test]
+fn a_refund_that_is_undone_again_and_again_goes_out_later_each_time() {
+    let mut payment = open(CaptureMethod::Automatic);
+    learn_by(&MUTE, &mut payment, 1, Fact::Approved).expect("legal");
+    happen_by(&MUTE, &mut payment, &Happening::Refund(60));
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let n = payment.attempts.last().expect("a refund").n;
+        learn_by(&MUTE, &mut payment, n, Fact::Unknown).expect("legal");
+        happen_by(&MUTE, &mut payment, &Happening::FollowUp);
+        learn_by(&MUTE, &mut payment, n + 1, Fact::Approved).expect("legal");
+        assert_eq!(payment.follow_up(start()), Some(FollowUp::RefundAgain { refund: 1 }));
+        waits.push(payment.refund_attempt(1).and_then(|attempt| attempt.due_at).expect("due").duration_since(start()).as_millis());
+        payment.add_attempt(attempt(Operation::Refund, 60, Some(1)), lease(), start());
+    }
+    assert_eq!(waits, [0, 500, 1_000, 2_000, 4_000]);
+}
+
+#[test]
 fn two_payments_of_one_order_may_be_undone_at_once() {
     let mut payment = open(CaptureMethod::Automatic);
     learn(&mut payment, 1, Fact::Closed).expect("legal");
