@@ -1,7 +1,7 @@
 //! Which channel carries a payment: of those that the plan has left, the first that can say it and whose guard gives a permit.
 //!
-//! Nothing is written here, and nothing is sent: whoever was passed over, and why, is told with the attempt of the one that agreed, and each
-//! decision is counted once. A full channel is looked at again for a moment, because a burst is not an outage; one that is shut is not waited for.
+//! Nothing is written here, and nothing is sent: whoever was passed over, and why, is told with the attempt of the one that agreed, or, when none did,
+//! with the one that failed before; and each decision is counted once. A full channel is looked at again for a moment, because a burst is not an outage; one that is shut is not waited for.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -73,8 +73,8 @@ impl Chosen<'_> {
 
 impl Flows {
     /// The first channel that agrees. Where one of them is only full, room is waited for, for a moment: a burst is not an outage, whatever became of
-    /// the channels beside it. A key that is known by then is answered for what it stands for: many with one key may be the
-    /// burst. While an overload stands nothing is looked up for whom it turns away at once: the same key may come again.
+    /// the channels beside it. A key that is known by then is answered for what it stands for: many with one key may be the burst. While an overload
+    /// stands nothing is looked up for whom it turns away at once: the same key may come again.
     pub(super) async fn choose_within_a_moment(
         &self,
         request: &PaymentRequest,

@@ -1,8 +1,10 @@
 //! What a channel's guard does to payments: rates, and deadlines.
 
+use breakwater::domain::OperationClass;
+use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::world::{World, payment, unique};
+use crate::world::{World, connect, payment, unique};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pay_call_is_cut_off_at_its_payments_deadline_though_its_channel_would_wait_for_longer() {
@@ -20,6 +22,40 @@ async fn a_pay_call_is_cut_off_at_its_payments_deadline_though_its_channel_would
     let ended = world.finally(&made.id()).await;
     assert_eq!(ended["status"], "failed", "{ended:#}");
     world.heal("stripe_main").await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_overload_stands_those_who_would_wait_in_vain_are_turned_away_at_once_and_nothing_is_written_of_them() {
+    // Of three places one is for payments.
+    let world = World::with(|setup| {
+        setup.max_in_flight = Some(3);
+        setup.sandbox.accounts.truncate(1);
+    })
+    .await;
+    let channel = world.running.flows.channels().next().expect("it is there").clone();
+    let held = channel.handle.guard().admit(OperationClass::Pay, world.clock.boot()).expect("it is free");
+    let first = world.pay(1_250).await;
+    assert_eq!((first.status, first.text("code")), (503, "every_channel_shut"), "it waited: {:#}", first.body);
+    let mut told: Vec<String> = Vec::new();
+    // They must come while others wait: on a machine that is busy not all of them do.
+    for _ in 0..20 {
+        for reply in join_all((0..30).map(|_| world.pay(1_250))).await {
+            assert_eq!((reply.status, reply.text("retry")), (503, "same_key"), "{:#}", reply.body);
+            told.push(reply.text("code").to_owned());
+        }
+        if told.iter().any(|code| code == "overloaded") {
+            break;
+        }
+    }
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told, ["every_channel_shut", "overloaded"], "as many as there are places wait, and no more");
+    let client = connect(&world).await;
+    assert_eq!(client.query_one("SELECT count(*) FROM payment", &[]).await.expect("readable").get::<_, i64>(0), 0);
+    drop(held);
+    let paid = world.pay(1_250).await;
+    assert_eq!(paid.text("status"), "succeeded", "there is room, whatever became of those before: {:#}", paid.body);
     world.close().await;
 }
 
