@@ -112,7 +112,7 @@ impl Flows {
     fn would_wait_in_vain(&self, plan: &VecDeque<String>) -> bool {
         let now = self.shared.clock.boot();
         let guards = || plan.iter().filter_map(|id| self.channel(id)).map(|channel| channel.handle.guard());
-        let places = guards().map(|guard| guard.limit() as usize).sum();
+        let places = || guards().map(|guard| guard.limit() as usize).sum();
         self.lines(plan).all(|line| line.is_too_long(places, now)) && !guards().any(|guard| guard.would_admit(OperationClass::Pay, now))
     }
 

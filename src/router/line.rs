@@ -31,11 +31,11 @@ pub(super) struct Line {
 pub(super) struct InLine(Arc<Line>);
 
 impl Line {
-    /// Whether to wait here for one of `places` would be in vain.
-    pub(super) fn is_too_long(&self, places: usize, now: Moment) -> bool {
+    /// Whether to wait here for one of `places` would be in vain. They are counted only where somebody has: nearly always nobody has.
+    pub(super) fn is_too_long(&self, places: impl FnOnce() -> usize, now: Moment) -> bool {
         let last = self.in_vain_at.load(Ordering::Relaxed);
         let stands = last != 0 && now.since(Moment::from_nanos(last)) < MEMORY;
-        stands && self.length.load(Ordering::Relaxed) >= places
+        stands && self.length.load(Ordering::Relaxed) >= places()
     }
 
     /// Stands in it.
@@ -68,7 +68,7 @@ mod tests {
     fn a_burst_may_wait_however_long_its_line() {
         let line = Arc::new(Line::default());
         let _waiting: Vec<_> = (0..1_000).map(|_| line.join()).collect();
-        assert!(!line.is_too_long(10, at(0)));
+        assert!(!line.is_too_long(|| 10, at(0)));
     }
 
     #[test]
@@ -76,15 +76,15 @@ mod tests {
         let line = Arc::new(Line::default());
         line.was_in_vain(at(0));
         let mut waiting: Vec<_> = (0..9).map(|_| line.join()).collect();
-        assert!(!line.is_too_long(10, at(999)));
+        assert!(!line.is_too_long(|| 10, at(999)));
         waiting.push(line.join());
-        assert!(line.is_too_long(10, at(999)));
-        assert!(!line.is_too_long(11, at(999)), "whoever has more places to wait for may");
-        assert!(!line.is_too_long(10, at(1_000)), "a second without one is a burst again");
+        assert!(line.is_too_long(|| 10, at(999)));
+        assert!(!line.is_too_long(|| 11, at(999)), "whoever has more places to wait for may");
+        assert!(!line.is_too_long(|| 10, at(1_000)), "a second without one is a burst again");
         line.was_in_vain(at(1_000));
         line.was_in_vain(at(500));
-        assert!(line.is_too_long(10, at(1_999)), "the last one counts, in whatever order they tell");
+        assert!(line.is_too_long(|| 10, at(1_999)), "the last one counts, in whatever order they tell");
         waiting.pop();
-        assert!(!line.is_too_long(10, at(1_999)), "who leaves makes room");
+        assert!(!line.is_too_long(|| 10, at(1_999)), "who leaves makes room");
     }
 }

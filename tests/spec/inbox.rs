@@ -140,6 +140,16 @@ async fn retried(world: &World, arguments: &[&str]) -> i64 {
     told["notifications"].as_i64().expect("a number")
 }
 
+/// A world that takes up only what it is told to, over the provider that tells of refunds to be measured; its channel sends no notifications.
+async fn without_a_poller() -> World {
+    World::with(|setup| {
+        setup.provider = touchy_main;
+        setup.sandbox.notifications = false;
+        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_that_panics_is_set_aside_after_five_tries_and_holds_up_none_behind_it() {
     // Nobody but this test takes anything up.
@@ -311,12 +321,7 @@ async fn what_was_put_back_waits_for_the_news_of_its_payment_as_if_it_had_just_c
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guard_that_lets_nobody_ask_is_no_silence_of_the_channel_s() {
-    let world = World::with(|setup| {
-        setup.provider = touchy_main;
-        setup.sandbox.notifications = false;
-        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
-    })
-    .await;
+    let world = without_a_poller().await;
     let client = connect(&world).await;
     let paid = world.pay(1_250).await.id();
     let refund = given_back_there(&world, &paid).await;
@@ -346,12 +351,7 @@ async fn a_guard_that_lets_nobody_ask_is_no_silence_of_the_channel_s() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refund_of_which_its_channel_does_not_say_how_much_it_was_is_set_aside_told_of_and_can_be_put_back() {
-    let world = World::with(|setup| {
-        setup.provider = touchy_main;
-        setup.sandbox.notifications = false;
-        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
-    })
-    .await;
+    let world = without_a_poller().await;
     let client = connect(&world).await;
     let paid = world.pay(1_250).await.id();
     let refund = given_back_there(&world, &paid).await;
@@ -377,12 +377,7 @@ async fn a_refund_of_which_its_channel_does_not_say_how_much_it_was_is_set_aside
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_told_of_and_can_be_put_back_and_what_its_channel_refutes_is_a_misfit_and_stays() {
-    let world = World::with(|setup| {
-        setup.provider = touchy_main;
-        setup.sandbox.notifications = false;
-        setup.settings.server.roles = [Part::Payment, Part::Ops].into_iter().collect();
-    })
-    .await;
+    let world = without_a_poller().await;
     let client = connect(&world).await;
     let paid = world.pay(1_250).await.id();
     put(&client, "evt_refuted", &format!("measure {paid} re_of_nobody")).await;
